@@ -1,0 +1,58 @@
+"""The one error users see: every problem found with their input, at once."""
+
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """The study file or an input file is wrong.
+
+    Parameters
+    ----------
+    problems : iterable of str
+        One sentence per problem: what came, what is allowed, what to do.
+    """
+
+    def __init__(self, problems: Iterable[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Problems:
+    """Collects problems so that all of them reach the user at once.
+
+    Examples
+    --------
+    >>> problems = Problems()
+    >>> problems.add("towers.csv: no column `nee`")
+    >>> with problems.collect():
+    ...     raise InputError("masks.nc: no variable `lat_band`")
+    >>> problems.raise_if_any()
+    Traceback (most recent call last):
+    dualflux.errors.InputError: towers.csv: no column `nee`
+    masks.nc: no variable `lat_band`
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Remember one problem."""
+        self.found.append(problem)
+
+    def collect(self) -> "Problems":
+        """Use as ``with problems.collect():``, which keeps an InputError for later."""
+        return self
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, InputError):
+            self.found.extend(error.problems)
+            return True
+        return False
+
+    def raise_if_any(self) -> None:
+        """Raise InputError with everything found so far."""
+        if self.found:
+            raise InputError(self.found)

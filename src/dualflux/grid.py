@@ -1,0 +1,271 @@
+"""Grids on the sphere, conservative regridding and regions as area fractions."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from scipy import sparse
+
+from dualflux.errors import InputError
+
+EARTH_RADIUS = 6_371_007.2  # m, authalic
+_LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
+_LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A regular latitude-longitude grid: centres, ascending, longitudes in -180..180.
+
+    Attributes
+    ----------
+    lat : array, (lat,)
+        Cell centres [degrees north]. Centres on the poles are half cells.
+    lon : array, (lon,)
+        Cell centres [degrees east], evenly spaced.
+    """
+
+    lat: np.ndarray
+    lon: np.ndarray
+
+    @classmethod
+    def global_regular(cls, resolution: float) -> "Grid":
+        """The global grid of the given resolution [degrees]; it must divide 180."""
+        rows = round(180 / resolution)
+        if resolution <= 0 or abs(rows * resolution - 180) > 1e-9:
+            raise InputError(f"grid: resolution {resolution} degrees does not divide 180; use for example 0.5, 1 or 2")
+        centre = (np.arange(2 * rows) + 0.5) * resolution
+        return cls(centre[:rows] - 90, centre - 180)
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """(lat, lon)."""
+        return len(self.lat), len(self.lon)
+
+    @cached_property
+    def lat_edges(self) -> np.ndarray:
+        """Cell edges, (lat + 1,), inside -90..90."""
+        return np.clip(_edges(self.lat), -90, 90)
+
+    @cached_property
+    def lon_edges(self) -> np.ndarray:
+        """Cell edges, (lon + 1,); the first may lie below -180."""
+        return _edges(self.lon)
+
+    @cached_property
+    def cell_area(self) -> np.ndarray:
+        """Exact area on the sphere [m2], (lat, lon): R^2 (sin north - sin south) (east - west)."""
+        band = np.diff(np.sin(np.radians(self.lat_edges)))
+        return EARTH_RADIUS**2 * np.outer(band, np.radians(np.diff(self.lon_edges)))
+
+    def same_as(self, other: "Grid") -> bool:
+        """True where both have the same centres (to 1e-4 degrees)."""
+        return self.shape == other.shape and np.allclose(self.lat, other.lat, atol=1e-4) and np.allclose(self.lon, other.lon, atol=1e-4)
+
+    def cell_of(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of the cell holding each point; -1 where it lies outside the grid."""
+        lat, lon = np.atleast_1d(lat).astype(float), np.atleast_1d(lon).astype(float)
+        row = np.searchsorted(self.lat_edges, lat, side="right") - 1
+        row = np.where(lat == 90, len(self.lat) - 1, row)
+        west = self.lon_edges[0]
+        column = np.floor(((lon - west) % 360) / (self.lon_edges[1] - west)).astype(int)
+        outside = (row < 0) | (row >= len(self.lat)) | (column >= len(self.lon)) | ~np.isfinite(lat + lon)
+        return np.where(outside, -1, row), np.where(outside, -1, column)
+
+
+def _edges(centre: np.ndarray) -> np.ndarray:
+    middle = (centre[1:] + centre[:-1]) / 2
+    return np.concatenate([[2 * centre[0] - middle[0]], middle, [2 * centre[-1] - middle[-1]]])
+
+
+def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
+    """Rename to `lat` and `lon`, sort ascending, move longitudes to -180..180; last dims (lat, lon).
+
+    Raises
+    ------
+    InputError
+        No latitude or longitude, values out of range, uneven longitudes, or a cell named twice.
+    """
+    names = {}
+    for ours, known in (("lat", _LATITUDE_NAMES), ("lon", _LONGITUDE_NAMES)):
+        found = [d for d in data.dims if str(d).lower() in known]
+        if len(found) != 1 or found[0] not in data.coords:
+            raise InputError(f"{what}: no {ours} coordinate among {list(data.dims)}; allowed names: {', '.join(known)}")
+        names[found[0]] = ours
+    data = data.rename({k: v for k, v in names.items() if k != v})
+    lat, lon = data.lat.values.astype(float), data.lon.values.astype(float)
+    if not (np.isfinite(lat).all() and np.abs(lat).max() <= 90 + 1e-6):
+        raise InputError(f"{what}: latitudes from {lat.min()} to {lat.max()}; allowed: -90 to 90 degrees")
+    if not (np.isfinite(lon).all() and lon.min() >= -360 and lon.max() <= 360 + 1e-6):
+        raise InputError(f"{what}: longitudes from {lon.min()} to {lon.max()}; allowed: -180..180 or 0..360 degrees")
+    if lon.max() >= 180 + 1e-9 or lon.min() < -180 - 1e-9:
+        data = data.assign_coords(lon=(np.round(lon, 6) + 180) % 360 - 180)
+    data = data.sortby(["lat", "lon"]).transpose(..., "lat", "lon")
+    if len(np.unique(data.lat)) != data.lat.size or len(np.unique(data.lon)) != data.lon.size:
+        raise InputError(f"{what}: a latitude or longitude stands twice; give each cell once")
+    return data
+
+
+def grid_of(data: xr.DataArray, what: str) -> Grid:
+    """The grid of normalised data.
+
+    Raises
+    ------
+    InputError
+        Fewer than two cells along an axis, or unevenly spaced longitudes.
+    """
+    lat, lon = data.lat.values.astype(float), data.lon.values.astype(float)
+    if lat.size < 2 or lon.size < 2:
+        raise InputError(f"{what}: {lat.size} latitudes and {lon.size} longitudes; at least two of each are needed")
+    step = np.diff(lon)
+    if np.abs(step - step.mean()).max() > 0.01 * step.mean():
+        raise InputError(f"{what}: longitudes are not evenly spaced (steps {step.min():.4g} to {step.max():.4g} degrees)")
+    return Grid(lat, lon)
+
+
+def overlap_matrix(source: Grid, target: Grid) -> sparse.csr_matrix:
+    """Area [m2] shared by each target cell (row) and source cell (column), both flattened lat-major."""
+    lat = _interval_overlap(np.sin(np.radians(target.lat_edges)), np.sin(np.radians(source.lat_edges)))
+    lon = sum(_interval_overlap(target.lon_edges, source.lon_edges + shift) for shift in (-360.0, 0.0, 360.0))
+    return sparse.kron(lat, lon * (np.pi / 180) * EARTH_RADIUS**2, format="csr")
+
+
+def _interval_overlap(target: np.ndarray, source: np.ndarray) -> sparse.csr_matrix:
+    low = np.maximum(target[:-1, None], source[None, :-1])
+    high = np.minimum(target[1:, None], source[None, 1:])
+    length = high - low
+    return sparse.csr_matrix(np.where(length > 1e-12, length, 0.0))
+
+
+def regrid(
+    values: np.ndarray, source: Grid, target: Grid, weight: np.ndarray | None = None, overlap: sparse.csr_matrix | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Area-weighted mean of valid source values in each target cell.
+
+    Parameters
+    ----------
+    values : array, (..., lat, lon)
+        A density or fraction; NaN is missing.
+    weight : array, (lat, lon), optional
+        What part of each source cell carries the value, for example its land fraction.
+    overlap : sparse matrix, optional
+        `overlap_matrix(source, target)`, when several fields share it.
+
+    Returns
+    -------
+    mean : array, (..., target lat, target lon)
+        NaN where nothing valid lies in the cell.
+    valid : array of the same shape
+        Part of the target cell covered by valid, weighted source area, 0 to 1.
+        ``mean * valid * cell_area`` summed over the globe equals the source's own integral.
+    """
+    overlap = overlap_matrix(source, target) if overlap is None else overlap
+    flat = np.asarray(values, dtype=np.float64).reshape(-1, source.lat.size * source.lon.size)
+    carried = np.isfinite(flat) * (np.ones(flat.shape[1]) if weight is None else np.asarray(weight, float).ravel())
+    total = (overlap @ (np.nan_to_num(flat) * carried).T).T
+    covered = (overlap @ carried.T).T
+    mean = np.divide(total, covered, out=np.full_like(total, np.nan), where=covered > 0)
+    shape = np.shape(values)[:-2] + target.shape
+    return mean.reshape(shape), (covered / target.cell_area.ravel()).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions as fractions of each cell's area.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The parts; `global` is never one of them.
+    fraction : array, (region, lat, lon)
+        Fraction of the cell that belongs to the region, 0 to 1, at most 1 over all regions.
+    """
+
+    names: tuple[str, ...]
+    fraction: np.ndarray
+
+    def __post_init__(self) -> None:
+        if "global" in self.names or len(set(self.names)) != len(self.names) or not self.names:
+            raise InputError(f"regions {list(self.names)}: names must be unique, at least one, and not `global` (always added)")
+        total = self.fraction.sum(axis=0)
+        if not np.isfinite(self.fraction).all() or self.fraction.min() < -1e-9 or total.max() > 1 + 1e-6:
+            raise InputError(
+                f"regions: fractions from {np.nanmin(self.fraction):.3g}, summing to {np.nanmax(total):.3g} in a cell; "
+                "allowed: each from 0 to 1, at most 1 in all; give a mask whose regions do not overlap"
+            )
+
+    @classmethod
+    def from_integer_mask(cls, mask: xr.DataArray, target: Grid, what: str) -> "Regions":
+        """Regions from an integer mask with `flag_values` and `flag_meanings`; other values belong to none."""
+        if "flag_meanings" not in mask.attrs or "flag_values" not in mask.attrs:
+            raise InputError(f"{what}: no attributes `flag_values` and `flag_meanings`; they name the regions of an integer mask")
+        names = str(mask.attrs["flag_meanings"]).split()
+        values = np.atleast_1d(mask.attrs["flag_values"])
+        if len(names) != len(values):
+            raise InputError(f"{what}: {len(values)} flag_values but {len(names)} flag_meanings; give one name per value")
+        mask = normalise_coordinates(mask, what)
+        parts = np.stack([(mask.values == v).astype(float) for v in values])
+        return cls(tuple(names), _to_target(parts, grid_of(mask, what), target))
+
+    @classmethod
+    def from_fractions(cls, fraction: xr.DataArray, names: list[str], target: Grid, what: str) -> "Regions":
+        """Regions from a fractional mask (region, lat, lon)."""
+        fraction = normalise_coordinates(fraction, what)
+        return cls(tuple(names), _to_target(np.nan_to_num(fraction.values), grid_of(fraction, what), target))
+
+
+def _to_target(parts: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+    if source.same_as(target):
+        return parts
+    mean, valid = regrid(parts, source, target)
+    return np.nan_to_num(mean) * valid
+
+
+@dataclass(frozen=True, eq=False)
+class LandCells:
+    """The land cells of a grid as flat arrays: what the middle of the program works on.
+
+    Attributes
+    ----------
+    grid : Grid
+    index : array of int, (cell,)
+        Position in the flattened (lat, lon) grid.
+    land_area : array, (cell,)
+        Cell area times land fraction [m2].
+    region_names : tuple of str
+    region_fraction : array, (region, cell)
+    """
+
+    grid: Grid
+    index: np.ndarray
+    land_area: np.ndarray
+    region_names: tuple[str, ...]
+    region_fraction: np.ndarray
+
+    @classmethod
+    def build(cls, grid: Grid, land_fraction: np.ndarray, regions: Regions, keep: np.ndarray | None = None) -> "LandCells":
+        """All cells with land (and inside the boolean map `keep`)."""
+        use = land_fraction > 0 if keep is None else (land_fraction > 0) & keep
+        index = np.flatnonzero(use)
+        area = (grid.cell_area * land_fraction).ravel()[index]
+        return cls(grid, index, area, regions.names, regions.fraction.reshape(len(regions.names), -1)[:, index])
+
+    @cached_property
+    def region_area(self) -> np.ndarray:
+        """Land area [m2] of each cell that belongs to each region, (region, cell)."""
+        return self.region_fraction * self.land_area
+
+    def lat(self) -> np.ndarray:
+        """Latitude of each cell, (cell,)."""
+        return self.grid.lat[self.index // self.grid.lon.size]
+
+    def lon(self) -> np.ndarray:
+        """Longitude of each cell, (cell,)."""
+        return self.grid.lon[self.index % self.grid.lon.size]
+
+    def to_map(self, values: np.ndarray, fill: float = np.nan) -> np.ndarray:
+        """Put (..., cell) values on the (..., lat, lon) grid."""
+        out = np.full((*np.shape(values)[:-1], self.grid.lat.size * self.grid.lon.size), fill, dtype=np.asarray(values).dtype)
+        out[..., self.index] = values
+        return out.reshape(np.shape(values)[:-1] + self.grid.shape)

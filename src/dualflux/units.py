@@ -1,0 +1,138 @@
+"""Unit conversions. The only place where molar masses and calendar factors stand.
+
+Inside the program NEE is gC m-2 d-1 and a regional integral is PgC per month,
+both positive to the atmosphere.
+"""
+
+import numpy as np
+import pandas as pd
+
+from dualflux.errors import InputError
+
+CARBON_GRAMS_PER_MOL = 12.011
+CO2_GRAMS_PER_MOL = 44.009
+SECONDS_PER_DAY = 86_400.0
+DAYS_PER_MEAN_YEAR = 365.2425
+PETAGRAM = 1e15  # grams
+
+_FLUX_TO_GC_M2_D: dict[str, float] = {
+    "gC m-2 d-1": 1.0,
+    "kgC m-2 s-1": 1e3 * SECONDS_PER_DAY,
+    "mol m-2 s-1": CARBON_GRAMS_PER_MOL * SECONDS_PER_DAY,
+    "umolCO2 m-2 s-1": 1e-6 * CARBON_GRAMS_PER_MOL * SECONDS_PER_DAY,
+    "kgCO2 m-2 s-1": 1e3 * SECONDS_PER_DAY * CARBON_GRAMS_PER_MOL / CO2_GRAMS_PER_MOL,
+}
+_YEARLY_FLUX_TO_GC_M2: dict[str, float] = {
+    "gC m-2 yr-1": 1.0,
+    "kgC m-2 yr-1": 1e3,
+    "PgC m-2 yr-1": PETAGRAM,
+}
+_MONTHLY_FLUX_TO_GC_M2: dict[str, float] = {"gC m-2 month-1": 1.0, "kgC m-2 month-1": 1e3}
+_MASS_TO_PGC: dict[str, float] = {
+    "PgC": 1.0,
+    "GtC": 1.0,
+    "TgC": 1e-3,
+    "gC": 1e-15,
+    "kgC": 1e-12,
+    "PgCO2": CARBON_GRAMS_PER_MOL / CO2_GRAMS_PER_MOL,
+    "GtCO2": CARBON_GRAMS_PER_MOL / CO2_GRAMS_PER_MOL,
+}
+_SPELLINGS = {"day-1": "d-1", "/": " ", "µmol": "umol", "μmol": "umol", "year-1": "yr-1", "**": ""}
+
+FLUX_UNITS = (*_FLUX_TO_GC_M2_D, *_YEARLY_FLUX_TO_GC_M2, *_MONTHLY_FLUX_TO_GC_M2)
+INTEGRAL_UNITS = tuple(f"{mass} {per}" for mass in _MASS_TO_PGC for per in ("yr-1", "month-1"))
+
+
+def normalise_units(units: str) -> str:
+    """Write a unit in one spelling: ``"gC m**-2 day-1"`` -> ``"gC m-2 d-1"``."""
+    for found, ours in _SPELLINGS.items():
+        units = units.replace(found, ours)
+    return " ".join(units.split())
+
+
+def require_units(found: str | None, allowed: tuple[str, ...] | list[str], what: str) -> str:
+    """Return the unit in our spelling, or raise InputError naming what is allowed.
+
+    Parameters
+    ----------
+    found : str or None
+        The unit that came with the data or stands in the study file.
+    allowed : sequence of str
+        The units that can be used here.
+    what : str
+        File and variable, for the message.
+    """
+    ours = "" if found is None else normalise_units(str(found))
+    if ours not in allowed:
+        came = "no unit" if found is None else f"unit `{found}`"
+        raise InputError(f"{what}: {came}; allowed: {', '.join(allowed)}; state the right one as `units`")
+    return ours
+
+
+def days_in_month(time: np.ndarray | pd.DatetimeIndex) -> np.ndarray:
+    """True number of days of the month of each time, float64."""
+    return pd.DatetimeIndex(time).days_in_month.to_numpy().astype(float)
+
+
+def days_in_year(time: np.ndarray | pd.DatetimeIndex) -> np.ndarray:
+    """True number of days (365 or 366) of the year of each time, float64."""
+    return np.where(pd.DatetimeIndex(time).is_leap_year, 366.0, 365.0)
+
+
+def flux_to_daily(values: np.ndarray, units: str, time: np.ndarray, what: str = "flux") -> np.ndarray:
+    """Convert a flux density to gC m-2 d-1.
+
+    Parameters
+    ----------
+    values : array, (time, ...)
+    units : str
+        One of `FLUX_UNITS`. A rate per year is divided by the days of that year,
+        a monthly total by the true days of its month.
+    time : array of datetime64, (time,)
+    """
+    ours = require_units(units, FLUX_UNITS, what)
+    if ours in _FLUX_TO_GC_M2_D:
+        return values * _FLUX_TO_GC_M2_D[ours]
+    shape = (-1,) + (1,) * (np.ndim(values) - 1)
+    if ours in _YEARLY_FLUX_TO_GC_M2:
+        return values * (_YEARLY_FLUX_TO_GC_M2[ours] / days_in_year(time)).reshape(shape)
+    return values * (_MONTHLY_FLUX_TO_GC_M2[ours] / days_in_month(time)).reshape(shape)
+
+
+def integral_to_monthly(values: np.ndarray, units: str, time: np.ndarray, what: str = "integral") -> np.ndarray:
+    """Convert an integral over a region (or whole cell) to PgC per month.
+
+    A rate per year becomes a month's integral as rate x days in month / days in year.
+
+    Parameters
+    ----------
+    values : array, (time, ...)
+    units : str
+        One of `INTEGRAL_UNITS`.
+    time : array of datetime64, (time,)
+        First day of each month.
+    """
+    mass, per = require_units(units, INTEGRAL_UNITS, what).rsplit(" ", 1)
+    factor = np.full(len(time), _MASS_TO_PGC[mass])
+    if per == "yr-1":
+        factor = factor * days_in_month(time) / days_in_year(time)
+    return values * factor.reshape((-1,) + (1,) * (np.ndim(values) - 1))
+
+
+def annual_to_monthly(annual: np.ndarray, units: str, time: np.ndarray, profile: np.ndarray | None = None) -> np.ndarray:
+    """Spread annual totals (one value per time, that of its year) over months [PgC month-1].
+
+    Parameters
+    ----------
+    annual : array, (time,)
+        The annual rate of the year each month belongs to.
+    units : str
+        A unit per year of `INTEGRAL_UNITS`.
+    time : array of datetime64, (time,)
+    profile : array of 12 shares that sum to 1, optional
+        Share of each calendar month; by default the days of the month over those of the year (`uniform`).
+    """
+    if profile is None:
+        return integral_to_monthly(annual, units, time)
+    mass = require_units(units, INTEGRAL_UNITS, "annual total").rsplit(" ", 1)[0]
+    return annual * _MASS_TO_PGC[mass] * np.asarray(profile)[pd.DatetimeIndex(time).month - 1]
