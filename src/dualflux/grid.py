@@ -10,8 +10,8 @@ from scipy import sparse
 from dualflux.errors import InputError
 
 EARTH_RADIUS = 6_371_007.2  # m, authalic
-_LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
-_LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")
+LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
+LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class Grid:
     @classmethod
     def global_regular(cls, resolution: float) -> "Grid":
         """The global grid of the given resolution [degrees]; it must divide 180."""
-        rows = round(180 / resolution)
-        if resolution <= 0 or abs(rows * resolution - 180) > 1e-9:
+        rows = round(180 / resolution) if 0 < resolution <= 90 else 0
+        if rows == 0 or abs(rows * resolution - 180) > 1e-6:
             raise InputError(f"grid: resolution {resolution} degrees does not divide 180; use for example 0.5, 1 or 2")
-        centre = (np.arange(2 * rows) + 0.5) * resolution
+        centre = (np.arange(2 * rows) + 0.5) * (180 / rows)
         return cls(centre[:rows] - 90, centre - 180)
 
     @cached_property
@@ -45,8 +45,15 @@ class Grid:
 
     @cached_property
     def lat_edges(self) -> np.ndarray:
-        """Cell edges, (lat + 1,), inside -90..90."""
-        return np.clip(_edges(self.lat), -90, 90)
+        """Cell edges, (lat + 1,), inside -90..90; a Gaussian grid's outer cells reach the poles."""
+        edges = np.clip(_edges(self.lat), -90, 90)
+        spacing = np.diff(self.lat)
+        if np.ptp(spacing) > 1e-3 * spacing.mean():
+            # The first Gaussian latitude lies 0.77 spacings from the pole, so half a spacing ends short of it.
+            for end in (0, -1):
+                if 90 - abs(edges[end]) < 0.4 * spacing[end]:
+                    edges[end] = np.copysign(90.0, edges[end])
+        return edges
 
     @cached_property
     def lon_edges(self) -> np.ndarray:
@@ -66,11 +73,14 @@ class Grid:
     def cell_of(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of the cell holding each point; -1 where it lies outside the grid."""
         lat, lon = np.atleast_1d(lat).astype(float), np.atleast_1d(lon).astype(float)
+        finite = np.isfinite(lat) & np.isfinite(lon)
+        lat, lon = np.where(finite, lat, 0.0), np.where(finite, lon, 0.0)
         row = np.searchsorted(self.lat_edges, lat, side="right") - 1
-        row = np.where(lat == 90, len(self.lat) - 1, row)
-        west = self.lon_edges[0]
-        column = np.floor(((lon - west) % 360) / (self.lon_edges[1] - west)).astype(int)
-        outside = (row < 0) | (row >= len(self.lat)) | (column >= len(self.lon)) | ~np.isfinite(lat + lon)
+        row = np.where(lat == self.lat_edges[-1], len(self.lat) - 1, row)
+        west, east = self.lon_edges[[0, -1]]
+        column = np.searchsorted(self.lon_edges, west + (lon - west) % 360, side="right") - 1
+        column = np.where((lon - west) % 360 == east - west, len(self.lon) - 1, column)
+        outside = (row < 0) | (row >= len(self.lat)) | (column >= len(self.lon)) | ~finite
         return np.where(outside, -1, row), np.where(outside, -1, column)
 
 
@@ -88,7 +98,7 @@ def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
         No latitude or longitude, values out of range, uneven longitudes, or a cell named twice.
     """
     names = {}
-    for ours, known in (("lat", _LATITUDE_NAMES), ("lon", _LONGITUDE_NAMES)):
+    for ours, known in (("lat", LATITUDE_NAMES), ("lon", LONGITUDE_NAMES)):
         found = [d for d in data.dims if str(d).lower() in known]
         if len(found) != 1 or found[0] not in data.coords:
             raise InputError(f"{what}: no {ours} coordinate among {list(data.dims)}; allowed names: {', '.join(known)}")
@@ -113,7 +123,12 @@ def grid_of(data: xr.DataArray, what: str) -> Grid:
     Raises
     ------
     InputError
-        Fewer than two cells along an axis, or unevenly spaced longitudes.
+        Fewer than two cells along an axis, longitudes unevenly spaced or more than once around.
+
+    Notes
+    -----
+    Coordinates stored in single precision are put back on the regular grid they stand for: otherwise slivers
+    of a neighbouring cell would give a value to a cell that has none.
     """
     lat, lon = data.lat.values.astype(float), data.lon.values.astype(float)
     if lat.size < 2 or lon.size < 2:
@@ -121,14 +136,55 @@ def grid_of(data: xr.DataArray, what: str) -> Grid:
     step = np.diff(lon)
     if np.abs(step - step.mean()).max() > 0.01 * step.mean():
         raise InputError(f"{what}: longitudes are not evenly spaced (steps {step.min():.4g} to {step.max():.4g} degrees)")
-    return Grid(lat, lon)
+    if lon.size * step.mean() > 360 + 0.01 * step.mean():
+        raise InputError(f"{what}: {lon.size} longitudes {step.mean():.4g} degrees apart go around more than once; give each cell once")
+    return Grid(_snap(lat, 180.0), _snap(lon, 360.0))
+
+
+def _snap(centre: np.ndarray, full: float) -> np.ndarray:
+    step = (centre[-1] - centre[0]) / (centre.size - 1)
+    exact = full / max(round(full / step), 1)
+    halves = centre[0] / (exact / 2)
+    first = round(halves) * exact / 2 if abs(halves - round(halves)) < 1e-2 else centre[0]
+    snapped = first + np.arange(centre.size) * exact
+    return snapped if np.abs(snapped - centre).max() < 2e-3 * exact else centre
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Area shared by the cells of two grids: a sparse matrix, kept as its latitude and longitude factors.
+
+    Attributes
+    ----------
+    lat : sparse matrix, (target lat, source lat)
+        Difference of sines of the shared latitude intervals.
+    lon : sparse matrix, (target lon, source lon)
+        Shared longitude intervals times R^2 [m2].
+    """
+
+    lat: sparse.csr_matrix
+    lon: sparse.csr_matrix
+
+    @classmethod
+    def between(cls, source: Grid, target: Grid) -> "Overlap":
+        """Overlap of every target cell with every source cell; longitudes wrap around."""
+        lat = _interval_overlap(np.sin(np.radians(target.lat_edges)), np.sin(np.radians(source.lat_edges)))
+        lon = sum(_interval_overlap(target.lon_edges, source.lon_edges + shift) for shift in (-360.0, 0.0, 360.0))
+        return cls(lat, lon * (np.pi / 180) * EARTH_RADIUS**2)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Integrate (..., source lat, source lon) over each target cell: (..., target lat, target lon)."""
+        lead = values.shape[:-2]
+        out = np.empty((int(np.prod(lead)), self.lat.shape[0], self.lon.shape[0]))
+        for i, field in enumerate(values.reshape(-1, *values.shape[-2:])):
+            out[i] = (self.lon @ (self.lat @ field).T).T
+        return out.reshape(*lead, *out.shape[1:])
 
 
 def overlap_matrix(source: Grid, target: Grid) -> sparse.csr_matrix:
     """Area [m2] shared by each target cell (row) and source cell (column), both flattened lat-major."""
-    lat = _interval_overlap(np.sin(np.radians(target.lat_edges)), np.sin(np.radians(source.lat_edges)))
-    lon = sum(_interval_overlap(target.lon_edges, source.lon_edges + shift) for shift in (-360.0, 0.0, 360.0))
-    return sparse.kron(lat, lon * (np.pi / 180) * EARTH_RADIUS**2, format="csr")
+    overlap = Overlap.between(source, target)
+    return sparse.kron(overlap.lat, overlap.lon, format="csr")
 
 
 def _interval_overlap(target: np.ndarray, source: np.ndarray) -> sparse.csr_matrix:
@@ -139,7 +195,7 @@ def _interval_overlap(target: np.ndarray, source: np.ndarray) -> sparse.csr_matr
 
 
 def regrid(
-    values: np.ndarray, source: Grid, target: Grid, weight: np.ndarray | None = None, overlap: sparse.csr_matrix | None = None
+    values: np.ndarray, source: Grid, target: Grid, weight: np.ndarray | None = None, overlap: Overlap | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Area-weighted mean of valid source values in each target cell.
 
@@ -149,8 +205,8 @@ def regrid(
         A density or fraction; NaN is missing.
     weight : array, (lat, lon), optional
         What part of each source cell carries the value, for example its land fraction.
-    overlap : sparse matrix, optional
-        `overlap_matrix(source, target)`, when several fields share it.
+    overlap : Overlap, optional
+        ``Overlap.between(source, target)``, when several calls share it.
 
     Returns
     -------
@@ -160,14 +216,13 @@ def regrid(
         Part of the target cell covered by valid, weighted source area, 0 to 1.
         ``mean * valid * cell_area`` summed over the globe equals the source's own integral.
     """
-    overlap = overlap_matrix(source, target) if overlap is None else overlap
-    flat = np.asarray(values, dtype=np.float64).reshape(-1, source.lat.size * source.lon.size)
-    carried = np.isfinite(flat) * (np.ones(flat.shape[1]) if weight is None else np.asarray(weight, float).ravel())
-    total = (overlap @ (np.nan_to_num(flat) * carried).T).T
-    covered = (overlap @ carried.T).T
+    overlap = Overlap.between(source, target) if overlap is None else overlap
+    values = np.asarray(values, dtype=np.float64)
+    carried = np.isfinite(values) * (1.0 if weight is None else np.asarray(weight, dtype=np.float64))
+    total = overlap.apply(np.where(carried > 0, values, 0.0) * carried)
+    covered = overlap.apply(carried)
     mean = np.divide(total, covered, out=np.full_like(total, np.nan), where=covered > 0)
-    shape = np.shape(values)[:-2] + target.shape
-    return mean.reshape(shape), (covered / target.cell_area.ravel()).reshape(shape)
+    return mean, covered / target.cell_area
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +241,8 @@ class Regions:
     fraction: np.ndarray
 
     def __post_init__(self) -> None:
+        if len(self.names) != len(self.fraction):
+            raise InputError(f"regions: {len(self.names)} names for {len(self.fraction)} fields; give one name per region")
         if "global" in self.names or len(set(self.names)) != len(self.names) or not self.names:
             raise InputError(f"regions {list(self.names)}: names must be unique, at least one, and not `global` (always added)")
         total = self.fraction.sum(axis=0)
@@ -194,6 +251,16 @@ class Regions:
                 f"regions: fractions from {np.nanmin(self.fraction):.3g}, summing to {np.nanmax(total):.3g} in a cell; "
                 "allowed: each from 0 to 1, at most 1 in all; give a mask whose regions do not overlap"
             )
+
+    def share_of_land(self, land_fraction: np.ndarray) -> np.ndarray:
+        """Share of each cell's land that lies in each region, (region, lat, lon).
+
+        fraction / max(sum of fractions, land fraction). A mask that covers whole cells stays as it is; one of land
+        only, or one that gives fractions of land, has each coastal cell's land shared in the same proportions, so
+        none is lost; where a cell has more land than regions the rest belongs to none.
+        """
+        most = np.maximum(self.fraction.sum(axis=0), land_fraction)
+        return np.divide(self.fraction, most, out=np.zeros_like(self.fraction, dtype=float), where=most > 0)
 
     @classmethod
     def from_integer_mask(cls, mask: xr.DataArray, target: Grid, what: str) -> "Regions":
@@ -204,6 +271,8 @@ class Regions:
         values = np.atleast_1d(mask.attrs["flag_values"])
         if len(names) != len(values):
             raise InputError(f"{what}: {len(values)} flag_values but {len(names)} flag_meanings; give one name per value")
+        if mask.ndim != 2:
+            raise InputError(f"{what}: dimensions {list(mask.dims)}; an integer mask has latitude and longitude only")
         mask = normalise_coordinates(mask, what)
         parts = np.stack([(mask.values == v).astype(float) for v in values])
         return cls(tuple(names), _to_target(parts, grid_of(mask, what), target))
@@ -235,6 +304,7 @@ class LandCells:
         Cell area times land fraction [m2].
     region_names : tuple of str
     region_fraction : array, (region, cell)
+        Share of the cell's land in each region.
     """
 
     grid: Grid
@@ -249,7 +319,8 @@ class LandCells:
         use = land_fraction > 0 if keep is None else (land_fraction > 0) & keep
         index = np.flatnonzero(use)
         area = (grid.cell_area * land_fraction).ravel()[index]
-        return cls(grid, index, area, regions.names, regions.fraction.reshape(len(regions.names), -1)[:, index])
+        shares = regions.share_of_land(land_fraction)
+        return cls(grid, index, area, regions.names, shares.reshape(len(regions.names), -1)[:, index])
 
     @cached_property
     def region_area(self) -> np.ndarray:

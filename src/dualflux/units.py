@@ -4,6 +4,8 @@ Inside the program NEE is gC m-2 d-1 and a regional integral is PgC per month,
 both positive to the atmosphere.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -37,17 +39,89 @@ _MASS_TO_PGC: dict[str, float] = {
     "PgCO2": CARBON_GRAMS_PER_MOL / CO2_GRAMS_PER_MOL,
     "GtCO2": CARBON_GRAMS_PER_MOL / CO2_GRAMS_PER_MOL,
 }
-_SPELLINGS = {"day-1": "d-1", "/": " ", "µmol": "umol", "μmol": "umol", "year-1": "yr-1", "**": ""}
+# Units of predictors: quantity, factor and offset to the first unit of each quantity.
+_PREDICTOR_UNITS: dict[str, tuple[str, float, float]] = {
+    "K": ("temperature", 1.0, 0.0),
+    "degC": ("temperature", 1.0, 273.15),
+    "1": ("fraction", 1.0, 0.0),
+    "%": ("fraction", 0.01, 0.0),
+    "kg kg-1": ("mixing ratio", 1.0, 0.0),
+    "g kg-1": ("mixing ratio", 1e-3, 0.0),
+    "Pa": ("pressure", 1.0, 0.0),
+    "hPa": ("pressure", 100.0, 0.0),
+    "kPa": ("pressure", 1000.0, 0.0),
+    "m": ("length", 1.0, 0.0),
+    "mm": ("length", 1e-3, 0.0),
+    "W m-2": ("irradiance", 1.0, 0.0),
+    "J m-2 d-1": ("irradiance", 1 / SECONDS_PER_DAY, 0.0),
+    "MJ m-2 d-1": ("irradiance", 1e6 / SECONDS_PER_DAY, 0.0),
+    "kWh m-2 d-1": ("irradiance", 3.6e6 / SECONDS_PER_DAY, 0.0),
+    "mm d-1": ("water flux", 1.0, 0.0),
+    "kg m-2 d-1": ("water flux", 1.0, 0.0),
+    "kg m-2 s-1": ("water flux", SECONDS_PER_DAY, 0.0),
+    "mm s-1": ("water flux", SECONDS_PER_DAY, 0.0),
+}
+_WORDS = {
+    **dict.fromkeys(("day", "days"), "d"),
+    **dict.fromkeys(("year", "y", "a"), "yr"),
+    **dict.fromkeys(("mon", "mo", "months"), "month"),
+    **dict.fromkeys(("sec", "second"), "s"),
+    **dict.fromkeys(("C", "Celsius", "celsius", "degree_Celsius", "degrees_Celsius", "degree_celsius", "degrees_celsius", "°C"), "degC"),
+    **dict.fromkeys(("deg_C", "degreesC", "degree_C", "degrees_C"), "degC"),
+    **dict.fromkeys(("Kelvin", "kelvin", "degK", "deg_K"), "K"),
+    **dict.fromkeys(("percent", "percentage"), "%"),
+    **dict.fromkeys(("-", "dimensionless", "unitless", "fraction", "none"), "1"),
+    **dict.fromkeys(("mb", "mbar"), "hPa"),
+}
 
 FLUX_UNITS = (*_FLUX_TO_GC_M2_D, *_YEARLY_FLUX_TO_GC_M2, *_MONTHLY_FLUX_TO_GC_M2)
 INTEGRAL_UNITS = tuple(f"{mass} {per}" for mass in _MASS_TO_PGC for per in ("yr-1", "month-1"))
 
 
 def normalise_units(units: str) -> str:
-    """Write a unit in one spelling: ``"gC m**-2 day-1"`` -> ``"gC m-2 d-1"``."""
-    for found, ours in _SPELLINGS.items():
-        units = units.replace(found, ours)
-    return " ".join(units.split())
+    """Write a unit in one spelling; a note in brackets is left out.
+
+    Examples
+    --------
+    >>> normalise_units("g C m**-2 day-1")
+    'gC m-2 d-1'
+    >>> normalise_units("PgC/m^2/yr")
+    'PgC m-2 yr-1'
+    >>> normalise_units("m (ECHAM bucket)")
+    'm'
+    """
+    text = re.sub(r"\(.*?\)", " ", units).replace("µ", "u").replace("μ", "u").replace("**", "").replace("^", "")
+    text = re.sub(r"/\s*([A-Za-z]+)(\d*)", lambda m: f" {m[1]}-{m[2] or 1}", text)
+    text = re.sub(r"\b(k|P|G|T|M)?(g|t|umol|mol) (C|CO2)(?=\s|$)", lambda m: f"{m[1] or ''}{m[2]}{m[3]}", text)
+    words = [re.fullmatch(r"(.*?)(-?\d+)?", word) for word in text.split()]
+    return " ".join(_WORDS.get(m[1], m[1]) + (m[2] or "") for m in words if m)
+
+
+def convert_units(values: np.ndarray, found: str, wanted: str, what: str) -> np.ndarray:
+    """Convert a predictor between units that mean the same quantity (K and degC, % and 1, hPa and Pa ...).
+
+    Parameters
+    ----------
+    values : array
+    found, wanted : str
+        The unit that came and the unit asked for.
+    what : str
+        File and variable, for the message.
+
+    Raises
+    ------
+    InputError
+        The two are neither the same nor convertible.
+    """
+    have, want = normalise_units(found), normalise_units(wanted)
+    if have == want:
+        return values
+    from_have, from_want = _PREDICTOR_UNITS.get(have), _PREDICTOR_UNITS.get(want)
+    if from_have is None or from_want is None or from_have[0] != from_want[0]:
+        same = [name for name, (quantity, _, _) in _PREDICTOR_UNITS.items() if from_have is not None and quantity == from_have[0]]
+        allowed = ", ".join(f"`{name}`" for name in same or [have])
+        raise InputError(f"{what}: the file has unit `{found}`, the study says `{wanted}`; allowed here: {allowed}")
+    return (values * from_have[1] + (from_have[2] - from_want[2])) / from_want[1]
 
 
 def require_units(found: str | None, allowed: tuple[str, ...] | list[str], what: str) -> str:
@@ -131,8 +205,16 @@ def annual_to_monthly(annual: np.ndarray, units: str, time: np.ndarray, profile:
     time : array of datetime64, (time,)
     profile : array of 12 shares that sum to 1, optional
         Share of each calendar month; by default the days of the month over those of the year (`uniform`).
+
+    Raises
+    ------
+    InputError
+        The unit is not per year, or the profile is not 12 shares that sum to 1.
     """
+    mass = require_units(units, [u for u in INTEGRAL_UNITS if u.endswith("yr-1")], "annual total").rsplit(" ", 1)[0]
     if profile is None:
         return integral_to_monthly(annual, units, time)
-    mass = require_units(units, INTEGRAL_UNITS, "annual total").rsplit(" ", 1)[0]
-    return annual * _MASS_TO_PGC[mass] * np.asarray(profile)[pd.DatetimeIndex(time).month - 1]
+    shares = np.asarray(profile, dtype=float)
+    if shares.shape != (12,) or not np.isclose(shares.sum(), 1.0, atol=1e-6) or (shares < 0).any():
+        raise InputError(f"monthly profile: {shares.size} shares that sum to {shares.sum():.6g}; give 12, none negative, that sum to 1")
+    return annual * _MASS_TO_PGC[mass] * shares[pd.DatetimeIndex(time).month - 1]

@@ -1,1 +1,112 @@
+"""Figures and one offline HTML file from what a run has written; nothing is computed anew but means and anomalies."""
 
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dualflux.report import figures, maps
+from dualflux.report.contents import Contents, read_contents
+from dualflux.report.document import Picture, render
+from dualflux.report.style import RC
+from dualflux.report.text import captions
+from dualflux.report.verdict import default_verdict
+from dualflux.stages import write_atomically
+
+DOTS_PER_INCH = 150
+
+__all__ = ["default_verdict", "read_contents", "write_report"]
+
+
+def write_report(out: Path, study: dict[str, Any], verdict: pd.DataFrame | None = None, notes: Sequence[str] = ()) -> Path:
+    """Write `figures/*.png` and `report.html` of a run.
+
+    Parameters
+    ----------
+    out : Path
+        Run folder with `tables/*.csv`, `provenance.json` and, where there are, `products/*/nee_monthly.nc` and
+        `models/*/history.csv` (columns step, optionally member, and one per term).
+    study : dict
+        The resolved settings; they give title and methods.
+    verdict : DataFrame, optional
+        One row per quantity, columns as they shall be read. A column `goal` (`target`, `low`, `high`; not shown) marks the
+        best and worst of the variants' columns; a cell that says better, worse, met or not met is coloured. By default
+        `default_verdict`.
+    notes : sequence of str
+        Paragraphs below the verdict; plain text.
+
+    Returns
+    -------
+    Path
+        The HTML file: one file, below 15 MB, that opens without a network.
+
+    Raises
+    ------
+    InputError
+        What is missing in the run folder, all at once.
+    """
+    out = Path(out)
+    contents = read_contents(out, study)
+    with mpl.rc_context(RC):
+        pictures = [_save(out, *item) for item in _pictures(contents)]
+    verdict = default_verdict(contents) if verdict is None else verdict
+    path = out / "report.html"
+    write_atomically(path, render(contents, study, verdict, notes, pictures))
+    return path
+
+
+def _pictures(contents: Contents) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    """What is drawn, the most important first, and how."""
+    text = captions(contents)
+
+    def picture(name: str, title: str) -> Picture:
+        return Picture(name, title, text[name], f"{title}: the numbers are in the tables below.", Path(f"{name}.png"))
+
+    yield picture("seasonal_cycles", "Mean seasonal cycles of all regions"), partial(figures.seasonal_cycles, contents)
+    yield picture("regional_means", "Mean annual flux of regions and globe"), partial(figures.regional_means, contents)
+    yield picture("annual_anomalies", "Annual anomalies"), partial(figures.annual_anomalies, contents)
+    yield from _maps(contents, picture)
+    yield picture("skill_by_scale", "Skill at left-out towers by time scale"), partial(figures.skill_by_scale, contents)
+    if len(set(contents.variants) & set(contents.sites["product"])) > 1:
+        yield picture("site_scatter", "Skill site by site"), partial(figures.site_scatter, contents)
+    if contents.history:
+        yield picture("training_history", "Training history"), partial(figures.training_history, contents)
+    for region, slug in _slugs(contents.regions).items():
+        title = f"Mean seasonal cycle: {region}"
+        alt = f"{title}. Lines of all products over the twelve months."
+        yield (
+            Picture(f"seasonal_cycle_{slug}", title, text["seasonal_cycle"], alt, Path(f"seasonal_cycle_{slug}.png"), region),
+            partial(figures.seasonal_cycle, contents, region),
+        )
+
+
+def _maps(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    if not contents.products:
+        return
+    fields = {variant: maps.read_map(path) for variant, path in contents.products.items()}
+    yield picture("mean_maps", "Mean net ecosystem exchange"), partial(maps.mean_maps, fields, contents)
+    if len(fields) > 1:
+        yield picture("difference_maps", "Differences between the variants"), partial(maps.difference_maps, fields)
+    yield picture("spread_maps", "Spread"), partial(maps.spread_maps, fields)
+
+
+def _save(out: Path, picture: Picture, draw: Callable[[], Figure]) -> Picture:
+    path = out / "figures" / picture.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw().savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return Picture(picture.name, picture.title, picture.caption, picture.alt, path, picture.region)
+
+
+def _slugs(regions: Sequence[str]) -> dict[str, str]:
+    """A file name for each region, unique also where regions differ in odd characters only."""
+    out: dict[str, str] = {}
+    for region in regions:
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", region)
+        taken = {s.lower() for s in out.values()}
+        out[region] = next(s for s in (plain, *(f"{plain}_{i}" for i in range(2, len(regions) + 2))) if s.lower() not in taken)
+    return out

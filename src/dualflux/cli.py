@@ -1,0 +1,173 @@
+"""The command line: parses, calls `pipeline`, and turns what happened into an exit status.
+
+0 done; 2 the input or the study file is wrong; 130 interrupted (resumable); 1 a defect of ours.
+"""
+
+import errno
+import signal
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dualflux import __version__
+from dualflux.errors import InputError
+
+DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
+_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "the disk is read-only"}
+_FILES = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG}
+# Typer brings its own copy of click since 0.26; the base of its public exception is the same in all versions.
+_USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    help="Net ecosystem exchange of CO2 that is right at towers and right for the globe.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME beside the study file.")]
+DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where the study's paths start; else DUALFLUX_DATA.")]
+
+
+# The commands import what computes only when they need it: `dualflux --version` stays quick.
+def _run(study: Path, out: Path | None, data_root: Path | None, stages: list[str] | None) -> None:
+    from dualflux.study import load_study
+
+    loaded = load_study(study, data_root, out)
+    from dualflux import pipeline
+
+    pipeline.run(loaded, loaded.out, stages)
+
+
+@app.command()
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="2 degrees, daily, 2001-2017: up to 30 minutes.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Run folder.")] = Path("runs/demo"),
+) -> None:
+    """Build a synthetic world with known truth, run a whole study on it and print the verdict."""
+    from dualflux import pipeline
+
+    pipeline.demo(full, out.absolute())
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put study.yaml; made if absent.")]) -> None:
+    """Write a commented starter study file."""
+    target = folder / "study.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = resources.files("dualflux").joinpath("data/starter_study.yaml").read_text(encoding="utf-8")
+    try:
+        with open(target, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{target} exists and is not overwritten; give another folder, or move it away") from error
+    print(f"{target} written; put in your files, then: dualflux check {target}")
+
+
+@app.command()
+def check(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Say what is used, what is dropped and why, coverage, memory and time; all problems at once. Computes nothing."""
+    from dualflux.study import load_study
+
+    loaded = load_study(study, data_root, out)
+    from dualflux import pipeline
+
+    pipeline.check(loaded)
+
+
+@app.command()
+def run(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Run every stage; done stages are kept, an interrupted run goes on."""
+    _run(study, out, data_root, None)
+
+
+@app.command()
+def prepare(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Read all sources into the run folder."""
+    _run(study, out, data_root, ["prepare"])
+
+
+@app.command()
+def train(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Train the ensemble of every variant."""
+    _run(study, out, data_root, ["train"])
+
+
+@app.command()
+def upscale(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Write the gridded products."""
+    _run(study, out, data_root, ["upscale"])
+
+
+@app.command()
+def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Score the products at towers and over regions."""
+    _run(study, out, data_root, ["evaluate"])
+
+
+@app.command()
+def report(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Draw the figures and write report.html."""
+    _run(study, out, data_root, ["report"])
+
+
+@app.command()
+def status(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+    """Say which stages are done, and why the others are not."""
+    from dualflux.study import load_study
+
+    loaded = load_study(study, data_root, out)
+    from dualflux import pipeline
+
+    pipeline.status(loaded, loaded.out)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+) -> None:
+    if version:
+        print(f"dualflux {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit status; a defect of ours keeps its traceback (status 1)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is an interruption too
+    try:
+        # Typer returns 130 for an interruption, None where a command came to its end.
+        code = typer.main.get_command(app).main(args=arguments, prog_name="dualflux", standalone_mode=False) or DONE
+    except InputError as error:
+        return _wrong(error.problems)
+    except _USAGE_ERROR as error:
+        return _wrong([f"{error.format_message()}; try `dualflux --help`."])
+    except OSError as error:
+        if error.errno not in {*_DISK, *_FILES}:
+            raise
+        return _wrong([_disk_problem(error)])
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        print("dualflux: interrupted; the same command goes on from the last stage that was done", file=sys.stderr)
+    return int(code)
+
+
+def _wrong(problems: list[str]) -> int:
+    for problem in problems:
+        print(f"dualflux: error: {' '.join(problem.split())}", file=sys.stderr)
+    return INPUT_WRONG
+
+
+def _disk_problem(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in _DISK:
+        return f"{where}{_DISK[error.errno]}; make room or choose another --out; stages that were done are kept"
+    return f"{where}{error.strerror}; see that it is there and may be read and written, or choose another --out"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

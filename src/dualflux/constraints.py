@@ -1,0 +1,218 @@
+"""Constraints: what was observed, where, and how well. A constraint knows no network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from dualflux.covariance import EnsembleError, ensemble_mean, estimate_error, to_year_month
+from dualflux.features import Steps
+from dualflux.sources.adjustments import Target
+
+
+class TowerTermSettings(BaseModel):
+    """What stands between a tower's flux and the landscape's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    representativeness: bool = Field(True, description="g: free intercept and ridge-penalised slopes in invariant predictors")
+    representativeness_sd: float = Field(0.3, gt=0, description="prior sd of g's slopes [gC m-2 d-1 per standard deviation]")
+    site_effects: bool = Field(True, description="b: one zero-mean effect per site, its variance estimated")
+    degrees_of_freedom: float = Field(4.0, gt=2, description="of the Student-t error")
+
+
+class InversionTermSettings(BaseModel):
+    """How regional integrals enter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estimator: Literal["exact", "stratified"] = "stratified"
+    weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
+    locations: int = Field(16, ge=2, description="stratified: random locations per region, sample and step")
+    years: int = Field(4, ge=2, description="stratified: random years per step")
+    spread: Literal["exchangeable", "centred"] = Field(
+        "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
+    )
+
+
+@dataclass(frozen=True)
+class TowerConstraint:
+    """Point observations of NEE.
+
+    Attributes
+    ----------
+    predictors : array float32, (row, column)
+    site : array of int, (row,)
+        Position in `sites`.
+    observed : array float32, (row,)
+        [gC m-2 d-1]
+    uncertainty : array float32, (row,)
+        Random or joint uncertainty [gC m-2 d-1]; 0 where the file has none (the fitted floor then covers it).
+    weight : array float32, (row,)
+        Effective number of data per datum, see `effective_weight`.
+    sites : DataFrame
+        Index site; lat, lon, igbp, cell, group.
+    time : DatetimeIndex, (row,)
+    """
+
+    predictors: np.ndarray
+    site: np.ndarray
+    observed: np.ndarray
+    uncertainty: np.ndarray
+    weight: np.ndarray
+    sites: pd.DataFrame
+    time: pd.DatetimeIndex
+
+
+@dataclass(frozen=True)
+class ErrorStructure:
+    """How a model's errors at a tower hang together, once the site's mean error is taken away.
+
+    Attributes
+    ----------
+    autocorrelation : float
+        Between neighbouring steps.
+    recurrence : float
+        Intra-class correlation within a site and calendar month: the part of the variance that returns every year.
+    """
+
+    autocorrelation: float
+    recurrence: float
+
+
+def held_out_linear_residual(predictors: np.ndarray, observed: np.ndarray, fold: np.ndarray, ridge: float = 300.0) -> np.ndarray:
+    """Residuals (row,) of a ridge regression fitted without the row's fold: what a simple model gets wrong at unseen sites."""
+    design = np.column_stack([np.ones(len(observed)), predictors]).astype(np.float64)
+    penalty = np.diag([0.0] + [ridge] * predictors.shape[1])
+    residual = np.empty(len(observed))
+    for held in np.unique(fold):
+        use = fold != held
+        inside = design[use]
+        slope = np.linalg.solve(inside.T @ inside + penalty, inside.T @ observed[use].astype(np.float64))
+        residual[~use] = observed[~use] - design[~use] @ slope
+    return residual
+
+
+def error_structure(residual: np.ndarray, site: np.ndarray, time: pd.DatetimeIndex, time_step: str) -> ErrorStructure:
+    """Lag-one autocorrelation, and intra-class correlation of (site, calendar month) by one-way analysis of variance.
+
+    Years, not days, are the repetitions of a calendar month: daily residuals are averaged over each month first.
+    """
+    data = pd.DataFrame({"site": site, "time": time, "error": np.asarray(residual, dtype=np.float64)})
+    data["error"] -= data.groupby("site").error.transform("mean")
+    step = pd.DateOffset(months=1) if time_step == "monthly" else pd.DateOffset(days=1)
+    pairs = data.merge(data.assign(time=data.time + step), on=["site", "time"], suffixes=("", "_before"))
+    variance = float((data.error**2).mean())
+    if len(pairs) < 2 or variance == 0:
+        return ErrorStructure(0.0, 0.0)
+    autocorrelation = float(np.clip((pairs.error * pairs.error_before).mean() / variance, 0.0, 0.98))
+    months = data.groupby(["site", data.time.dt.year.rename("year"), data.time.dt.month.rename("month")]).error.mean().reset_index()
+    return ErrorStructure(autocorrelation, _intraclass_correlation(months.error, [months.site, months.month]))
+
+
+def _intraclass_correlation(values: pd.Series, keys: list[pd.Series]) -> float:
+    """One-way random effects with unequal group sizes (Donner 1986, Int. Stat. Rev. 54, 67), groups of at least two."""
+    size = values.groupby(keys).transform("size")
+    values, keys = values[size >= 2], [k[size >= 2] for k in keys]
+    groups = values.groupby(keys)
+    count, number = len(values), groups.ngroups
+    if number < 2 or count <= number:
+        return 0.0
+    mean = groups.transform("mean")
+    within = float(((values - mean) ** 2).sum() / (count - number))
+    between = float(((mean - values.mean()) ** 2).sum() / (number - 1))
+    usual = (count - float((groups.size() ** 2).sum()) / count) / (number - 1)
+    return float(np.clip((between - within) / (between + (usual - 1) * within), 0.0, 1.0)) if between + within > 0 else 0.0
+
+
+def effective_weight(structure: ErrorStructure, site: np.ndarray, time: pd.DatetimeIndex) -> np.ndarray:
+    """Effective number of data per datum, (row,): two thousand days are not two thousand facts.
+
+    An AR(1) series of n values is worth n (1 - rho) / (1 + rho) independent ones for its mean (von Storch and Zwiers
+    1999, Statistical Analysis in Climate Research, ch. 17.1); a cluster of m values of intra-class correlation c is worth
+    m / (1 + (m - 1) c) (Kish 1965, Survey Sampling, ch. 5.4), here the years of a site's calendar month.
+    """
+    rows = pd.DataFrame({"site": site, "year": time.year, "month": time.month})
+    years = rows.groupby(["site", "month"]).year.transform("nunique").to_numpy()
+    rho = structure.autocorrelation
+    return ((1 - rho) / (1 + rho) / (1 + (years - 1) * structure.recurrence)).astype(np.float32)
+
+
+def from_towers(
+    predictors: np.ndarray, observations: pd.DataFrame, sites: pd.DataFrame, time_step: str, fold: np.ndarray
+) -> tuple[TowerConstraint, ErrorStructure]:
+    """Make the tower constraint.
+
+    Parameters
+    ----------
+    predictors : array, (row, column)
+    observations : DataFrame
+        site, time, nee, uncertainty; one row per row of `predictors`.
+    sites : DataFrame
+        Index site.
+    fold : array of int, (site,)
+        Folds of groups, for the residuals that tell how errors hang together.
+    """
+    site = sites.index.get_indexer(observations.site)
+    time = pd.DatetimeIndex(observations.time)
+    observed = observations.nee.to_numpy(np.float32)
+    structure = error_structure(held_out_linear_residual(predictors, observed, fold[site]), site, time, time_step)
+    weight = effective_weight(structure, site, time)
+    uncertainty = observations.uncertainty.fillna(0.0).to_numpy(np.float32)
+    return TowerConstraint(predictors, site, observed, uncertainty, weight, sites, time), structure
+
+
+@dataclass(frozen=True)
+class RegionalConstraint:
+    """Monthly integrals of NEE over regions from an ensemble of inversions.
+
+    Attributes
+    ----------
+    products : array, (product, region, year, 12)
+        Adjusted integrals [PgC month-1], whole calendar years.
+    names : tuple of str, (product,)
+    observed : array, (region, year, 12)
+        Ensemble mean.
+    error : EnsembleError
+    years : array of int, (year,)
+    month : array of int, (year, 12)
+        Position of each month in the study's time axis.
+    """
+
+    products: np.ndarray
+    names: tuple[str, ...]
+    observed: np.ndarray
+    error: EnsembleError
+    years: np.ndarray
+    month: np.ndarray
+
+    def draws(self, count: int, seed: int) -> np.ndarray:
+        """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
+        random = np.random.default_rng(seed)
+        pairs = [self.error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
+        errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
+        if count % 2:
+            errors[count - 1] = np.zeros_like(errors[0])
+        return self.observed + np.stack(errors[:count])
+
+
+def from_inversions(
+    target: Target, steps: Steps, region_names: tuple[str, ...], region_area: np.ndarray, settings: InversionTermSettings,
+    leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
+) -> RegionalConstraint:  # fmt: skip
+    """Make the regional constraint; a product or a span of years may be left out of everything, error model included."""
+    integral = target.integral.sel(region=list(region_names))
+    if leave_out is not None:
+        integral = integral.sel(product=integral.product != leave_out)
+    values, years = to_year_month(integral.transpose("product", "region", "time"))
+    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").values
+    if leave_out_years is not None:
+        inside = (years >= leave_out_years[0]) & (years <= leave_out_years[1])
+        values, years = values[:, :, ~inside], years[~inside]
+    error = estimate_error(values, region_area, extra)
+    if settings.spread == "centred":
+        error = error.scaled(1 / len(values))
+    month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
+    return RegionalConstraint(values, tuple(str(p) for p in integral.product.values), ensemble_mean(values), error, years, month)

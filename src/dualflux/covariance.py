@@ -1,0 +1,200 @@
+"""R: the error covariance of an inversion ensemble, in three orthogonal parts.
+
+Inversions differ most in what persists. The residual r(region, year, month) [PgC month-1] is split into its mean
+over all months (offset), the mean seasonal cycle around it, and the anomalies. With Y years, per region,
+
+    r' R^-1 r = mean_r' S mean_r + sum over years of a(year)' B a(year),
+    mean_r = mean over years (12 values),  a = r - mean_r,
+    S = 11' / (144 offset_variance) + (I - 11'/12) / cycle_variance,
+    B = inverse of anomaly_variance x AR1(autocorrelation), 12 x 12,
+
+where 1, 11 and 12 (Y - 1) degrees of freedom belong to the parts: nothing is counted twice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy import optimize
+
+from dualflux.errors import InputError
+
+PRIOR_DEGREES_OF_FREEDOM = 3.0  # weight of the variance pooled over regions against a region's own
+_CENTRE = np.eye(12) - 1 / 12
+
+
+@dataclass(frozen=True)
+class EnsembleError:
+    """Variances of the three parts, per region.
+
+    Attributes
+    ----------
+    offset_variance, cycle_variance, anomaly_variance : array, (region,)
+        [(PgC month-1)^2]: of the mean over all months, of each of the 11 directions of the mean seasonal
+        cycle, and of a single month's anomaly.
+    autocorrelation : array, (region,)
+        Lag-one autocorrelation of monthly anomalies inside a year.
+    """
+
+    offset_variance: np.ndarray
+    cycle_variance: np.ndarray
+    anomaly_variance: np.ndarray
+    autocorrelation: np.ndarray
+
+    def mean_precision(self) -> np.ndarray:
+        """S, (region, 12, 12)."""
+        ones = np.ones((12, 12)) / 144
+        return ones / self.offset_variance[:, None, None] + _CENTRE / self.cycle_variance[:, None, None]
+
+    def anomaly_precision(self) -> np.ndarray:
+        """B, (region, 12, 12)."""
+        covariance = self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
+        return np.linalg.inv(covariance)
+
+    def covariance(self, years: int) -> np.ndarray:
+        """Dense R over all months (year-major), (region, months, months): for checks and small cases."""
+        mean = self.offset_variance[:, None, None] + self.cycle_variance[:, None, None] * _CENTRE
+        within = self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
+        same, other = np.ones((years, years)), np.eye(years) - 1 / years
+        return np.stack([np.kron(same, m) + np.kron(other, w) for m, w in zip(mean, within, strict=True)])
+
+    def draw(self, random: np.random.Generator, years: int) -> np.ndarray:
+        """One realisation of the error, (region, year, month) [PgC month-1]."""
+        regions = len(self.offset_variance)
+        offset = random.normal(size=(regions, 1)) * np.sqrt(self.offset_variance)[:, None]
+        cycle = random.normal(size=(regions, 12)) @ _CENTRE * np.sqrt(self.cycle_variance)[:, None]
+        factor = np.linalg.cholesky(autoregressive_correlation(self.autocorrelation))
+        anomaly = np.einsum("rij,ryj->ryi", factor, random.normal(size=(regions, years, 12)))
+        anomaly = (anomaly - anomaly.mean(axis=1, keepdims=True)) * np.sqrt(self.anomaly_variance)[:, None, None]
+        return (offset + cycle)[:, None] + anomaly
+
+    def scaled(self, factor: float) -> "EnsembleError":
+        """The same with every variance times `factor`."""
+        return EnsembleError(
+            self.offset_variance * factor, self.cycle_variance * factor, self.anomaly_variance * factor, self.autocorrelation
+        )
+
+
+def autoregressive_correlation(autocorrelation: np.ndarray) -> np.ndarray:
+    """AR(1) correlation of 12 months, (..., 12, 12)."""
+    lag = np.abs(np.subtract.outer(np.arange(12), np.arange(12)))
+    return np.asarray(autocorrelation, dtype=float)[..., None, None] ** lag
+
+
+def split_parts(residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Offset (...), mean seasonal cycle (..., 12) and anomalies (..., year, 12) of (..., year, 12); orthogonal."""
+    mean = residual.mean(axis=-2)
+    offset = mean.mean(axis=-1)
+    return offset, mean - offset[..., None], residual - mean[..., None, :]
+
+
+def misfit(residual: np.ndarray, error: EnsembleError) -> dict[str, np.ndarray]:
+    """Chi-square per degree of freedom of each part, (..., region), of residuals (..., region, year, 12)."""
+    years = residual.shape[-2]
+    offset, cycle, anomaly = split_parts(residual)
+    quadratic = np.einsum("...ryi,rij,...ryj->...r", anomaly, error.anomaly_precision(), anomaly)
+    return {
+        "offset": offset**2 / error.offset_variance,
+        "cycle": (cycle**2).sum(axis=-1) / (11 * error.cycle_variance),
+        "anomaly": quadratic / (12 * (years - 1)),
+    }
+
+
+def estimate_error(products: np.ndarray, region_area: np.ndarray, extra_variance: np.ndarray | None = None) -> EnsembleError:
+    """Variances from the spread of a few inversions, shrunk towards one pooled over regions.
+
+    Parameters
+    ----------
+    products : array, (product, region, year, 12)
+        Monthly integrals [PgC month-1]; a product may lack whole years (NaN).
+    region_area : array, (region,)
+        Land area [m2]: the pooled variance grows with area, as that of a sum of independent patches does.
+    extra_variance : array, (region,), optional
+        Variance of the mean of adjustments (fire ...) [(PgC month-1)^2], added to the offset's.
+
+    Returns
+    -------
+    EnsembleError
+        The variance of one product about the ensemble's centre: truth taken as exchangeable with the products.
+
+    Raises
+    ------
+    InputError
+        Fewer than two products, or fewer than two years that at least two products share.
+    """
+    parts = _squared_deviations(products)
+    area = region_area / region_area.mean()
+    variances = [_shrink(squares, freedom, area) for squares, freedom in parts[:3]]
+    autocorrelation = np.array([_match_annual_variance(ratio) for ratio in parts[3]])
+    offset = variances[0] if extra_variance is None else variances[0] + extra_variance
+    return EnsembleError(offset, variances[1], variances[2], autocorrelation)
+
+
+def _squared_deviations(
+    products: np.ndarray,
+) -> tuple[tuple[np.ndarray, float], tuple[np.ndarray, float], tuple[np.ndarray, float], np.ndarray]:
+    """Mean square per degree of freedom of each part over products, and annual over monthly anomaly variance."""
+    use = np.isfinite(products).all(axis=(1, 3))  # product, year
+    shared = use.sum(axis=0) >= 2
+    if len(products) < 2 or shared.sum() < 2:
+        raise InputError(
+            f"inversions: {len(products)} product(s), {int(shared.sum())} year(s) that at least two of them cover; "
+            "two products and two shared years are needed to estimate their error; add products or widen the period"
+        )
+    whole = [p for p in range(len(products)) if use[p, shared].all()]
+    if len(whole) < 2:
+        raise InputError("inversions: fewer than two products cover all shared years; choose a period that two products cover")
+    chosen = products[whole][:, :, shared]
+    years, freedom = chosen.shape[2], len(whole) - 1
+    offset, cycle, anomaly = split_parts(chosen - chosen.mean(axis=0))
+    monthly = (anomaly**2).sum(axis=(0, 2, 3)) / (freedom * 12 * (years - 1))
+    annual = (anomaly.mean(axis=-1) ** 2).sum(axis=(0, 2)) / (freedom * (years - 1))
+    return (
+        ((offset**2).sum(axis=0) / freedom, float(freedom)),
+        ((cycle**2).sum(axis=(0, 2)) / (11 * freedom), 11.0 * freedom),
+        (monthly, 12.0 * (years - 1) * freedom),
+        annual / np.maximum(monthly, 1e-30),
+    )
+
+
+def _shrink(variance: np.ndarray, freedom: float, area: np.ndarray) -> np.ndarray:
+    """Inverse-gamma posterior mean whose centre is the geometric mean over regions of variance per area."""
+    pooled = np.exp(np.mean(np.log(np.maximum(variance / area, 1e-30)))) * area
+    return (freedom * variance + PRIOR_DEGREES_OF_FREEDOM * pooled) / (freedom + PRIOR_DEGREES_OF_FREEDOM)
+
+
+def _match_annual_variance(ratio: float) -> float:
+    """Autocorrelation whose AR(1) year has this variance of the annual mean over that of a month."""
+
+    def excess(rho: float) -> float:
+        return float(autoregressive_correlation(np.asarray(rho)).mean()) - ratio
+
+    if excess(0.0) >= 0:
+        return 0.0
+    return 0.95 if excess(0.95) <= 0 else float(optimize.brentq(excess, 0.0, 0.95))
+
+
+def ensemble_mean(products: np.ndarray) -> np.ndarray:
+    """Mean over products that have the month, (region, year, 12); each product's offset to the others is kept whole.
+
+    Products of different periods would shift the mean where one begins; they are first moved by their mean difference
+    from the all-product mean over the months all share, so the mean never jumps.
+    """
+    common = np.isfinite(products).all(axis=0, keepdims=True)
+    if common.all():
+        return products.mean(axis=0)
+    shared = np.where(common, products, np.nan)
+    centre = np.nanmean(shared, axis=(2, 3), keepdims=True)
+    return np.nanmean(products - centre, axis=0) + centre.mean(axis=0)
+
+
+def to_year_month(integral: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., time) monthly values as (..., year, 12), whole calendar years only, and the years."""
+    year, month = integral.time.dt.year.values, integral.time.dt.month.values
+    years = np.array([y for y in np.unique(year) if set(month[year == y]) == set(range(1, 13))])
+    if not len(years):
+        raise InputError(
+            f"inversions: no whole calendar year between {integral.time.values[0]} and {integral.time.values[-1]}; widen `period`"
+        )
+    values = integral.sel(time=np.isin(year, years)).transpose(..., "time").values
+    return values.reshape(*values.shape[:-1], len(years), 12), years

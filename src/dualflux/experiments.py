@@ -1,0 +1,311 @@
+"""Which models are fitted: variants, folds and members, and the same again with something left out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.features import Cube, DeviceCube
+from dualflux.grid import LandCells
+from dualflux.model import Ensemble, FluxModel, NetworkSettings
+from dualflux.operators import every_location, stratify
+from dualflux.sources.adjustments import Target
+from dualflux.splits import inner_validation
+from dualflux.training import Fit, Member, Objective, RegionData, TowerData, TrainingSettings, fit, quadratic_form
+
+ALL_SITES = -1  # the fold of a member that no outer fold is kept from
+INNER_SHARE = 0.2
+INITIAL_SITE_EFFECT_SD = 1.0  # gC m-2 d-1, until the first checkpoint estimates it
+LONGEST_BLOCK = 20_000  # cells of one block of the exact estimator
+
+
+class HoldoutSettings(BaseModel):
+    """What is left out once more, to score what was not used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
+    inversions: bool = Field(False, description="leave each inversion out in turn")
+
+
+class Variant(NamedTuple):
+    """What a variant is trained on and which terms it has."""
+
+    towers: bool
+    inversions: bool
+    representativeness: bool
+    site_effects: bool
+
+
+VARIANTS = {
+    "towers": Variant(True, False, False, True),
+    "inversions": Variant(False, True, False, False),
+    "plain": Variant(True, True, False, False),
+    "dual": Variant(True, True, True, True),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One ensemble to fit.
+
+    Attributes
+    ----------
+    name : str
+        Empty for the study itself, else what is left out, for example ``without_2010_2012``.
+    variant : str
+    folds : tuple of int
+    members : int
+        Per fold.
+    regional : RegionalConstraint
+        Without what is left out.
+    year_use : array, (year,)
+        Of the years of the full constraint.
+    """
+
+    name: str
+    variant: str
+    folds: tuple[int, ...]
+    members: int
+    regional: RegionalConstraint
+    year_use: np.ndarray
+
+
+def plan_runs(
+    variants: list[str],
+    network: NetworkSettings,
+    holdout: HoldoutSettings,
+    make: Callable[[str | None, tuple[int, int] | None], RegionalConstraint],
+) -> list[Run]:
+    """The study's own ensembles, then those of the experiments that leave something out (all sites, `members` networks).
+
+    Parameters
+    ----------
+    make : callable
+        ``make(product, years)`` gives the regional constraint without a product or a span of years.
+    """
+    full = make(None, None)
+    everything = np.ones(len(full.years))
+    runs = []
+    for variant in variants:
+        folds = tuple(range(network.folds)) if VARIANTS[variant].towers else (ALL_SITES,)
+        members = network.members if VARIANTS[variant].towers else 2 * network.members
+        runs.append(Run("", variant, folds, members, full, everything))
+    left_out: list[tuple[str, RegionalConstraint]] = []
+    if holdout.years is not None:
+        left_out.append((f"without_{holdout.years[0]}_{holdout.years[1]}", make(None, holdout.years)))
+    if holdout.inversions:
+        left_out += [(f"without_{product}", make(product, None)) for product in full.names]
+    for name, regional in left_out:
+        use = np.isin(full.years, regional.years).astype(float)
+        for variant in ("inversions", "dual"):
+            if variant in variants:
+                runs.append(Run(name, variant, (ALL_SITES,), network.members, regional, use))
+    return runs
+
+
+def constraint_maker(
+    target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings
+) -> Callable[[str | None, tuple[int, int] | None], RegionalConstraint]:
+    """``make(product, years)`` for `plan_runs`."""
+    area = cells.region_area.sum(axis=1)
+    return lambda product, years: from_inversions(target, cube.steps, cells.region_names, area, settings, product, years)
+
+
+class Stack(NamedTuple):
+    """All members of all runs.
+
+    Attributes
+    ----------
+    members : Member
+    table : DataFrame
+        run, variant, fold, member; one row per member.
+    """
+
+    members: Member
+    table: pd.DataFrame
+
+
+def stack_members(
+    runs: list[Run], years: np.ndarray, towers: TowerConstraint, tower_term: TowerTermSettings, weight: float, seed: int
+) -> Stack:
+    """Members of all runs, each with its sites, its draw of the inversions and its key.
+
+    A member's draw and initial weights depend on the run's place, fold and member only, so a variant more or less
+    does not change the others.
+    """
+    members, rows = [], []
+    for run in runs:
+        code = 1000 * list(VARIANTS).index(run.variant) + 10_000 * sum(map(ord, run.name))
+        draws = run.regional.draws(len(run.folds) * run.members, seed)
+        for place, (fold, member) in enumerate((f, m) for f in run.folds for m in range(run.members)):
+            use, held = _sites_of(run, fold, member, towers, seed)
+            members.append(
+                _member(run, draws[place], years, use, held, tower_term, weight, jax.random.key(seed + code + 100 * (fold + 1) + member))
+            )
+            rows.append((run.name, run.variant, fold, member))
+    keys = jnp.stack([m.key for m in members])
+    stacked = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *[m._replace(key=np.zeros(())) for m in members])
+    return Stack(stacked._replace(key=keys), pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
+
+
+def _sites_of(run: Run, fold: int, member: int, towers: TowerConstraint, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sites a member trains on, and those of its inner validation."""
+    group, outer = towers.sites.group.to_numpy(), towers.sites.fold.to_numpy()
+    if not VARIANTS[run.variant].towers:
+        return np.zeros(len(group)), np.zeros(len(group))
+    held = inner_validation(group, outer, fold, member, min(INNER_SHARE, 1 / run.members), seed)
+    return ((outer != fold) & ~held).astype(float), held.astype(float)
+
+
+def _member(
+    run: Run, draw: np.ndarray, years: np.ndarray, use: np.ndarray, held: np.ndarray, term: TowerTermSettings, weight: float, key: jax.Array
+) -> Member:
+    variant, error = VARIANTS[run.variant], run.regional.error
+    target = np.zeros((draw.shape[0], len(years), 12))
+    target[:, np.isin(years, run.regional.years)] = draw
+    representativeness = term.representativeness_sd if variant.representativeness and term.representativeness else 0.0
+    site_effect = INITIAL_SITE_EFFECT_SD if variant.site_effects and term.site_effects else 0.0
+    values = Member(
+        np.zeros(()), use, held, target, run.year_use, error.mean_precision(), error.anomaly_precision(), float(variant.towers),
+        weight if variant.inversions else 0.0, representativeness, site_effect,
+    )  # fmt: skip
+    return Member(*(np.asarray(v, dtype=np.float32) for v in values))._replace(key=key)
+
+
+def build_objective(
+    towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells, network: NetworkSettings,
+    tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
+) -> Objective:  # fmt: skip
+    """Everything members share, on the device."""
+    data = TowerData(*(jnp.asarray(a) for a in (towers.predictors, towers.site, towers.observed, towers.uncertainty, towers.weight)),
+                     tower_term.degrees_of_freedom)  # fmt: skip
+    blocks = -(-len(cells.index) // LONGEST_BLOCK)
+    steps = cube.steps
+    regions = RegionData(
+        DeviceCube.of(cube), stratify(cells, cube.mean_year()), every_location(cells, -(-len(cells.index) // blocks)),
+        jnp.asarray(steps.month_start[regional.month]), jnp.asarray(steps.month_steps[regional.month]),
+        jnp.asarray(steps.month_days[regional.month], dtype=jnp.float32),
+    )  # fmt: skip
+    widths = [towers.predictors.shape[1], *network.hidden]
+    prior = tuple(float(np.sqrt(2 / width)) * training.weight_sd for width in widths)
+    term = inversion_term
+    years = min(term.years, len(regional.years))
+    return Objective(data, regions, prior, training.batch, term.estimator, term.locations, years)
+
+
+class Fitted(NamedTuple):
+    """The chosen state of every ensemble.
+
+    Attributes
+    ----------
+    ensembles : dict
+        (run, variant) -> Ensemble.
+    history : DataFrame
+        run, variant, fold, step, validation_loss, validation_rmse, region_misfit, site_effect_sd, chosen.
+    """
+
+    ensembles: dict[tuple[str, str], Ensemble]
+    history: pd.DataFrame
+
+
+def train_all(
+    objective: Objective, stack: Stack, network: NetworkSettings, training: TrainingSettings, cube: Cube, report: Callable[[int, int], None]
+) -> Fitted:
+    """Train every member in one compiled program and stop each fold of each ensemble by its own inner validation sites."""
+    table = stack.table
+    family = table.groupby(["run", "variant", "fold"], sort=False).ngroup().to_numpy()
+    found = fit(objective, stack.members, family, network, training, cube.columns.invariant, report)
+    history = pd.DataFrame(_history(found, stack, family))
+    stop = history[history.chosen].set_index(["run", "variant", "fold"]).checkpoint
+    at = stop.loc[list(zip(table.run, table.variant, table.fold, strict=True))].to_numpy()
+    chosen: FluxModel = jax.tree.map(lambda *leaves: np.stack([leaves[c][i] for i, c in enumerate(at)]), *found.snapshots)
+    whole = Ensemble(chosen, table.fold.to_numpy(), network, cube.columns.names)
+    groups = table.groupby(["run", "variant"], sort=False).indices
+    return Fitted({(str(r), str(v)): whole.select(index) for (r, v), index in groups.items()}, history)
+
+
+def _history(found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str, object]]:
+    """One row per fold of an ensemble and checkpoint; `chosen` has the smallest held-out loss plus misfit to the inversions.
+
+    Towers enter with the negative log density of inner validation sites, inversions with weight / 2 x r' R^-1 r.
+    """
+    weight = np.asarray(stack.members.inversion_weight)
+    for name in np.unique(family):
+        index = np.flatnonzero(family == name)
+        rows = []
+        for checkpoint, (step, score) in enumerate(zip(found.steps, found.scores, strict=True)):
+            held = float(score.validation_weight[index].sum())
+            regional = float((weight[index] * score.region_misfit[index]).sum())
+            rows.append({
+                **stack.table.iloc[index[0]][["run", "variant", "fold"]].to_dict(), "checkpoint": checkpoint, "step": int(step),
+                "criterion": float(score.validation_loss[index].sum()) + regional / 2,
+                "validation_loss": float(score.validation_loss[index].sum()) / held if held else np.nan,
+                "validation_rmse": float(np.sqrt(score.validation_square[index].sum() / held)) if held else np.nan,
+                "region_misfit": float(np.mean(score.region_misfit[index])),
+                "site_effect_sd": float(np.mean(found.site_effect_sd[checkpoint, index])),
+            })  # fmt: skip
+        best = min(range(len(rows)), key=lambda i: rows[i]["criterion"])
+        yield from ({**row, "chosen": i == best} for i, row in enumerate(rows))
+
+
+CANDIDATE_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+TRIAL_MEMBERS = 4
+
+
+def choose_weight(
+    objective: Objective, towers: TowerConstraint, make: Callable[[str | None, tuple[int, int] | None], RegionalConstraint],
+    network: NetworkSettings, tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
+    cube: Cube, seed: int,
+) -> tuple[float, pd.DataFrame]:  # fmt: skip
+    """The inversions' tempering power: as stated, or for ``auto`` that of the largest held-out log predictive density.
+
+    Each candidate trains a few members that leave out inner validation sites and the last third of the years. The score is
+    minus the sum of both sources' held-out loss; of all candidates within one standard error (over members) of the best,
+    the one closest to 1 (Bayes) is taken.
+
+    Returns
+    -------
+    weight : float
+    trial : DataFrame
+        weight, score, standard_error, chosen; empty where the weight is stated.
+    """
+    if inversion_term.weight != "auto":
+        return float(inversion_term.weight), pd.DataFrame(columns=["weight", "score", "standard_error", "chosen"])
+    full = make(None, None)
+    held = (int(full.years[-max(1, len(full.years) // 3)]), int(full.years[-1]))
+    part = make(None, held)
+    run = Run("weight", "dual", (ALL_SITES,), TRIAL_MEMBERS, part, np.isin(full.years, part.years).astype(float))
+    stacks = [stack_members([run], full.years, towers, tower_term, w, seed) for w in CANDIDATE_WEIGHTS]
+    members = jax.tree.map(lambda *a: jnp.concatenate(a), *[s.members for s in stacks])
+    short = training.model_copy(update={"steps": max(training.steps // 2, 10), "checkpoints": 2})
+    found = fit(objective, members, np.repeat(np.arange(len(stacks)), TRIAL_MEMBERS), network, short, cube.columns.invariant)
+    last = found.scores[-1]
+    regional = held_out_region_loss(objective, found.snapshots[-1], members, full)
+    score = -(last.validation_loss + regional).reshape(len(stacks), TRIAL_MEMBERS)
+    best = int(score.mean(axis=1).argmax())
+    error = (score - score[best]).std(axis=1, ddof=1) / np.sqrt(TRIAL_MEMBERS)
+    near = [i for i in range(len(stacks)) if score[best].mean() - score[i].mean() <= error[i]]
+    chosen = min(near, key=lambda i: abs(np.log(CANDIDATE_WEIGHTS[i])))
+    table = pd.DataFrame({"weight": CANDIDATE_WEIGHTS, "score": score.mean(axis=1), "standard_error": error})
+    return CANDIDATE_WEIGHTS[chosen], table.assign(chosen=table.index == chosen)
+
+
+def held_out_region_loss(objective: Objective, models: FluxModel, members: Member, full: RegionalConstraint) -> np.ndarray:
+    """Half the quadratic form of the years a member has not used, in the full constraint's R, (member,)."""
+    precision = (jnp.asarray(full.error.mean_precision(), jnp.float32), jnp.asarray(full.error.anomaly_precision(), jnp.float32))
+    observed = jnp.asarray(full.observed, jnp.float32)
+
+    def loss(model: FluxModel, member: Member) -> jax.Array:
+        other = member._replace(year_use=1 - member.year_use, target=observed, mean_precision=precision[0], anomaly_precision=precision[1])
+        years = jnp.arange(len(full.years))
+        residuals = [objective.residual(model, other, years, member.key, k) for k in jax.random.split(jax.random.key(1))]
+        return quadratic_form(residuals[0], residuals[1], other, other.year_use, other.year_use.sum()) / 2
+
+    return np.asarray(jax.jit(lambda a: jax.lax.map(lambda one: loss(*one), a))((models, members)))

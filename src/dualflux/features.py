@@ -1,0 +1,386 @@
+"""Predictors as the network sees them: derived, standardised, the same code in training and upscaling."""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError
+from dualflux.units import days_in_month
+
+SOLAR_CONSTANT = 1361.0  # W m-2; Kopp and Lean 2011, GRL 38, L01706
+DERIVED = re.compile(
+    r"(?P<function>potential_radiation_change|potential_radiation|mean_season|anomaly|lag|running_mean)"
+    r"(?:\((?P<variable>\w+)(?:\s*,\s*(?P<number>\d+))?\))?$"
+)
+MEMORY_DAYS = (30, 90, 365)
+
+
+def potential_radiation(lat: np.ndarray, day_of_year: np.ndarray) -> np.ndarray:
+    """Daily mean radiation at the top of the atmosphere [W m-2], (day, lat).
+
+    Declination and Sun-Earth distance after Spencer (1971), Search 2(5), 172; daily integral of the cosine of the zenith angle.
+    """
+    angle = 2 * np.pi * (np.asarray(day_of_year)[:, None] - 1) / 365.2425
+    declination = (
+        0.006918 - 0.399912 * np.cos(angle) + 0.070257 * np.sin(angle) - 0.006758 * np.cos(2 * angle)
+        + 0.000907 * np.sin(2 * angle) - 0.002697 * np.cos(3 * angle) + 0.00148 * np.sin(3 * angle)
+    )  # fmt: skip
+    distance = 1.00011 + 0.034221 * np.cos(angle) + 0.00128 * np.sin(angle) + 0.000719 * np.cos(2 * angle) + 0.000077 * np.sin(2 * angle)
+    phi = np.radians(np.asarray(lat))[None]
+    sunset = np.arccos(np.clip(-np.tan(np.clip(phi, -1.5707, 1.5707)) * np.tan(declination), -1, 1))
+    integral = sunset * np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.sin(sunset)
+    return SOLAR_CONSTANT / np.pi * distance * integral
+
+
+class Steps(NamedTuple):
+    """The time axis of a study.
+
+    Attributes
+    ----------
+    time : DatetimeIndex, (step,)
+    season : array of int, (step,)
+        Position in the mean year: month 0..11, or day 0..365 in a daily study.
+    month_start, month_steps : array of int, (month,)
+        First step and number of steps of each month.
+    month_days : array, (month,)
+        True length of each month [days].
+    months : DatetimeIndex, (month,)
+    """
+
+    time: pd.DatetimeIndex
+    season: np.ndarray
+    month_start: np.ndarray
+    month_steps: np.ndarray
+    month_days: np.ndarray
+    months: pd.DatetimeIndex
+
+    @classmethod
+    def create(cls, first: str, last: str, time_step: str) -> "Steps":
+        """Steps of `time_step` (monthly or daily) from the first to the last day."""
+        time = pd.date_range(first, last, freq="MS" if time_step == "monthly" else "D")
+        season = time.month.to_numpy() - 1 if time_step == "monthly" else day_of_mean_year(time)
+        label = time.to_period("M")
+        months, start, count = np.unique(label.asi8, return_index=True, return_counts=True)
+        stamps = label[start].to_timestamp()
+        return cls(time, season, start, count, days_in_month(stamps), stamps)
+
+
+def day_of_mean_year(time: pd.DatetimeIndex) -> np.ndarray:
+    """0..365 with 29 February always at 59, so that a date has one place in every year."""
+    leap = pd.DatetimeIndex([pd.Timestamp(2000, m, d) for m, d in zip(time.month, time.day, strict=True)])
+    return leap.dayofyear.to_numpy() - 1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the network's input columns, in their order: static, then seasonal, then dynamic ones."""
+
+    static: tuple[str, ...]
+    seasonal: tuple[str, ...]
+    dynamic: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns."""
+        return self.static + self.seasonal + self.dynamic
+
+    @property
+    def invariant(self) -> int:
+        """Number of leading columns that do not vary between years."""
+        return len(self.static) + len(self.seasonal)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Standardised predictors of all land cells; rows are put together where they are needed.
+
+    Attributes
+    ----------
+    static : array float32, (cell, static column)
+    seasonal : array float32, (season, cell, seasonal column)
+    dynamic : array float32, (step, cell, dynamic column)
+    steps : Steps
+    columns : Columns
+    centre, scale : array, (column,)
+        What standardised the columns: (value - centre) / scale.
+    """
+
+    static: np.ndarray
+    seasonal: np.ndarray
+    dynamic: np.ndarray
+    steps: Steps
+    columns: Columns
+    centre: np.ndarray
+    scale: np.ndarray
+
+    def rows(self, step: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """Predictors of the given (step, cell) pairs, (row, column)."""
+        season = self.steps.season[step]
+        return np.concatenate([self.static[cell], self.seasonal[season, cell], self.dynamic[step, cell]], axis=-1)
+
+    def mean_year(self) -> np.ndarray:
+        """What places a cell in predictor space: static columns, mean and sd over the year of the others, (cell, feature)."""
+        varying = [a for a in (self.seasonal, self.dynamic[:: max(1, len(self.dynamic) // 24)]) if a.shape[-1]]
+        return np.concatenate([self.static, *(a.mean(axis=0) for a in varying), *(a.std(axis=0) for a in varying)], axis=-1)
+
+
+class DeviceCube(NamedTuple):
+    """`Cube` on the device."""
+
+    static: jax.Array
+    seasonal: jax.Array
+    dynamic: jax.Array
+    season: jax.Array
+
+    @classmethod
+    def of(cls, cube: Cube) -> "DeviceCube":
+        """Move a cube to the device."""
+        return cls(*(jnp.asarray(a) for a in (cube.static, cube.seasonal, cube.dynamic, cube.steps.season)))
+
+    def block(self, step: jax.Array, cell: jax.Array) -> jax.Array:
+        """Predictors of every given step at every given cell, (step, cell, column)."""
+        static = jnp.broadcast_to(self.static[cell], (step.shape[0], cell.shape[0], self.static.shape[-1]))
+        return jnp.concatenate([static, self.seasonal[self.season[step]][:, cell], self.dynamic[step][:, cell]], axis=-1)
+
+
+def build_cube(
+    predictors: xr.Dataset, derived: list[str], lat: np.ndarray, area: np.ndarray, steps: Steps, memory: dict[str, list[int]]
+) -> Cube:
+    """Derive and standardise the predictors of all land cells.
+
+    Parameters
+    ----------
+    predictors : Dataset
+        Checked predictors on `cell` (see `sources.predictors`); dynamic ones may begin before the first step (warm-up).
+    derived : list of str
+        Names such as ``mean_season(ta)``.
+    lat, area : array, (cell,)
+        Latitude [degrees] and land area [m2] of the cells.
+    steps : Steps
+    memory : dict
+        Windows of running means [days] of each dynamic predictor; a window the record is too short for is refused.
+    """
+    columns = _Columns(predictors, lat, steps)
+    for name in predictors.data_vars:
+        if name != "valid":
+            columns.add_read(str(name))
+    for name in derived:
+        columns.add_derived(name)
+    for name, windows in memory.items():
+        for days in windows:
+            columns.add_derived(f"running_mean({name}, {days})")
+    return columns.finish(area, unscaled={f"{n}_{c}" for n in _fraction_names(predictors) for c in _classes(predictors, n)})
+
+
+def default_memory(predictors: xr.Dataset, chosen: dict[str, list[int] | None], steps: Steps) -> dict[str, list[int]]:
+    """Windows of running means: the chosen ones, else those of 30, 90 and 365 days that the record allows.
+
+    A window of one step is the variable itself and is left out.
+    """
+    step_days = float(steps.month_days.mean() / steps.month_steps.mean())
+    windows = {}
+    for name in (str(n) for n, v in predictors.data_vars.items() if "time" in v.dims):
+        before = int((pd.DatetimeIndex(predictors[name].time) < steps.time[0]).sum())
+        possible = [d for d in MEMORY_DAYS if 1 < round(d / step_days) <= before + 1]
+        given = chosen.get(name)
+        windows[name] = possible if given is None else list(given)
+    return windows
+
+
+def _fraction_names(predictors: xr.Dataset) -> list[str]:
+    return [str(n) for n in predictors.data_vars if predictors[n].attrs.get("kind") == "fractions"]
+
+
+def _classes(predictors: xr.Dataset, name: str) -> list[str]:
+    return [str(c) for c in predictors[f"{name}_class"].values]
+
+
+class _Columns:
+    """Gathers columns by kind; (season, cell) and (step, cell) arrays, one per column."""
+
+    def __init__(self, predictors: xr.Dataset, lat: np.ndarray, steps: Steps) -> None:
+        self.predictors, self.lat, self.steps = predictors, lat, steps
+        self.static: dict[str, np.ndarray] = {}
+        self.seasonal: dict[str, np.ndarray] = {}
+        self.dynamic: dict[str, np.ndarray] = {}
+
+    def add_read(self, name: str) -> None:
+        variable = self.predictors[name]
+        if variable.attrs.get("kind") == "fractions":
+            for label, part in zip(_classes(self.predictors, name), variable.transpose(f"{name}_class", "cell").values, strict=True):
+                self.static[f"{name}_{label}"] = part
+        elif "time" in variable.dims:
+            self.dynamic[name] = self._in_period(variable)
+        elif "month" in variable.dims:
+            monthly = variable.sortby("month").transpose("month", "cell").values
+            self.seasonal[name] = monthly if self._seasons() == 12 else _to_days(monthly)
+        else:
+            self.static[name] = variable.values
+
+    def add_derived(self, name: str) -> None:
+        match = DERIVED.match(name)
+        if match is None:
+            raise InputError(f"predictor `{name}`: not a derived predictor; allowed: potential_radiation, potential_radiation_change, "
+                             "mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)")  # fmt: skip
+        function, variable, number = match["function"], match["variable"], match["number"]
+        if function.startswith("potential_radiation"):
+            radiation = self._radiation()
+            self.seasonal[name] = (
+                np.gradient(np.concatenate([radiation[-1:], radiation, radiation[:1]]), axis=0)[1:-1]
+                if function.endswith("change")
+                else radiation
+            )
+            return
+        if variable not in self.dynamic:
+            raise InputError(
+                f"predictor `{name}`: `{variable}` is not a dynamic predictor of this study; allowed: {', '.join(self.dynamic)}"
+            )
+        if function == "mean_season":
+            self.seasonal[name] = self._mean_season(variable)
+        elif function == "anomaly":
+            self.dynamic[name] = self.dynamic[variable] - self._mean_season(variable)[self.steps.season]
+        else:
+            self.dynamic[name] = self._remembered(name, function, variable, number)
+
+    def _seasons(self) -> int:
+        return 12 if (self.steps.month_steps == 1).all() else 366
+
+    def _radiation(self) -> np.ndarray:
+        daily = potential_radiation(self.lat, np.arange(1, 366))
+        if self._seasons() == 366:
+            return np.insert(daily, 59, daily[58:60].mean(axis=0), axis=0).astype(np.float32)
+        month = pd.date_range("2001-01-01", periods=365).month.to_numpy()
+        return np.stack([daily[month == m].mean(axis=0) for m in range(1, 13)]).astype(np.float32)
+
+    def _in_period(self, variable: xr.DataArray) -> np.ndarray:
+        return variable.sel(time=self.steps.time).transpose("time", "cell").values
+
+    def _mean_season(self, name: str) -> np.ndarray:
+        values, season = self.dynamic[name], self.steps.season
+        total = np.zeros((self._seasons(), values.shape[1]))
+        np.add.at(total, season, values)
+        count = np.bincount(season, minlength=self._seasons())
+        if self._seasons() == 366 and count[59] < count[58]:  # few leap days: share their neighbours' values
+            total[59], count[59] = total[59] + total[58] + total[60], count[59] + count[58] + count[60]
+        if (count == 0).any():
+            raise InputError(f"mean_season({name}): the period holds no value for some part of the year; give at least one whole year")
+        return (total / count[:, None]).astype(np.float32)
+
+    def _remembered(self, name: str, function: str, variable: str, number: str | None) -> np.ndarray:
+        """Lag by a number of steps, or mean over the window of days that ends with the step."""
+        if number is None or int(number) < 1:
+            raise InputError(
+                f"predictor `{name}`: give a whole number of at least 1, as in lag({variable}, 1) or running_mean({variable}, 90)"
+            )
+        step_days = float(self.steps.month_days.sum() / len(self.steps.time))
+        width = int(number) + 1 if function == "lag" else max(1, round(int(number) / step_days))
+        record = self.predictors[variable].transpose("time", "cell")
+        times = pd.DatetimeIndex(record.time)
+        first = int(times.searchsorted(self.steps.time[0]))
+        if first < width - 1:
+            raise InputError(f"predictor `{name}`: needs {width - 1} steps before {self.steps.time[0]:%Y-%m-%d}, the record has {first}; "
+                             "give earlier data, a shorter window, or a later period")  # fmt: skip
+        values = record.values[first - width + 1 : first + len(self.steps.time)]
+        if function == "lag":
+            return values[: len(self.steps.time)]
+        total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+        return ((total[width:] - total[:-width]) / width).astype(np.float32)
+
+    def finish(self, area: np.ndarray, unscaled: set[str]) -> Cube:
+        columns = Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))
+        moments = [_moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
+        centre, scale = np.array([m[0] for m in moments]), np.array([m[1] for m in moments])
+        cells, at = len(area), 0
+        stacked = []
+        for part, shape in (
+            (self.static, (cells,)),
+            (self.seasonal, (self._seasons(), cells)),
+            (self.dynamic, (len(self.steps.time), cells)),
+        ):
+            block = np.empty((*shape, len(part)), dtype=np.float32)
+            for position, values in enumerate(part.values()):
+                block[..., position] = (values - centre[at]) / scale[at]
+                at += 1
+            stacked.append(block)
+        return Cube(stacked[0], stacked[1], stacked[2], self.steps, columns, centre, scale)
+
+
+def _moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:
+    """Area-weighted mean and sd over cells and time; class fractions keep their scale, a constant column gets scale 1."""
+    per_cell = values.reshape(-1, len(area)).mean(axis=0, dtype=np.float64)
+    square = np.square(values.reshape(-1, len(area)), dtype=np.float64).mean(axis=0)
+    mean = np.average(per_cell, weights=area)
+    sd = float(np.sqrt(max(np.average(square, weights=area) - mean**2, 0.0)))
+    return float(mean), 1.0 if unscaled or sd < 1e-6 * max(1.0, abs(mean)) else sd
+
+
+def _to_days(monthly: np.ndarray) -> np.ndarray:
+    """Monthly climatology (12, ...) at the middle of months to 366 days, linear and periodic."""
+    middle = np.array([15.5, 45.5, 75.5, 106, 136.5, 167, 197.5, 228.5, 259, 289.5, 320, 350.5])
+    position = np.interp(np.arange(366) + 0.5, np.r_[middle[-1] - 366, middle, middle[0] + 366], np.arange(-1, 13))
+    low = np.floor(position).astype(int)
+    part = (position - low)[:, None]
+    return ((1 - part) * monthly[low % 12] + part * monthly[(low + 1) % 12]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TowerRows:
+    """Predictors at the towers' observations.
+
+    Attributes
+    ----------
+    predictors : array float32, (row, column)
+    shift : DataFrame
+        For predictors taken from the site's own meteorology: mean of site minus cell, per site and predictor.
+    """
+
+    predictors: np.ndarray
+    shift: pd.DataFrame
+
+
+def tower_rows(
+    cube: Cube, step: np.ndarray, cell: np.ndarray, site: np.ndarray, igbp: np.ndarray, land_cover: str | None, own: dict[str, np.ndarray]
+) -> TowerRows:
+    """Predictors of tower observations: those of the tower's cell, with the site's own class and, where asked, meteorology.
+
+    Parameters
+    ----------
+    step, cell : array of int, (row,)
+    site, igbp : array of str, (row,)
+    land_cover : str or None
+        Name of the class-fraction predictor; a site is wholly of its own class.
+    own : dict
+        Site values, (row,), of predictors taken from the site's meteorology. Their derived columns (anomalies, running
+        means) stay those of the cell.
+    """
+    rows = cube.rows(step, cell)
+    if land_cover is not None:
+        _set_classes(rows, cube, igbp, site, land_cover)
+    shifts = []
+    for name, values in own.items():
+        column = cube.columns.names.index(name)
+        standard = ((values - cube.centre[column]) / cube.scale[column]).astype(np.float32)
+        difference = pd.Series((standard - rows[:, column]) * cube.scale[column]).groupby(site).mean()
+        shifts.append(pd.DataFrame({"site": difference.index, "predictor": name, "site_minus_cell": difference.to_numpy()}))
+        rows[:, column] = standard
+    empty = pd.DataFrame({"site": [], "predictor": [], "site_minus_cell": []})
+    return TowerRows(rows, pd.concat(shifts, ignore_index=True) if shifts else empty)
+
+
+def _set_classes(rows: np.ndarray, cube: Cube, igbp: np.ndarray, site: np.ndarray, land_cover: str) -> None:
+    names = [n for n in cube.columns.static if n.startswith(f"{land_cover}_")]
+    known = {n[len(land_cover) + 1 :] for n in names}
+    unknown = sorted({f"{s} ({c})" for s, c in zip(site, igbp, strict=True) if c not in known})
+    if unknown:
+        raise InputError(
+            f"towers: class not among those of `{land_cover}` ({', '.join(sorted(known))}): {', '.join(unknown)}; correct the sites' igbp"
+        )
+    for name in names:
+        column = cube.columns.static.index(name)
+        rows[:, column] = (igbp == name[len(land_cover) + 1 :]) - cube.centre[column]

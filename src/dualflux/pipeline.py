@@ -1,0 +1,229 @@
+"""A study from files to report: the stages, in order, as a methods section would tell them."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dualflux import preparation
+from dualflux.check import check_study
+from dualflux.constraints import TowerConstraint, from_towers
+from dualflux.evaluation import site_metrics
+from dualflux.experiments import Fitted, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
+from dualflux.model import Ensemble
+from dualflux.preparation import Prepared
+from dualflux.products import ProductWriter, members_to_write
+from dualflux.report import write_report
+from dualflux.results import left_out_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.stages import RunFolder, Stage, states, write_atomically
+from dualflux.study import Study
+from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
+
+STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+
+
+def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
+    """Run the stages that are not done; with `stages` only those (and what they need)."""
+    console = Console(stderr=True)
+    wanted = STAGES if stages is None else STAGES[: max(STAGES.index(s) for s in stages) + 1]
+    plan = stage_plan(study)
+    actions: dict[str, Callable[[], None]] = {
+        "prepare": lambda: preparation.prepare(study, out / "prepared"),
+        "train": lambda: train(study, out, console),
+        "upscale": lambda: upscale(study, out),
+        "evaluate": lambda: evaluate(study, out),
+        "report": lambda: report(study, out),
+    }
+    citations = [line for line in CITATIONS]
+    with RunFolder(out, study.settings.seed, citations, say=lambda line: console.print(line, highlight=False)) as folder:
+        write_atomically(out / "study.yaml", study.to_yaml())
+        for stage in plan:
+            if stage.name in wanted:
+                folder.stage(stage, actions[stage.name])
+    if "evaluate" in wanted:
+        print(verdict_table(pd.read_csv(out / "tables/summary.csv")).to_string())
+
+
+CITATIONS = (
+    "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
+    "Atmos. Chem. Phys. 24, 2555-2582, doi:10.5194/acp-24-2555-2024",
+)
+
+
+def stage_plan(study: Study) -> list[Stage]:
+    """What each stage depends on and writes."""
+    s = study.settings
+    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out")]
+    sources = ("period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
+               "inversions", "target", "adjustments", "references")  # fmt: skip
+    fitting = ("network", "tower_term", "inversion_term", "training", "variants", "holdout", "seed")
+    return [
+        Stage("prepare", {**study.part(*sources), "folds": s.network.folds}, study.input_files(), ["prepared"]),
+        Stage("train", study.part(*fitting), (), ["models"], ["prepare"]),
+        Stage("upscale", study.part("variants", "name"), (), ["products", "tables/regional_members.csv"], ["prepare", "train"]),
+        Stage("evaluate", study.part("variants", "holdout"), (), tables, ["prepare", "train", "upscale"]),
+        Stage("report", study.part("name"), (), ["figures", "report.html"], ["prepare", "train", "upscale", "evaluate"]),
+    ]
+
+
+def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
+    """Towers with the effective number of their data."""
+    fold = prepared.sites.fold.to_numpy()
+    return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]
+
+
+def train(study: Study, out: Path, console: Console) -> None:
+    """Fit every ensemble in one program and predict left-out towers."""
+    s, prepared = study.settings, preparation.load(out / "prepared")
+    towers = tower_constraint(study, prepared)
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term)
+    regional = make(None, None)
+    objective = build_objective(towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training)
+    weight, trial = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)
+    runs = plan_runs(list(s.variants), s.network, s.holdout, make)
+    stack = stack_members(runs, regional.years, towers, s.tower_term, weight, s.seed)
+    with progress_bar(console, f"training {len(stack.table)} networks") as advance:
+        fitted = train_all(objective, stack, s.network, s.training, prepared.cube, advance)
+    _save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
+    trial.to_csv(out / "models/weight.csv", index=False)
+
+
+def _save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:
+    for (name, variant), ensemble in fitted.ensembles.items():
+        place = folder / variant if not name else folder / "left_out" / name / variant
+        place.mkdir(parents=True, exist_ok=True)
+        ensemble.save(place / "weights.npz")
+        chosen = (fitted.history.run == name) & (fitted.history.variant == variant)
+        fitted.history[chosen].drop(columns="run").to_csv(place / "history.csv", index=False)
+    tower_predictions(load_models(folder)[0], prepared).to_csv(folder / "tower_predictions.csv", index=False)
+    write_atomically(folder / "facts.json", json.dumps(facts, indent=1))
+
+
+def load_models(folder: Path) -> tuple[dict[str, Ensemble], dict[tuple[str, str], Ensemble]]:
+    """The study's own ensembles by variant, and those with something left out by (what, variant)."""
+    own = {p.parent.name: Ensemble.load(p) for p in sorted(folder.glob("*/weights.npz"))}
+    left_out = {(p.parent.parent.name, p.parent.name): Ensemble.load(p) for p in sorted(folder.glob("left_out/*/*/weights.npz"))}
+    return own, left_out
+
+
+def upscale(study: Study, out: Path) -> None:
+    """Predict all members month by month; write each variant's product and all members' regional integrals."""
+    prepared = preparation.load(out / "prepared")
+    own, left_out = load_models(out / "models")
+    own = {v: own[v] for v in study.settings.variants}
+    cells, steps = prepared.cells, prepared.cube.steps
+    model = stack_ensembles([*own.values(), *left_out.values()])
+    ends = np.cumsum([e.size for e in own.values()])
+    similar = applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy())
+    unseen = unseen_cell_variance(out, prepared)
+    integrals = np.empty((sum(e.size for e in [*own.values(), *left_out.values()]), len(steps.months), len(cells.region_names) + 1))
+    with ExitStack() as open_files:
+        writers = {}
+        for variant, ensemble in own.items():
+            members = members_to_write(ensemble.size, cells.grid, len(steps.months))
+            path = out / "products" / variant / "nee_monthly.nc"
+            attrs = product_attributes(study, prepared, variant)
+            writers[variant] = open_files.enter_context(
+                ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar)
+            )
+        for month in monthly_fluxes(model, prepared.cube):
+            integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
+            for (variant, writer), end in zip(writers.items(), ends, strict=True):
+                mine = slice(end - own[variant].size, end)
+                writer.write(month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen[variant]))
+    labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
+        (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
+    ]
+    write_members(out / "tables/regional_members.csv", labels, integrals, prepared)
+
+
+def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.ndarray, prepared: Prepared) -> None:
+    """Long table run, variant, member, region, time, value of (member, month, region) integrals [PgC month-1]."""
+    regions = [*prepared.cells.region_names, "global"]
+    index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
+    columns = pd.MultiIndex.from_product([prepared.cube.steps.months, regions], names=["time", "region"])
+    table = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns).stack(["time", "region"]).rename("value").reset_index()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    table.to_csv(partial, index=False, date_format="%Y-%m-%d")
+    partial.replace(path)
+
+
+def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
+    """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers."""
+    predictions = pd.read_csv(out / "models/tower_predictions.csv", keep_default_na=False, na_values=[""])
+    found = {}
+    for variant, rows in predictions.groupby("product"):
+        residual = (rows.observed - rows.tower_like).groupby(rows.site).mean()
+        found[str(variant)] = cell_scale_variance(residual, prepared.sites.cell)[1]
+    return found
+
+
+def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[str, str]:
+    """What a product file says of itself."""
+    missing = str(prepared.target.integral.attrs.get("missing_terms", ""))
+    return {
+        "title": f"dualflux net ecosystem exchange, variant {variant}, study {study.settings.name}",
+        "source": f"network ensemble trained on {'towers and inversions' if variant in ('plain', 'dual') else variant}",
+        "target": f"{prepared.target.kind}: {prepared.target.name}",
+        "comment": f"Terms not accounted for: {missing}" if missing else "",
+        "references": CITATIONS[0],
+        "history": f"made by dualflux, seed {study.settings.seed}",
+        "region_names": " ".join(prepared.cells.region_names),
+    }
+
+
+def evaluate(study: Study, out: Path) -> None:
+    """Score towers left out, regions and the globe, and what was left out of the experiments."""
+    prepared = preparation.load(out / "prepared")
+    predictions = pd.read_csv(out / "models/tower_predictions.csv", parse_dates=["time"], keep_default_na=False, na_values=[""])
+    members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term)
+    regional = regional_table(members[members.run == ""], prepared, make(None, None))
+    left_out = left_out_table(members, make, study.settings.holdout, prepared)
+    summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
+    folder = out / "tables"
+    regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
+    site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
+    left_out.to_csv(folder / "left_out.csv", index=False)
+    summary.to_csv(folder / "summary.csv", index=False)
+
+
+def report(study: Study, out: Path) -> None:
+    """Draw the figures and write report.html from what is in the folder."""
+    write_report(out, study.resolved(), verdict_table(pd.read_csv(out / "tables/summary.csv")))
+
+
+def check(study: Study) -> None:
+    """Print what a run would use; raise with every problem."""
+    found = check_study(study)
+    print(found.text())
+    found.raise_if_wrong()
+    print("\nThe study can run.")
+
+
+def status(study: Study, out: Path) -> None:
+    """Print which stages are done."""
+    for name, reason in states(out, stage_plan(study)).items():
+        print(f"{name}: {'done' if reason is None else reason}")
+
+
+class progress_bar:  # noqa: N801 (reads as a function)
+    """``with progress_bar(console, text) as advance: advance(done, of)``."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=console)
+        self.task = self.progress.add_task(text, total=None)
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self.progress.start()
+        return lambda done, of: self.progress.update(self.task, completed=done, total=of)
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()

@@ -1,0 +1,197 @@
+"""One offline HTML file from tables, texts and figures: nothing is fetched, text from files is escaped."""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+import dualflux
+from dualflux.errors import InputError
+from dualflux.report.contents import Contents
+from dualflux.report.style import number, pretty_unit
+from dualflux.report.text import methods
+from dualflux.report.verdict import marks
+
+LARGEST = 15_000_000  # bytes of report.html
+_ROOM_FOR_TEXT = 2_000_000
+_MARKED = {"better": "good", "best": "good", "met": "good", "yes": "good", "worse": "bad", "worst": "bad", "not met": "bad", "no": "bad"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that lies in the run folder.
+
+    Attributes
+    ----------
+    name, title, caption, alt : str
+    path : Path
+        The PNG file.
+    region : str or None
+        The region it can be picked by.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    path: Path
+    region: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: what is read, what is sorted by, and its mark."""
+
+    text: str
+    key: str = ""
+    mark: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+def render(contents: Contents, study: dict[str, Any], verdict: pd.DataFrame, notes: Sequence[str], pictures: Sequence[Picture]) -> str:
+    """The report as text.
+
+    Raises
+    ------
+    InputError
+        It would be larger than 15 MB even without figures.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("template.html").render(
+        title=str(study.get("name", "dualflux study")),
+        version=dualflux.__version__,
+        period=[str(d) for d in study.get("period") or []],
+        verdict=verdict_table(verdict, contents.variants),
+        notes=list(notes),
+        sections=_sections(pictures),
+        images=_embedded(pictures),
+        tables=[summary_table(contents), comparison_table(contents), sites_table(contents)],
+        methods=methods(study),
+        provenance=contents.provenance,
+        provenance_tables=provenance_tables(contents.provenance),
+        variants=contents.variants,
+    )
+    size = len(html.encode())
+    if size > LARGEST:
+        raise InputError(
+            f"report.html would have {size / 1e6:.0f} MB, at most {LARGEST / 1e6:.0f} are allowed: too many regions or inputs to list"
+        )
+    return html
+
+
+def _embedded(pictures: Sequence[Picture]) -> dict[str, str]:
+    """Figures as base64, the most important first, as far as they fit; the rest is only linked."""
+    left, images = LARGEST - _ROOM_FOR_TEXT, {}
+    for picture in pictures:
+        text = base64.b64encode(picture.path.read_bytes()).decode()
+        if len(text) <= left:
+            images[picture.name] = text
+            left -= len(text)
+    return images
+
+
+_SECTIONS = {
+    "Regions and globe": ("seasonal_cycle", "seasonal_cycles", "regional_means", "annual_anomalies"),
+    "Maps": ("mean_maps", "difference_maps", "spread_maps"),
+    "Towers": ("skill_by_scale", "site_scatter"),
+    "Training": ("training_history",),
+}
+
+
+def _sections(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
+    found = [
+        (title, [p for n in names for p in pictures if n == (p.name if p.region is None else "seasonal_cycle")])
+        for title, names in _SECTIONS.items()
+    ]
+    return [(title, part) for title, part in found if part]
+
+
+def verdict_table(verdict: pd.DataFrame, variants: list[str]) -> Table:
+    """The verdict with marks: by its column `goal`, or by words such as better, worse, met, not met in its cells."""
+    products = [v for v in variants if v in verdict]
+    columns = [str(c) for c in verdict.columns if c != "goal"]
+    rows = []
+    for _, row in verdict.iterrows():
+        found = marks(row, products) if "goal" in verdict else {}
+        rows.append([_marked(_cell(row[c], c), found.get(c, "")) for c in columns])
+    return Table("Verdict", columns, rows)
+
+
+def _marked(cell: Cell, mark: str) -> Cell:
+    tone = _MARKED.get(mark or cell.text.lower(), "")
+    return Cell(cell.text, cell.key, mark, tone)
+
+
+def _cell(value: Any, column: str) -> Cell:
+    if isinstance(value, str):
+        return Cell(pretty_unit(value) if column == "unit" else value, value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return Cell("–", "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Cell(str(value), str(value))
+    return Cell(str(value) if isinstance(value, int) else number(float(value)), repr(float(value)))
+
+
+def _table(caption: str, data: pd.DataFrame) -> Table:
+    records = data.astype(object).to_dict("records")
+    return Table(caption, [str(c) for c in data.columns], [[_cell(r[c], str(c)) for c in data.columns] for r in records])
+
+
+def _wide(rows: pd.DataFrame, index: list[str], names: str) -> pd.DataFrame:
+    """Tidy rows to one column per metric with its unit in the heading, in the order of the table."""
+    units = rows.drop_duplicates(names).set_index(names)["unit"]
+    order = list(units.index)
+    wide = rows.pivot_table(index=index, columns=names, values="value", sort=False, dropna=False)
+    wide = wide.dropna(how="all").reindex(columns=order).reset_index()
+    return wide.rename(columns={m: f"{m} [{pretty_unit(u)}]" if pretty_unit(u) else m for m, u in units.items()})
+
+
+def summary_table(contents: Contents) -> Table:
+    """Products and regions on their own and against the target."""
+    own = contents.summary[~contents.summary["metric"].str.contains("_vs_")]
+    return _table("Regions: products on their own and against the target", _wide(own, ["region", "product"], "metric"))
+
+
+def comparison_table(contents: Contents) -> Table:
+    """Products against each inversion and reference."""
+    rows = contents.summary[contents.summary["metric"].str.contains("_vs_")]
+    parts = rows["metric"].str.split("_vs_", n=1)
+    tidy = rows.assign(metric=parts.str[0], against=parts.str[1])
+    return _table(
+        "Regions: products against each inversion", _wide(tidy, ["region", "product", "against"], "metric") if len(tidy) else tidy
+    )
+
+
+def sites_table(contents: Contents) -> Table:
+    """Pooled, median and 90th percentile skill at towers."""
+    rows = contents.sites[contents.sites["site"].isin(["pooled", "median", "q90"])].rename(columns={"site": "over sites"})
+    return _table("Left-out towers: skill by time scale", _wide(rows, ["product", "prediction", "scale", "over sites"], "metric"))
+
+
+def provenance_tables(provenance: dict[str, Any]) -> list[Table]:
+    """Inputs with their hashes, stages with time and memory, versions."""
+    inputs = pd.DataFrame(provenance.get("inputs", []), columns=["path", "bytes", "sha256"])
+    stages = pd.DataFrame(provenance.get("stages", []), columns=["name", "seconds", "peak_memory_gb"])
+    versions = pd.DataFrame(list((provenance.get("versions") or {}).items()), columns=["software", "version"])
+    named = stages.rename(columns={"name": "stage", "seconds": "time [s]", "peak_memory_gb": "peak memory [GB]"})
+    return [_table("Inputs", inputs), _table("Stages", named), _table("Versions", versions)]

@@ -1,0 +1,236 @@
+"""From predictions to the tables of a study: towers, regions, what was left out, and the verdict."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from dualflux.constraints import RegionalConstraint
+from dualflux.covariance import ensemble_mean, misfit, to_year_month
+from dualflux.evaluation import centred_nse, paired_difference, probability_summary, regional_summary, site_metrics
+from dualflux.evaluation.regions import comparison_metrics
+from dualflux.experiments import VARIANTS, HoldoutSettings
+from dualflux.model import Ensemble
+from dualflux.preparation import Prepared
+from dualflux.upscaling import tower_fluxes
+
+Maker = Callable[[str | None, tuple[int, int] | None], RegionalConstraint]
+_UNIT = "PgC month-1"
+
+
+def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.DataFrame:
+    """Predict every observation with the members that have not seen its site.
+
+    Returns
+    -------
+    DataFrame
+        product, site, group, time, observed, landscape, tower_like, site_effect (NaN: a left-out site has none) [gC m-2 d-1].
+    """
+    data, sites = prepared.observations, prepared.sites
+    fold = sites.fold.reindex(data.site).to_numpy()
+    group = sites.group.reindex(data.site).to_numpy()
+    tables = []
+    for name, ensemble in ensembles.items():
+        landscape, tower_like = tower_fluxes(ensemble, prepared.rows)
+        blind = (ensemble.fold[:, None] == fold) | (ensemble.fold[:, None] < 0)
+        mean = [(values * blind).sum(axis=0, dtype=np.float64) / blind.sum(axis=0) for values in (landscape, tower_like)]
+        tables.append(pd.DataFrame({
+            "product": name, "site": data.site, "group": group, "time": data.time, "observed": data.nee,
+            "landscape": mean[0], "tower_like": mean[1], "site_effect": np.nan,
+        }))  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def regional_table(members: pd.DataFrame, prepared: Prepared, constraint: RegionalConstraint) -> pd.DataFrame:
+    """The table `regional_monthly.csv`: variants with their members, inversions, their ensemble mean (target), references."""
+    keys = ["variant", "region", "time"]
+    each = members.rename(columns={"variant": "product"})[["product", "member", "region", "time", "value"]]
+    grouped = members.groupby(keys, sort=False).value
+    mean = pd.concat([grouped.mean(), grouped.std(ddof=1).rename("std")], axis=1).reset_index().rename(columns={"variant": "product"})
+    target = prepared.target.integral
+    tables = [mean, each, _series(target), _target_mean(prepared)]
+    if prepared.references is not None:
+        tables.append(_series(prepared.references))
+    table = pd.concat(tables, ignore_index=True).dropna(subset="value").assign(unit=_UNIT)
+    table["member"] = table["member"].astype("Int64")
+    return table[["product", "member", "region", "time", "value", "std", "unit"]]
+
+
+def _series(integral: "pd.api.extensions.ExtensionArray | object") -> pd.DataFrame:
+    return integral.rename("value").to_series().reset_index()  # type: ignore[attr-defined]
+
+
+def _target_mean(prepared: Prepared) -> pd.DataFrame:
+    """Mean over inversions of whole years, and their standard deviation."""
+    integral = prepared.target.integral.transpose("product", "region", "time")
+    values, years = to_year_month(integral)
+    months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
+    regions = [str(r) for r in integral.region.values]
+    index = pd.MultiIndex.from_product([["target"], regions, months], names=["product", "region", "time"])
+    spread = np.nanstd(values, axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+    return pd.DataFrame({"value": ensemble_mean(values).ravel(), "std": spread.ravel()}, index=index).reset_index()
+
+
+def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, prepared: Prepared) -> pd.DataFrame:
+    """Scores on what an experiment did not use, beside the climatology of what it did use.
+
+    Returns
+    -------
+    DataFrame
+        experiment, product (a variant, or `climatology`: the mean cycle of the target that was used), region, metric, value.
+    """
+    full = make(None, None)
+    columns = ["experiment", "product", "region", "metric", "value"]
+    rows: list[tuple[str, str, str, str, float]] = []
+    for name in dict.fromkeys(members.run[members.run != ""]):
+        product = next((p for p in full.names if name == f"without_{p}"), None)
+        used = make(product, None if product else holdout.years)
+        years = full.years if product else np.setdiff1d(full.years, used.years)
+        observed = full.products[full.names.index(product)] if product else full.observed[:, np.isin(full.years, years)]
+        months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
+        climatology = np.tile(used.observed.mean(axis=1), len(years))
+        mean = members[members.run == name].groupby(["variant", "region", "time"]).value.mean()
+        for i, region in enumerate(prepared.cells.region_names):
+            truth = pd.Series(observed[i].ravel(), months)
+            candidates = {"climatology": pd.Series(climatology[i], months)}
+            for variant in mean.index.unique("variant"):
+                candidates[variant] = mean.loc[variant, region].reindex(months)
+            for candidate, series in candidates.items():
+                rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary_table(
+    regional: pd.DataFrame, predictions: pd.DataFrame, left_out: pd.DataFrame, constraint: RegionalConstraint, time_step: str, seed: int
+) -> pd.DataFrame:
+    """The table `summary.csv`: everything a verdict needs, one number per row.
+
+    Beside the regional metrics: `chi_square_*`, the misfit of a variant to the inversions per part, per degree of freedom
+    and in units of R (mean over products: R is the variance of one product, so a variant at their centre has about
+    (n - 1) / n); `chi_square_target_*`, that to the ensemble mean; rows of region `towers`, scores at left-out
+    towers; rows `left_out_*`.
+    """
+    tables = [
+        regional_summary(regional),
+        probability_summary(regional),
+        pd.DataFrame(_chi_squares(regional, constraint)),
+        pd.DataFrame(_tower_scores(predictions, time_step, seed)),
+    ]
+    if len(left_out):
+        metric = "left_out_" + left_out.experiment.str.removeprefix("without_") + "_" + left_out.metric
+        tables.append(left_out.assign(metric=metric, unit="")[["product", "region", "metric", "value", "unit"]])
+    return pd.concat([t for t in tables if len(t)], ignore_index=True)
+
+
+def _chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint) -> Iterator[dict[str, object]]:
+    regions = [r for r in dict.fromkeys(regional.region) if r != "global"]
+    mean = regional[regional.member.isna()]
+    months = [pd.Timestamp(y, m, 1) for y in constraint.years for m in range(1, 13)]
+    for product in (p for p in VARIANTS if p in set(mean["product"])):
+        wide = mean[mean["product"] == product].pivot(index="time", columns="region", values="value").reindex(months)[regions]
+        found = wide.to_numpy().T.reshape(len(regions), -1, 12)
+        whole = np.isfinite(constraint.products).all(axis=(1, 2, 3))
+        scores = {
+            "chi_square": {k: v.mean(axis=0) for k, v in misfit(found - constraint.products[whole], constraint.error).items()},
+            "chi_square_target": misfit(found - constraint.observed, constraint.error),
+        }
+        for kind, parts in scores.items():
+            for part, values in parts.items():
+                for region, value in zip(regions, values, strict=True):
+                    yield {"product": product, "region": region, "metric": f"{kind}_{part}", "value": value, "unit": "1"}
+
+
+def _tower_scores(predictions: pd.DataFrame, time_step: str, seed: int) -> Iterator[dict[str, object]]:
+    table = site_metrics(predictions, time_step)
+    own = table[(table.scale == time_step) & table.site.isin(["pooled", "median"]) & (table.metric == "nse")]
+    for row in own.itertuples():
+        yield _tower_row(row.product, f"nse_{row.site}_{row.prediction}", row.value)
+    for variant in dict.fromkeys(predictions["product"]):
+        for prediction in ("landscape", "tower_like"):
+            value = centred_nse(predictions, str(variant), prediction, time_step, time_step)
+            yield _tower_row(variant, f"centred_nse_{prediction}", value)
+            cycle = table[(table["product"] == variant) & (table.prediction == prediction) & (table.scale == "seasonal_cycle")]
+            pooled = cycle[(cycle.site == "pooled") & (cycle.metric == "nse")].value
+            if len(pooled):
+                yield _tower_row(variant, f"seasonal_cycle_nse_{prediction}", float(pooled.iloc[0]))
+        for against, prediction, metric in _comparisons(str(variant), set(predictions["product"])):
+            for statistic in ("pooled", "median"):
+                second = (against, "tower_like" if prediction == "tower_like" else "landscape")
+                found = paired_difference(
+                    predictions, (str(variant), prediction), second, metric, statistic, seed=seed, time_step=time_step
+                )
+                name = f"{metric}_{statistic}_{prediction}_minus_{against}"
+                for ending, value in (("", found.estimate), ("_lower", found.lower), ("_upper", found.upper)):
+                    yield _tower_row(variant, name + ending, value)
+
+
+def _comparisons(variant: str, there: set[str]) -> list[tuple[str, str, str]]:
+    wanted = {
+        "plain": [("towers", "tower_like", "nse")],
+        "dual": [("towers", "tower_like", "nse"), ("towers", "landscape", "centred_nse"), ("inversions", "landscape", "centred_nse")],
+    }
+    return [c for c in wanted.get(variant, []) if c[0] in there]
+
+
+def _tower_row(product: object, metric: str, value: float) -> dict[str, object]:
+    return {"product": product, "region": "towers", "metric": metric, "value": value, "unit": "1"}
+
+
+_VERDICT = (
+    ("mean_annual", "mean annual flux", "PgC yr-1", "target"),
+    ("mean_annual_sd", "its spread over members", "PgC yr-1", ""),
+    ("cycle_rmse_centred", "mean seasonal cycle, RMSE against target", "PgC month-1", "low"),
+    ("annual_r", "year-to-year correlation with target", "1", "high"),
+    ("chi_square_offset", "offset: misfit to the inversions", "R", ""),
+    ("chi_square_cycle", "cycle: misfit to the inversions", "R", ""),
+    ("chi_square_anomaly", "anomaly: misfit to the inversions", "R", ""),
+)
+_TOWER_VERDICT = (
+    ("nse_pooled_tower_like", "left-out towers, NSE of f + g, pooled", "high"),
+    ("nse_median_tower_like", "left-out towers, NSE of f + g, median over sites", "high"),
+    ("nse_pooled_landscape", "left-out towers, NSE of f alone, pooled", "high"),
+    ("centred_nse_landscape", "left-out towers, bias-removed NSE of f alone", "high"),
+    ("seasonal_cycle_nse_landscape", "left-out towers, seasonal-cycle NSE of f alone", "high"),
+    ("nse_pooled_tower_like_minus_towers_lower", "NSE of f + g minus tower-only, pooled: lower 95 % bound", ""),
+    ("nse_median_tower_like_minus_towers_lower", "NSE of f + g minus tower-only, median: lower 95 % bound", ""),
+)
+
+
+def verdict_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """What matters, variants side by side: quantity, unit, goal (low, high, target or none), target, and a column per variant."""
+    variants = [v for v in VARIANTS if v in set(summary["product"])]
+    values = summary.drop_duplicates(["metric", "region", "product"]).set_index(["metric", "region", "product"]).value
+    regions = list(dict.fromkeys(summary.region[(summary.metric == "mean_annual")]))
+    if len(regions) > 6:
+        regions = ["global"]
+    rows = []
+    for metric, words, unit, goal in _VERDICT:
+        for region in ["global", *(r for r in regions if r != "global")]:
+            rows.append(_verdict_row(f"{words}, {region}", unit, goal, values, (metric, region), variants))
+    for metric, words, goal in _TOWER_VERDICT:
+        rows.append(_verdict_row(words, "1", goal, values, (metric, "towers"), variants))
+    left_out = [
+        m
+        for m in dict.fromkeys(summary.metric)
+        if str(m).startswith("left_out_") and str(m).endswith(("bias", "cycle_rmse_centred", "annual_r"))
+    ]
+    for metric in left_out:
+        goal = "high" if metric.endswith("annual_r") else "low"
+        for region in (r for r in regions if r != "global"):
+            words = (
+                metric.removeprefix("left_out_")
+                .replace("_cycle_rmse_centred", ": cycle RMSE")
+                .replace("_annual_r", ": annual correlation")
+                .replace("_bias", ": bias")
+            )
+            row = _verdict_row(
+                f"without {words}, {region}", "", goal if not metric.endswith("bias") else "", values, (metric, region), variants
+            )
+            rows.append({**row, "climatology": values.get((metric, region, "climatology"), np.nan)})
+    table = pd.DataFrame(rows)
+    return table[table[variants].notna().any(axis=1)].reset_index(drop=True)
+
+
+def _verdict_row(quantity: str, unit: str, goal: str, values: pd.Series, key: tuple[str, str], variants: list[str]) -> dict[str, object]:
+    target = values.get((*key, "target"), np.nan) if goal == "target" else np.nan
+    return {"quantity": quantity, "unit": unit, "goal": goal, "target": target, **{v: values.get((*key, v), np.nan) for v in variants}}

@@ -1,0 +1,212 @@
+"""Gridded fluxes of others: opening them, their units and time axis, and regional sums read block by block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError
+from dualflux.sources.region_weights import RegionalWeights
+from dualflux.sources.regional_table import no_overlap, say_months
+from dualflux.sources.tables import MISSING
+from dualflux.units import (
+    FLUX_UNITS,
+    INTEGRAL_UNITS,
+    PETAGRAM,
+    days_in_month,
+    flux_to_daily,
+    integral_to_monthly,
+    normalise_units,
+    require_units,
+)
+
+TIME_NAMES = ("time", "mtime")
+BLOCK_BYTES = 64e6
+LARGEST_VALUE = 1e19  # fill values such as 1e20 that the file does not declare
+
+
+@contextmanager
+def open_gridded(path: Path) -> Iterator[xr.Dataset]:
+    """Open a NetCDF-4, classic NetCDF or Zarr store without reading its fields.
+
+    Raises
+    ------
+    InputError
+        The file is missing or of another format, or its time axis cannot be decoded.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
+    try:
+        data = xr.open_dataset(path, engine=_engine(path), decode_timedelta=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened ({error}); allowed: NetCDF or Zarr with CF time units") from error
+    with data:
+        yield data
+
+
+def _engine(path: Path) -> Literal["zarr", "scipy", "h5netcdf"]:
+    if path.is_dir():
+        return "zarr"
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:3] == b"CDF":
+        return "scipy"
+    if start == b"\x89HDF":
+        return "h5netcdf"
+    raise InputError(f"{path}: neither NetCDF nor Zarr (it starts with {start!r}); convert it, gzipped files are to be unpacked first")
+
+
+def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    """The variable of that name, or InputError listing those the file has."""
+    if name not in data:
+        raise InputError(f"{path}: no variable `{name}`; it has {', '.join(sorted(map(str, data.variables)))}; correct `variable`")
+    return data[name]
+
+
+def stated_units(variable: xr.DataArray, stated: str | None, allowed: tuple[str, ...], what: str) -> str:
+    """The unit from the study and the file's attribute, which must not contradict each other."""
+    attribute = variable.attrs.get("units")
+    ours = require_units(attribute if stated is None else stated, allowed, what)
+    known = normalise_units(str(attribute)) if attribute is not None else None
+    if known in (*FLUX_UNITS, *INTEGRAL_UNITS) and known != ours:
+        raise InputError(f"{what}: the file says unit `{attribute}`, the study `{stated}`; correct or remove `units`")
+    return ours
+
+
+def time_axis(variable: xr.DataArray, path: Path) -> tuple[str, pd.DatetimeIndex]:
+    """Name of the time dimension and its values as the first day of each value's month."""
+    found = [str(d) for d in variable.dims if str(d) in TIME_NAMES]
+    if len(found) != 1 or found[0] not in variable.coords:
+        raise InputError(
+            f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be a time coordinate: {', '.join(TIME_NAMES)}"
+        )
+    stamps = variable[found[0]].to_numpy()
+    if not np.issubdtype(stamps.dtype, np.datetime64):
+        raise InputError(
+            f"{path}: time axis of type {stamps.dtype}; allowed: CF time units in the standard calendar, such as `days since 1900-01-01`"
+        )
+    return found[0], pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+
+
+def integrate_fields(
+    variable: xr.DataArray,
+    positions: np.ndarray,
+    weights: RegionalWeights,
+    missing: Literal["error", "zero"],
+    what: str,
+    block_bytes: float = BLOCK_BYTES,
+) -> np.ndarray:
+    """Weighted sums of the fields at `positions` along time, block of months by block of months.
+
+    Parameters
+    ----------
+    variable : DataArray, (time, lat, lon) in any order
+        Read lazily; at most `block_bytes` of it are held as float64.
+    positions : array of int, (step,)
+    missing : {"error", "zero"}
+        What a cell without a value means where our map has land. A field without any value is
+        absent: NaN.
+
+    Returns
+    -------
+    array, (step, region + 1)
+        In the file's unit times m2 (or per cell), float64.
+
+    Raises
+    ------
+    InputError
+        Values missing over land under rule ``error``, or missing in some months and not in others.
+    """
+    time, _ = time_axis(variable, Path(what))
+    if set(map(str, variable.dims)) != {time, *weights.dims}:
+        raise InputError(f"{what} has dimensions {list(variable.dims)}; allowed: {[time, *weights.dims]}; choose one level or member first")
+    step = max(1, int(block_bytes // (8 * weights.required.size)))
+    sums = np.full((len(positions), weights.matrix.shape[0]), np.nan)
+    pattern: np.ndarray | None = None
+    for start in range(0, len(positions), step):
+        chosen = positions[start : start + step]
+        block = variable.isel({time: _as_slice(chosen)}).transpose(time, *weights.dims)
+        field = block.to_numpy().astype(np.float64).reshape(len(chosen), -1)
+        valid = np.isfinite(field) & (field != MISSING) & (np.abs(np.nan_to_num(field)) < LARGEST_VALUE)
+        present = valid.any(axis=1)
+        if not present.any():
+            continue
+        pattern = valid[present][0] if pattern is None else pattern
+        _check_valid(valid[present], pattern, weights.required, missing, what)
+        sums[start : start + step][present] = (weights.matrix @ np.where(valid, field, 0.0)[present].T).T
+    return sums
+
+
+def _as_slice(positions: np.ndarray) -> slice | np.ndarray:
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if np.array_equal(positions, np.arange(first, last + 1)) else positions
+
+
+def _check_valid(valid: np.ndarray, pattern: np.ndarray, required: np.ndarray, missing: str, what: str) -> None:
+    changed = (valid != pattern).any(axis=0)
+    if changed.any():
+        raise InputError(
+            f"{what}: {changed.sum()} cells have a value in some months and none in others; fill or mask them alike in every month"
+        )
+    holes = int((required & ~pattern).sum())
+    if holes and missing == "error":
+        raise InputError(
+            f"{what}: no value in {holes} of {int(required.sum())} cells that are land in a region; a partial sum is no regional flux; "
+            "say `missing: zero` if the product means no flux there, or give a complete file"
+        )
+
+
+def study_integrals(
+    variable: xr.DataArray,
+    weights: RegionalWeights,
+    units: str,
+    per: Literal["area", "cell"],
+    missing: Literal["error", "zero"],
+    what: str,
+    times: pd.DatetimeIndex,
+) -> np.ndarray:
+    """Integrals of the months in `times`, (month, region + 1) [PgC month-1]; NaN where the file has none.
+
+    Raises
+    ------
+    InputError
+        Two fields of one month, no month in common with `times`, or no value in them.
+    """
+    _, months = time_axis(variable, Path(what))
+    inside = np.flatnonzero(months.isin(times))
+    twice = months[inside][months[inside].duplicated()]
+    if len(twice):
+        raise InputError(f"{what}: duplicated {say_months(twice)}; give one field per month (means of finer steps)")
+    if not len(inside):
+        raise InputError(no_overlap(what, months, times))
+    integral = monthly_integrals(integrate_fields(variable, inside, weights, missing, what), units, months[inside], per)
+    if not np.isfinite(integral).any():
+        raise InputError(
+            f"{what} has no value in the study's months {times[0]:%Y-%m} to {times[-1]:%Y-%m}; "
+            "name the products to keep with `products`, or change the period"
+        )
+    return pd.DataFrame(integral, index=months[inside]).reindex(times).to_numpy()
+
+
+def member_names(variable: xr.DataArray, path: Path) -> list[str]:
+    """Names of ensemble members, kept as text or as single padded characters along a second dimension."""
+    if "ensemble_member" not in variable.dims:
+        raise InputError(f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be ensemble_member")
+    rows = variable.transpose("ensemble_member", ...).to_numpy().reshape(variable.sizes["ensemble_member"], -1)
+    text = [b"".join(r) if isinstance(r[0], bytes) else "".join(map(str, r)) for r in rows.tolist()]
+    names = [(t.decode("utf-8", "replace") if isinstance(t, bytes) else t).replace("\0", " ").strip() for t in text]
+    if len(set(names)) != len(names) or not all(names):
+        raise InputError(f"{path}: ensemble member names {names}; each member needs one of its own")
+    return names
+
+
+def monthly_integrals(sums: np.ndarray, units: str, months: pd.DatetimeIndex, per: Literal["area", "cell"]) -> np.ndarray:
+    """Sums of `integrate_fields` as PgC per month of their stamp, (step, region + 1)."""
+    time = months.to_numpy()
+    if per == "cell":
+        return integral_to_monthly(sums, units, time)
+    return flux_to_daily(sums, units, time) * (days_in_month(time) / PETAGRAM)[:, None]

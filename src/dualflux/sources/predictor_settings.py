@@ -1,0 +1,77 @@
+"""What a study file can say about a predictor."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dualflux.errors import Problems
+from dualflux.sources.missing import MissingRule
+
+DERIVED_FORMS = "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)"
+_DERIVED = re.compile(
+    r"potential_radiation(?:_change)?|(?:mean_season|anomaly)\((?P<one>\w+)\)|(?:lag|running_mean)\((?P<two>\w+)\s*,\s*[1-9]\d*\)"
+)
+LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
+
+Kind = Literal["dynamic", "static", "climatology", "fractions"]
+
+
+class PredictorSettings(BaseModel):
+    """One predictor of the study file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name inside the study; a derived predictor's name says what it is, for example mean_season(ta)")
+    path: str | None = Field(None, description="NetCDF file or Zarr store, relative to the data root")
+    variable: str | None = Field(None, description="Variable in the file; default: the name")
+    kind: Kind | None = Field(None, description="dynamic (time), static, climatology (12 months) or fractions (classes)")
+    units: str | None = Field(None, description="Unit inside the study; default: the file's")
+    missing: MissingRule = Field("error", description="Land cells without a value: error, drop, nearest, or {value: x}")
+    derived: bool = Field(False, description="Computed by dualflux; needs no file")
+    at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
+    site_column: str | None = Field(None, description="Column of the tower table for at_towers: site; default: the name")
+    running_means: list[int] | None = Field(None, description="Windows [days] of running means of a dynamic predictor; default 30, 90, 365")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PredictorSettings":
+        if self.derived:
+            if self.path or self.variable or self.kind:
+                raise ValueError(f"predictor `{self.name}`: a derived predictor has no path, variable or kind; remove them or `derived`")
+            return self
+        if self.path is None or self.kind is None:
+            raise ValueError(f"predictor `{self.name}`: give `path` and `kind` ({', '.join(LEADING)}), or `derived: true`")
+        if not re.fullmatch(r"\w+", self.name):
+            raise ValueError(f"predictor `{self.name}`: a name has letters, digits and `_` only")
+        if self.running_means is not None and (self.kind != "dynamic" or min(self.running_means, default=1) < 1):
+            raise ValueError(f"predictor `{self.name}`: running_means are whole days from 1 and belong to a dynamic predictor")
+        if self.site_column is not None and self.at_towers != "site":
+            raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
+        return self
+
+
+def check_names(settings: Sequence[PredictorSettings]) -> None:
+    """Names must be unique, and derived predictors known and made from a dynamic one of the study.
+
+    Raises
+    ------
+    InputError
+        All problems at once.
+    """
+    problems = Problems()
+    names = [s.name for s in settings]
+    dynamic = [s.name for s in settings if s.kind == "dynamic"]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        problems.add(f"predictor `{name}`: named {names.count(name)} times; give each predictor its own name")
+    for name in (s.name for s in settings if s.derived):
+        match = _DERIVED.fullmatch(name)
+        if match is None:
+            problems.add(f"predictor `{name}`: not a derived predictor; allowed: {DERIVED_FORMS}")
+            continue
+        source = match["one"] or match["two"]
+        if source is not None and source not in dynamic:
+            problems.add(
+                f"predictor `{name}`: `{source}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
+            )
+    problems.raise_if_any()

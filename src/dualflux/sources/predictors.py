@@ -1,0 +1,255 @@
+"""Predictors: gridded files of others -> checked values on the study's land cells."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError, Problems
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
+from dualflux.sources.cubes import Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
+from dualflux.sources.gridded import find_variable, open_gridded
+from dualflux.sources.missing import fill_missing
+from dualflux.sources.predictor_settings import LEADING, PredictorSettings, check_names
+from dualflux.units import convert_units, normalise_units
+
+WARM_UP_DAYS = 366
+
+
+def read_predictors(
+    settings: Sequence[PredictorSettings],
+    root: Path,
+    grid: Grid,
+    cells: LandCells,
+    times: pd.DatetimeIndex,
+    time_step: Literal["monthly", "daily"],
+) -> xr.Dataset:
+    """Read all predictors that come from files, on the study's land cells.
+
+    Other grids are regridded conservatively (mean over the valid area in a cell), other time steps averaged with the
+    time they share with a step (at least half of it must have values), both block by block.
+
+    Parameters
+    ----------
+    settings : sequence of PredictorSettings
+    root : Path
+        The data root.
+    grid : Grid
+    cells : LandCells
+    times : DatetimeIndex
+        Begin of each step of the study.
+    time_step : {"monthly", "daily"}
+
+    Returns
+    -------
+    Dataset
+        On `cell` (in the order of `cells.index`), float32: static (cell), climatology (month, cell), dynamic
+        (time, cell), fractions (NAME_class, cell). `time` begins up to 366 days before the period, where every dynamic
+        predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share (of the land
+        area, mean over time), first (first step of its own file). `valid` (cell) is False where rule `drop` removed a cell.
+
+    Raises
+    ------
+    InputError
+        Everything found wrong with any of them, at once.
+    """
+    check_names(settings)
+    problems = Problems()
+    found: dict[str, xr.DataArray] = {}
+    for one in settings:
+        if not one.derived:
+            with problems.collect():
+                found[one.name] = _read(one, root, grid, cells, times, time_step)
+    problems.raise_if_any()
+    return _combine(found, cells)
+
+
+def check_predictors(
+    settings: Sequence[PredictorSettings],
+    root: Path,
+    grid: Grid,
+    cells: LandCells,
+    times: pd.DatetimeIndex,
+    time_step: Literal["monthly", "daily"],
+) -> pd.DataFrame:
+    """Read headers, all fields without time, and the first and last step of dynamic ones; see `read_predictors`.
+
+    Returns
+    -------
+    DataFrame
+        Rows predictors; columns kind, units, source, first, filled_share, dropped_share.
+    """
+    problems = Problems()
+    rows = []
+    with problems.collect():
+        check_names(settings)
+    for one in settings:
+        if not one.derived:
+            with problems.collect():
+                attributes = _read(one, root, grid, cells, times, time_step, ends_only=True).attrs
+                rows.append({"predictor": one.name, **{k: v for k, v in attributes.items() if k != "dropped"}})
+    problems.raise_if_any()
+    return pd.DataFrame(rows)
+
+
+def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
+    """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
+    what = _what(settings)
+    with _opened(settings, root, what) as (data, _):
+        values, _valid = ToGrid(grid, what)(data.load())
+        return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
+
+
+def _what(settings: PredictorSettings) -> str:
+    return f"{settings.path}: `{settings.variable or settings.name}`"
+
+
+@contextmanager
+def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tuple[xr.DataArray, xr.DataArray | None]]:
+    """The lazy variable, its leading dimension named time, month or class, and the bounds of its time steps."""
+    path = root / str(settings.path)
+    with open_gridded(path) as file:
+        data = find_variable(file, settings.variable or settings.name, path)
+        horizontal = [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
+        leading = [d for d in data.dims if d not in horizontal]
+        wanted = LEADING[settings.kind or "static"]
+        single = [d for d in leading if data.sizes[d] == 1][: max(len(leading) - len(wanted), 0)]
+        leading = [d for d in leading if d not in single]
+        if len(leading) != len(wanted) or len(horizontal) != 2:
+            raise InputError(
+                f"{what} has dimensions {list(data.dims)}; kind `{settings.kind}` needs {', '.join((*wanted, 'latitude', 'longitude'))}; "
+                "correct `kind`, or choose one level or member first"
+            )
+        data = data.squeeze(single, drop=True)
+        bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
+        renamed = data.rename({old: new for old, new in zip(leading, wanted, strict=True) if old != new})
+        yield renamed, file[bounds] if bounds in file.variables else None
+
+
+def _convert(values: np.ndarray, data: xr.DataArray, settings: PredictorSettings, what: str) -> np.ndarray:
+    return convert_units(values, *_units(data, settings, what), what)
+
+
+def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
+    """The file's unit and the study's."""
+    default = "1" if settings.kind == "fractions" else None
+    stated = data.attrs.get("units", settings.units or default)
+    if stated is None:
+        raise InputError(f"{what}: neither the file nor the study says the unit; state it as `units` of predictor `{settings.name}`")
+    return str(stated), normalise_units(settings.units or default or str(stated))
+
+
+def _read(
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, times: pd.DatetimeIndex, time_step: str, ends_only: bool = False
+) -> xr.DataArray:
+    what = _what(settings)
+    coords: dict[str, object] = {}
+    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
+    with _opened(settings, root, what) as (data, bounds):
+        to_grid = ToGrid(grid, what)
+        found, wanted = _units(data, settings, what)
+        convert_units(np.zeros(1), found, wanted, what)
+        if settings.kind == "dynamic":
+            values, steps = _dynamic(data, bounds, to_grid, cells, times, time_step, what, ends_only)
+            coords["time"], attributes["first"] = steps, str(steps[0].date())
+        elif settings.kind == "climatology":
+            values = to_grid.cells(data.load(), cells)[_month_order(data, what)]
+            coords["month"] = np.arange(1, 13)
+        else:
+            values = to_grid.cells(data.load(), cells)
+            if settings.kind == "fractions":
+                coords["class"] = _class_names(data, what)
+    values = convert_units(values, found, wanted, what)
+    if settings.kind == "fractions":
+        _checked_fractions(values, what)
+    values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
+    share = float(cells.land_area[dropped].sum() / cells.land_area.sum())
+    attributes |= {"units": wanted, "filled_share": filled, "dropped_share": share, "dropped": dropped}
+    out = xr.DataArray(values.astype(np.float32), dims=(*coords, "cell"), coords=coords, attrs=attributes)
+    return out.rename({"class": f"{settings.name}_class"}) if "class" in coords else out
+
+
+def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
+    """Positions that put 12 fields in the order January to December."""
+    found = data["month"].to_numpy() if "month" in data.coords else np.array([])
+    months = pd.DatetimeIndex(found).month.to_numpy() if np.issubdtype(found.dtype, np.datetime64) else found
+    if sorted(months.tolist()) != list(range(1, 13)):
+        raise InputError(f"{what}: months {months.tolist()}; a climatology needs a coordinate with the months 1 to 12, or a date in each")
+    return np.argsort(months)
+
+
+def _class_names(data: xr.DataArray, what: str) -> list[str]:
+    if "class" in data.coords:
+        labels = [c.decode() if isinstance(c, bytes) else str(c) for c in data["class"].to_numpy()]
+        meanings = str(data["class"].attrs.get("flag_meanings", "")).split()
+    else:
+        labels, meanings = [], str(data.attrs.get("flag_meanings", "")).split()
+    names = [n.strip() for n in meanings or labels]
+    if len(names) != data.sizes["class"] or len(set(names)) != len(names):
+        raise InputError(
+            f"{what}: {data.sizes['class']} classes named {names}; give the class dimension a coordinate with one name per class"
+        )
+    return names
+
+
+def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(values).any():
+        return values
+    low, high = float(np.nanmin(values)), float(np.nansum(values, axis=0).max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(
+            f"{what}: class fractions from {low:.4g}, summing to {high:.4g} in a cell; allowed: 0 to 1 in all; check `units` (1 or %)"
+        )
+    return values
+
+
+def _dynamic(
+    data: xr.DataArray,
+    bounds: xr.DataArray | None,
+    to_grid: ToGrid,
+    cells: LandCells,
+    times: pd.DatetimeIndex,
+    time_step: str,
+    what: str,
+    ends_only: bool,
+) -> tuple[np.ndarray, pd.DatetimeIndex]:
+    if "time" not in data.coords:
+        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
+    source = time_intervals(data["time"], bounds, what)
+    begin = _steps_within(source, times, time_step, what)
+    begin = begin[[0, -1]] if ends_only else begin
+    end = step_ends(begin, time_step)
+    lengths = ((end - begin) / pd.Timedelta(days=1)).to_numpy()
+    overlap = time_overlap(source, (begin, end))
+    return read_steps(data, overlap, lengths, lambda block: to_grid.cells(block, cells)), begin
+
+
+def _steps_within(source: Intervals, times: pd.DatetimeIndex, time_step: str, what: str) -> pd.DatetimeIndex:
+    """The study's steps, and those of up to a year before that the file has."""
+    first, last = times[0], step_ends(times[-1:], time_step)[0]
+    if source[0][0] > first or source[1][-1] < last:
+        day = pd.Timedelta(days=1)
+        raise InputError(
+            f"{what}: covers {source[0][0].date()} to {(source[1][-1] - day).date()}; the study needs {first.date()} to "
+            f"{(last - day).date()}; shorten `period` or give a longer file"
+        )
+    steps = pd.date_range(first - pd.Timedelta(days=WARM_UP_DAYS), times[-1], freq="MS" if time_step == "monthly" else "D")
+    return steps[steps >= source[0][0]]
+
+
+def _combine(found: dict[str, xr.DataArray], cells: LandCells) -> xr.Dataset:
+    valid = np.ones(cells.index.size, dtype=bool)
+    for variable in found.values():
+        valid &= ~variable.attrs.pop("dropped")
+    if not valid.any():
+        raise InputError("predictors: rule `drop` leaves no land cell; use `nearest` or a value for the predictor that has none")
+    starts = [v.time.to_numpy()[0] for v in found.values() if "time" in v.dims]
+    common = {n: v.sel(time=slice(max(starts), None)) if "time" in v.dims else v for n, v in found.items()}
+    data = xr.Dataset(common)
+    share = float(cells.land_area[~valid].sum() / cells.land_area.sum())
+    data["valid"] = ("cell", valid, {"long_name": "cell kept by the rule `drop` of every predictor", "dropped_share": share})
+    return data

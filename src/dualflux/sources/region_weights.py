@@ -1,0 +1,186 @@
+"""Which share of a gridded product's cell belongs to which region."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from dualflux.errors import InputError
+from dualflux.grid import EARTH_RADIUS, LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates, overlap_matrix
+
+COAST_REACH = 500e3  # m: as far as the coarsest transport-model cells put land flux beyond the true coast
+
+
+def land_flux_shares(fraction: np.ndarray, land_fraction: np.ndarray) -> np.ndarray:
+    """Share of a cell's land that lies in each region, (region, ...).
+
+    r_k / max(sum of r, land fraction): a mask that covers the whole cell gives r_k, a mask of land
+    only (regions sum to the land fraction) is scaled up so that a coastal cell's flux is not lost,
+    and where a cell has more land than regions the rest stays outside.
+    """
+    most = np.maximum(fraction.sum(axis=0), land_fraction)
+    return np.divide(fraction, most, out=np.zeros_like(fraction, dtype=float), where=most > 0)
+
+
+def region_shares(
+    source: Grid, target: Grid, regions: Regions, land_fraction: np.ndarray, what: str = "source grid"
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Share of each source cell's land flux that belongs to each region.
+
+    A flux over land comes from the land of its cell, so a cell is divided in proportion to the
+    land area of each region in it. Where our map has no land the regions' own areas divide it; where
+    it has no region either, the cell takes the shares of the nearest cell within `COAST_REACH`
+    (coarse products put land flux beyond the true coast). What is left lies outside all regions.
+
+    Parameters
+    ----------
+    source : Grid
+        The product's grid.
+    target : Grid
+        The study's grid, on which `regions` and `land_fraction` are given.
+    land_fraction : array, (target lat, target lon)
+    what : str
+        File and variable, for messages.
+
+    Returns
+    -------
+    shares : sparse matrix, (source cell, region)
+        Rows sum to at most 1; cells flattened lat-major.
+    land : array, (source cell,)
+        Land fraction of each source cell.
+
+    Raises
+    ------
+    InputError
+        A region with land that the source grid does not cover: its sum would be partial.
+    """
+    overlap = overlap_matrix(target, source)
+    land = np.asarray(land_fraction, dtype=float).ravel()
+    fraction = regions.fraction.reshape(len(regions.names), -1)
+    region_land = land_flux_shares(fraction, land) * land
+    by_land = overlap @ sparse.csr_matrix(region_land.T)
+    by_region = overlap @ sparse.csr_matrix(fraction.T)
+    _check_covered(np.asarray(by_land.sum(axis=0)).ravel(), region_land @ target.cell_area.ravel(), regions.names, what)
+    source_land, source_covered, source_inside = overlap @ land, overlap @ fraction.sum(axis=0), overlap @ np.ones_like(land)
+    at_sea = (source_land == 0) & (source_covered > 0)
+    shares = sparse.diags(_inverse(source_land)) @ by_land + sparse.diags(_inverse(source_covered) * at_sea) @ by_region
+    area = source.cell_area.ravel()
+    inside = np.clip(source_inside / area, 0, 1)
+    lost = (source_land == 0) & ~at_sea & (inside > 1 - 1e-6)
+    shares = shares + _nearest(source, lost, (source_land > 0) | at_sea) @ shares
+    return sparse.csr_matrix(sparse.diags(inside) @ shares), source_land / area
+
+
+def _check_covered(found: np.ndarray, wanted: np.ndarray, names: tuple[str, ...], what: str) -> None:
+    partial = [f"{n} ({f / w:.0%})" for n, f, w in zip(names, found, wanted, strict=True) if f < 0.99 * w]
+    if partial:
+        raise InputError(
+            f"{what}: its grid covers only part of the land of {', '.join(partial)}; give a file or a mask that fits the other"
+        )
+
+
+def _inverse(values: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, values, out=np.zeros_like(values, dtype=float), where=values > 0)
+
+
+def _nearest(grid: Grid, lost: np.ndarray, known: np.ndarray) -> sparse.csr_matrix:
+    """Matrix that takes each lost cell to the nearest known one within reach."""
+    size = grid.lat.size * grid.lon.size
+    if not lost.any() or not known.any():
+        return sparse.csr_matrix((size, size))
+    lat, lon = (np.radians(a).ravel() for a in np.meshgrid(grid.lat, grid.lon, indexing="ij"))
+    point = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    chord = 2 * np.sin(COAST_REACH / EARTH_RADIUS / 2)
+    distance, index = cKDTree(point[known]).query(point[lost], distance_upper_bound=chord)
+    reached = np.isfinite(distance)
+    rows, columns = np.flatnonzero(lost)[reached], np.flatnonzero(known)[index[reached]]
+    return sparse.csr_matrix((np.ones(rows.size), (rows, columns)), shape=(size, size))
+
+
+@dataclass(frozen=True, eq=False)
+class RegionalWeights:
+    """What turns one field of a product, flattened as the file has it, into regional sums.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        The two horizontal dimensions in the file's order.
+    matrix : sparse matrix, (region + 1, cell)
+        Region share times cell area [m2] (or times 1 for a flux per cell); the last row is the globe.
+    required : array of bool, (cell,)
+        Cells of at least half land inside a region: the product must have a value there.
+    """
+
+    dims: tuple[str, str]
+    matrix: sparse.csr_matrix
+    required: np.ndarray
+
+
+def regional_weights(
+    variable: xr.DataArray,
+    grid: Grid,
+    regions: Regions,
+    land_fraction: np.ndarray,
+    path: Path,
+    per: Literal["area", "cell"] = "area",
+    area: xr.DataArray | None = None,
+) -> RegionalWeights:
+    """Weights of a product's cells in the order of its own file.
+
+    Parameters
+    ----------
+    variable : DataArray
+        The flux; only its coordinates are read.
+    per : {"area", "cell"}
+        ``cell``: the value is already an integral over its cell.
+    area : DataArray, (lat, lon) in any order, optional
+        The file's own cell area [m2]; exact areas on the sphere otherwise.
+
+    Raises
+    ------
+    InputError
+        No usable coordinates, a region the grid does not cover, or a cell area whose sum is more than 2 % off the sphere's.
+    """
+    what = f"{path}: `{variable.name}`"
+    dims = _horizontal_dims(variable, what)
+    shape = [variable.sizes[d] for d in dims]
+    numbers = xr.DataArray(np.arange(np.prod(shape)).reshape(shape), dims=dims, coords={d: variable[d] for d in dims})
+    ordered = normalise_coordinates(numbers, what)
+    source, position = grid_of(ordered, what), ordered.to_numpy().ravel()
+    shares, land = region_shares(source, grid, regions, land_fraction, what)
+    to_file = np.argsort(position)
+    size = source.cell_area.ravel()[to_file]
+    if area is not None:
+        size = _own_area(area, dims, size, path)
+    if per == "cell":
+        size = np.ones(position.size)
+    shares, land = shares[to_file], land[to_file]
+    matrix = sparse.vstack([shares.T, np.ones((1, position.size))]) @ sparse.diags(size)
+    return RegionalWeights(dims, sparse.csr_matrix(matrix), (land >= 0.5) & (np.asarray(shares.sum(axis=1)).ravel() > 0))
+
+
+def _horizontal_dims(variable: xr.DataArray, what: str) -> tuple[str, str]:
+    dims = [str(d) for d in variable.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
+    missing = [d for d in dims if d not in variable.coords]
+    if len(dims) != 2 or missing:
+        raise InputError(
+            f"{what} has dimensions {list(variable.dims)}, coordinates {list(variable.coords)}; needed: one latitude and one longitude "
+            f"({', '.join((*LATITUDE_NAMES, *LONGITUDE_NAMES))}) with their values"
+        )
+    return dims[0], dims[1]
+
+
+def _own_area(area: xr.DataArray, dims: tuple[str, str], exact: np.ndarray, path: Path) -> np.ndarray:
+    if set(map(str, area.dims)) != set(dims):
+        raise InputError(f"{path}: cell area `{area.name}` has dimensions {list(area.dims)}; allowed: {list(dims)}")
+    values = area.transpose(*dims).to_numpy().astype(float).ravel()
+    if not np.isfinite(values).all() or abs(values.sum() / exact.sum() - 1) > 0.02:
+        raise InputError(
+            f"{path}: cell area `{area.name}` sums to {np.nansum(values):.4g}, its cells on the sphere to {exact.sum():.4g} m2; "
+            "allowed: m2 within 2 % and without gaps; correct the file or the name of its area variable"
+        )
+    return values

@@ -1,0 +1,275 @@
+"""The run folder: which stages are done, what they were made from, and who is working in it.
+
+A stage is done when its marker exists, everything it was made from is as it was (settings, program,
+input files, outputs of the stages before it) and each file it wrote still has its checksum:
+`reason_to_redo` is the only place that decides this. The marker is written last and atomically, so a
+stage that was killed, ran out of disk or was interrupted is simply not done.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import dualflux
+from dualflux.errors import InputError, Problems
+from dualflux.files import checksum, read_json, sha256, write_atomically
+from dualflux.lock import acquire_lock
+
+MARKERS = ".dualflux"  # folder inside the run folder: lock, stage markers, input checksums
+_REPORTED = ("jax", "equinox", "optax", "numpy", "scipy", "xarray", "pandas", "h5netcdf", "h5py", "zarr", "pydantic")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage depends on and what it writes.
+
+    Attributes
+    ----------
+    name : str
+    settings : mapping
+        Everything in the study that can change the result; must be JSON.
+    inputs : sequence of Path
+        Files (or folders, such as a Zarr store) it reads.
+    outputs : sequence of str
+        Files and folders it writes, relative to the run folder.
+    after : sequence of str
+        Stages whose outputs it reads; it is redone when these change.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    inputs: Sequence[Path] = ()
+    outputs: Sequence[str] = ()
+    after: Sequence[str] = ()
+
+
+class RunFolder:
+    """A locked run folder; use as ``with RunFolder(out, seed) as run:``.
+
+    Parameters
+    ----------
+    out : Path
+        Made where it does not exist.
+    seed : int
+    citations : sequence of str
+        Written to provenance.json.
+    say : callable
+        Receives one line per event.
+
+    Raises
+    ------
+    InputError
+        On entering, where another run works in the folder or it cannot be written.
+    """
+
+    def __init__(self, out: Path, seed: int, citations: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
+        self.out = out
+        self.seed, self.citations, self.say = seed, list(citations), say
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "RunFolder":
+        (self.out / MARKERS).mkdir(parents=True, exist_ok=True)
+        self._lock = acquire_lock(self.out / MARKERS, self.out, self.say)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._lock is not None:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+
+    def stage(self, stage: Stage, action: Callable[[], None]) -> bool:
+        """Run the action unless the stage is done; return whether it ran.
+
+        Files that an earlier, outdated run of the stage wrote are removed first, so that nothing of it
+        (a variant no longer asked for) is left among the results.
+
+        Raises
+        ------
+        InputError
+            An input is missing, or was changed while the stage ran.
+        """
+        if self._lock is None:
+            raise RuntimeError("RunFolder.stage needs the lock: use `with RunFolder(...) as run:`")
+        reason = reason_to_redo(self.out, stage)
+        if reason is None:
+            self.say(f"{stage.name}: kept, nothing has changed")
+            self.write_provenance()
+            return False
+        self.say(f"{stage.name}: {reason}")
+        made_from = _made_from(self.out, stage)
+        self._remove_outdated(stage.name)
+        started = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - started
+        changed = _differences(made_from, _made_from(self.out, stage))
+        if changed:
+            raise InputError(f"stage {stage.name}: {changed} while the stage ran; leave the files alone and run again")
+        self._mark_done(stage, made_from, seconds)
+        self.write_provenance()
+        self.say(f"{stage.name}: done in {seconds:.1f} s")
+        return True
+
+    def _remove_outdated(self, name: str) -> None:
+        marker = _read_marker(self.out, name)
+        _marker_path(self.out, name).unlink(missing_ok=True)
+        for record in _outputs_of(marker):
+            (self.out / record["path"]).unlink(missing_ok=True)
+
+    def _mark_done(self, stage: Stage, made_from: dict[str, Any], seconds: float) -> None:
+        marker = {
+            "name": stage.name,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "peak_memory_gb": round(peak_memory_gb(), 3),
+            "made_from": made_from,
+            "outputs": _checksums_of_outputs(self.out, stage),
+        }
+        sealed = {"marker": marker, "sha256": _seal(marker)}
+        write_atomically(_marker_path(self.out, stage.name), json.dumps(sealed, indent=1))
+
+    def write_provenance(self) -> None:
+        """Write provenance.json from the markers of all stages done so far."""
+        names = [p.stem.removeprefix("stage_") for p in (self.out / MARKERS).glob("stage_*.json")]
+        found = [m for m in (_read_marker(self.out, name) for name in names) if m]
+        markers = sorted(found, key=lambda m: (m["finished"], m["name"]))
+        inputs = {i["path"]: i for m in markers for i in m["made_from"]["inputs"]}
+        provenance = {
+            "versions": _versions(),
+            "seed": self.seed,
+            "inputs": [inputs[path] for path in sorted(inputs)],
+            "stages": [{k: m[k] for k in ("name", "seconds", "peak_memory_gb", "finished")} for m in markers],
+            "citations": self.citations,
+        }
+        write_atomically(self.out / "provenance.json", json.dumps(provenance, indent=2, ensure_ascii=False) + "\n")
+
+
+def reason_to_redo(out: Path, stage: Stage) -> str | None:
+    """Why a stage is not done, or None where it is done.
+
+    Raises
+    ------
+    InputError
+        An input of the stage is missing.
+    """
+    marker = _read_marker(out, stage.name)
+    if marker is None:
+        return "not done yet"
+    changed = _differences(marker["made_from"], _made_from(out, stage))
+    if changed:
+        return changed
+    for record in marker["outputs"]:
+        path = out / record["path"]
+        if not path.is_file():
+            return f"its output {record['path']} is missing"
+        if path.stat().st_size != record["bytes"] or sha256(path) != record["sha256"]:
+            return f"its output {record['path']} was changed or is corrupt"
+    return None
+
+
+def is_done(out: Path, stage: Stage) -> bool:
+    """True where `reason_to_redo` finds no reason."""
+    return reason_to_redo(out, stage) is None
+
+
+def states(out: Path, stages: Iterable[Stage]) -> dict[str, str | None]:
+    """For each stage, in order, why it has to be done, or None; a stage after an undone one waits for it."""
+    found: dict[str, str | None] = {}
+    for stage in stages:
+        waits = [name for name in stage.after if found.get(name)]
+        found[stage.name] = f"waits for {', '.join(waits)}" if waits else reason_to_redo(out, stage)
+    return found
+
+
+def peak_memory_gb() -> float:
+    """Largest resident memory [1e9 bytes] of this process since it started."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _made_from(out: Path, stage: Stage) -> dict[str, Any]:
+    cached = out / MARKERS / "checksums.json"
+    known = read_json(cached, required=()) or {}
+    before = dict(known)
+    problems, inputs = Problems(), []
+    for path in stage.inputs:
+        with problems.collect():
+            inputs.append(checksum(path, known))
+    problems.raise_if_any()
+    if known != before and cached.parent.is_dir():
+        write_atomically(cached, json.dumps(known, indent=1))
+    earlier = {name: _outputs_of(_read_marker(out, name)) for name in stage.after}
+    made_from = {"settings": dict(stage.settings), "program": _program(), "inputs": inputs, "after": earlier}
+    plain: dict[str, Any] = json.loads(json.dumps(made_from))
+    return plain
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """What changed, in words; empty where nothing did. Input files count by content, not by place."""
+    changed = []
+    keys = [k for k in {**then["settings"], **now["settings"]} if then["settings"].get(k) != now["settings"].get(k)]
+    if keys:
+        changed.append(f"settings changed ({', '.join(keys)})")
+    if then["program"] != now["program"]:
+        changed.append("the program changed")
+    if [i["sha256"] for i in then["inputs"]] != [i["sha256"] for i in now["inputs"]]:
+        old = {i["sha256"] for i in then["inputs"]}
+        names = [Path(i["path"]).name for i in now["inputs"] if i["sha256"] not in old]
+        changed.append(f"inputs changed ({', '.join(names) or 'fewer files, or another order'})")
+    stages = [name for name in now["after"] if then["after"].get(name) != now["after"][name]]
+    if stages:
+        changed.append(f"made from an earlier result of {', '.join(stages)}")
+    return ", ".join(changed)
+
+
+def _checksums_of_outputs(out: Path, stage: Stage) -> list[dict[str, Any]]:
+    records = []
+    for name in stage.outputs:
+        top = out / name
+        files = sorted(p for p in top.rglob("*") if p.is_file() and not p.name.startswith(".")) if top.is_dir() else [top]
+        if not files or not top.exists():
+            raise RuntimeError(f"stage {stage.name} did not write {name}")
+        records += [{**checksum(p), "path": p.relative_to(out).as_posix()} for p in files]
+    return records
+
+
+def _marker_path(out: Path, name: str) -> Path:
+    return out / MARKERS / f"stage_{name}.json"
+
+
+def _outputs_of(marker: dict[str, Any] | None) -> list[dict[str, Any]]:
+    return [] if marker is None else marker["outputs"]
+
+
+def _read_marker(out: Path, name: str) -> dict[str, Any] | None:
+    """The marker of a stage; None where it is absent or was changed since it was written."""
+    sealed = read_json(_marker_path(out, name), required=("marker", "sha256"))
+    return sealed["marker"] if sealed and sealed["sha256"] == _seal(sealed["marker"]) else None
+
+
+def _seal(marker: object) -> str:
+    return hashlib.sha256(json.dumps(marker, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _program() -> str:
+    """Version and checksum of the package's source files: a result of other code is not kept."""
+    package = Path(dualflux.__file__).parent
+    parts = "".join(f"{p.relative_to(package).as_posix()} {sha256(p)}\n" for p in sorted(package.rglob("*.py")))
+    return f"{dualflux.__version__} {hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in _REPORTED}
+    return {"dualflux": _program(), "python": platform.python_version(), "platform": platform.platform(), **packages}

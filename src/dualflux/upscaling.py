@@ -1,0 +1,107 @@
+"""The trained model over all land cells and months, block by block: nothing holds a global cube of fluxes."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from dualflux.features import Cube, DeviceCube
+from dualflux.grid import LandCells
+from dualflux.model import Ensemble, Fluxes, FluxModel, fluxes
+from dualflux.operators import regional_operator
+
+
+class MonthlyFlux(NamedTuple):
+    """One month of all members.
+
+    Attributes
+    ----------
+    month : int
+        Position in the study's months.
+    landscape, tower_like : array float32, (member, cell)
+        Mean f and f + g of the month [gC m-2 d-1].
+    """
+
+    month: int
+    landscape: np.ndarray
+    tower_like: np.ndarray
+
+
+def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:
+    """All members of several ensembles in one pytree; the number of site effects may differ, so they are left out."""
+    models = [e.model for e in ensembles]
+    bare = [FluxModel(m.network, m.tower.without_sites()) for m in models]
+    return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.asarray(a) for a in leaves]), *bare)
+
+
+def monthly_fluxes(model: FluxModel, cube: Cube) -> Iterator[MonthlyFlux]:
+    """Predict month after month.
+
+    Predictors of a month are put together once for all members; members run one after the other on them.
+    """
+    device = DeviceCube.of(cube)
+    cell = jnp.arange(cube.static.shape[0])
+
+    @jax.jit
+    def month(model: FluxModel, device: DeviceCube, step: jax.Array) -> Fluxes:
+        rows = device.block(step, cell)
+        return jax.lax.map(lambda one: Fluxes(*(f.mean(axis=0) for f in fluxes(one, rows))), model)
+
+    for m, (start, count) in enumerate(zip(cube.steps.month_start, cube.steps.month_steps, strict=True)):
+        found = month(model, device, jnp.arange(start, start + count))
+        landscape, tower_like = np.asarray(found.landscape), np.asarray(found.tower_like)
+        if not np.isfinite(landscape).all():
+            raise FloatingPointError(f"upscaling: {(~np.isfinite(landscape)).sum()} fluxes of {cube.steps.months[m]:%Y-%m} are not finite")
+        yield MonthlyFlux(m, landscape, tower_like)
+
+
+def integrate_month(flux: np.ndarray, cells: LandCells, days: float) -> np.ndarray:
+    """Regional and global integrals [PgC month-1], (..., region + 1), of (..., cell); sums in float64."""
+    return (regional_operator(cells) @ np.asarray(flux, dtype=np.float64).T).T * days
+
+
+def tower_fluxes(ensemble: Ensemble, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f and f + g of every member at the towers' rows, two arrays (member, row)."""
+    found = jax.jit(lambda model, x: jax.lax.map(lambda one: fluxes(one, x), model))(ensemble.model, jnp.asarray(rows))
+    return np.asarray(found.landscape), np.asarray(found.tower_like)
+
+
+def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:
+    """Distance of each cell to the nearest tower in predictor space, over that quantile of held-out towers, (cell,).
+
+    The space is that of static predictors, means and seasonal ranges (Meyer and Pebesma 2021, Methods Ecol. Evol. 12,
+    1620: area of applicability). Above 1 a cell is less like the towers than held-out towers are like the others.
+    """
+    place = cube.mean_year()
+    towers = place[tower_cell]
+    apart = np.full(len(tower_cell), np.nan)
+    for held in np.unique(fold):
+        apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
+    return cKDTree(towers).query(place)[0] / max(float(np.quantile(apart, quantile)), 1e-9)
+
+
+def cell_scale_variance(site_residual: pd.Series, cell: pd.Series) -> tuple[float, float]:
+    """Split the variance of site effects into a hectare's (nugget) and a cell's part [(gC m-2 d-1)^2].
+
+    Sites in one cell share the cell's part, so half their mean squared difference is the nugget; the rest is the cell's.
+    Without two sites in any cell the whole is taken as the cell's: the cautious side.
+
+    Parameters
+    ----------
+    site_residual : Series, index site
+        Mean of observed - predicted (f + g) at sites that were left out.
+    cell : Series, index site
+        Cell each site stands in.
+    """
+    values = pd.DataFrame({"residual": site_residual, "cell": cell.reindex(site_residual.index)})
+    total = float((values.residual**2).mean())
+    shared = values.groupby("cell").filter(lambda part: len(part) > 1).groupby("cell").residual
+    if shared.ngroups == 0:
+        return 0.0, total
+    freedom = shared.size().sum() - shared.ngroups
+    nugget = float(((shared.transform("mean") - values.residual.loc[shared.transform("mean").index]) ** 2).sum() / freedom)
+    return min(nugget, total), max(total - nugget, 0.0)

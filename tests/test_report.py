@@ -1,0 +1,355 @@
+"""The report of a small drawn run: everything is there, nothing leaves the file, numbers are those of the tables."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualflux import evaluation, report
+from dualflux.errors import InputError
+from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
+from dualflux.products import ProductWriter, regional_integrals
+from dualflux.report import default_verdict, document, figures, maps, read_contents, write_report
+from dualflux.report.style import RC, number
+from dualflux.report.text import methods
+from dualflux.report.verdict import marks
+
+REGIONS = ("north", "tropics", "NA")  # pandas reads NA as missing where it is let
+NOTES = ["Lateral terms <missing> here."]
+VARIANTS = ("towers", "inversions", "plain", "dual")
+OFFSET = {"towers": -0.25, "inversions": 0.0, "plain": 0.03, "dual": 0.01}  # gC m-2 d-1
+STUDY: dict[str, Any] = {
+    "name": "drawn <b>world</b>",
+    "period": ["2001-01-01", "2003-12-31"],
+    "time_step": "monthly",
+    "grid": {"resolution": 15.0},
+    "predictors": [{"name": "ta", "running_means": [90, 365]}, {"name": "fapar"}],
+    "target": "tower_nee",
+    "adjustments": [{"name": "fire"}],
+    "network": {"hidden": [64, 64], "activation": "relu", "members": 4, "folds": 5},
+    "tower_term": {"representativeness": True, "site_effects": True},
+    "inversion_term": {"estimator": "stratified", "weight": "auto"},
+    "variants": list(VARIANTS),
+    "references": [{"name": "X-BASE"}],
+}
+
+
+def drawn_land(grid: Grid) -> np.ndarray:
+    """Two round continents of land fraction 0 to 1."""
+    lat, lon = np.meshgrid(grid.lat, grid.lon, indexing="ij")
+    far = np.minimum(np.hypot((lat - 30) / 40, (lon + 90) / 45), np.hypot((lat - 5) / 55, (lon - 60) / 60))
+    return np.clip(3 - 2.6 * far, 0, 1)
+
+
+def drawn_run(
+    out: Path, land: np.ndarray | None = None, resolution: float = 15.0, years: int = 3, names: tuple[str, ...] = REGIONS
+) -> Path:
+    """A run folder as the design fixes it, drawn from a formula with noise."""
+    grid = Grid.global_regular(resolution)
+    land = drawn_land(grid) if land is None else land
+    band = np.digitize(grid.lat, [-23, 23])[:, None]
+    fraction = np.stack([np.broadcast_to(band == k, grid.shape) for k in (2, 1, 0)]).astype(float)
+    cells = LandCells.build(grid, land, Regions(names, fraction))
+    times = pd.date_range("2001-01-01", periods=12 * years, freq="MS")
+    rng = np.random.default_rng(0)
+    swing = np.sin(np.radians(cells.lat())) * 1.5
+    level = -0.15 - 0.25 * np.cos(np.radians(2 * cells.lat())) * np.sin(np.radians(3 * cells.lon()))
+    weather = np.repeat(rng.normal(0, 0.05, years), 12)[:, None]
+    truth = level + swing * np.cos((times.month.to_numpy() - 1) * np.pi / 6)[:, None] + weather
+    tables = []
+    for variant in VARIANTS:
+        field = truth + OFFSET[variant] + rng.normal(0, 0.02, len(times))[:, None]
+        members = field + rng.normal(0, 0.06, (4, 1, 1)) + rng.normal(0, 0.05, (4, *truth.shape))
+        area = grid.cell_area * land
+        with ProductWriter(out / f"products/{variant}/nee_monthly.nc", cells, times, None, {"title": variant}, area) as writer:
+            for t in range(len(times)):
+                writer.write(t, members[:, t], members[:, t], np.full(cells.index.size, 0.01))
+        integral = regional_integrals(members, cells, times)
+        tables.append(tidy(variant, integral.mean(axis=0), times, names, std=integral.std(axis=0, ddof=1)))
+        tables += [tidy(variant, integral[m], times, names, member=str(m)) for m in range(4)]
+    inversions = [regional_integrals(truth + o + rng.normal(0, 0.03, len(times))[:, None], cells, times) for o in (-0.03, 0.0, 0.04)]
+    tables += [tidy(f"inversion {i}", x, times, names) for i, x in enumerate(inversions)]
+    tables += [tidy("target", np.mean(inversions, axis=0), times, names), tidy("X-BASE", inversions[0] * 1.3, times, names)]
+    save_tables(out, pd.concat(tables, ignore_index=True), drawn_predictions(years))
+    return out
+
+
+def tidy(
+    product: str, integral: np.ndarray, times: pd.DatetimeIndex, names: tuple[str, ...], member: str = "", std: np.ndarray | None = None
+) -> pd.DataFrame:
+    parts = []
+    for r, region in enumerate((*names, "global")):
+        spread = np.nan if std is None else std[:, r]
+        parts.append(
+            pd.DataFrame({"product": product, "member": member, "region": region, "time": times, "value": integral[:, r], "std": spread})
+        )
+    return pd.concat(parts).assign(unit="PgC month-1")
+
+
+def drawn_predictions(years: int) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    times = pd.date_range("2001-01-01", periods=12 * years, freq="MS")
+    skill = {"towers": 1.0, "inversions": 1.6, "plain": 1.2, "dual": 0.9}
+    parts = []
+    for s in range(24):
+        level, swing = rng.normal(-0.5, 1), rng.uniform(0.5, 3)
+        observed = level + swing * np.cos((times.month.to_numpy() - 1) * np.pi / 6) + rng.normal(0, 0.5, len(times))
+        for product in VARIANTS:
+            off = rng.normal(0, skill[product] * 0.7)
+            landscape = level + 0.8 * swing * np.cos((times.month.to_numpy() - 1) * np.pi / 6) + off + rng.normal(0, 0.3, len(times))
+            columns = {"observed": observed, "landscape": landscape + 0.3, "tower_like": landscape, "site_effect": np.nan}
+            parts.append(pd.DataFrame({"product": product, "site": f"S{s:02d}", "group": s, "time": times, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def save_tables(out: Path, regional: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    (out / "tables").mkdir(parents=True, exist_ok=True)
+    regional.to_csv(out / "tables/regional_monthly.csv", index=False)
+    evaluation.site_metrics(predictions, "monthly").to_csv(out / "tables/site_metrics.csv", index=False)
+    summary = evaluation.regional_summary(regional.assign(member=regional["member"].replace("", np.nan)))
+    pd.concat([summary, evaluation.probability_summary(regional)]).to_csv(out / "tables/summary.csv", index=False)
+    for i, variant in enumerate(("plain", "dual")):
+        steps = np.arange(0, 1001, 50)
+        terms = {"step": steps, "member": 0, "towers": 2 + 3 * np.exp(-steps / (150 + 50 * i)), "inversions": 40 * np.exp(-steps / 200) + 1}
+        (out / f"models/{variant}").mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(terms).to_csv(out / f"models/{variant}/history.csv", index=False)
+    inputs = [{"path": "towers & <script>alert(1)</script>.csv", "bytes": 12345, "sha256": "ab" * 32}]
+    stages = [{"name": "train", "seconds": 61.2, "peak_memory_gb": 1.25}]
+    provenance = {"versions": {"numpy": "2.0"}, "seed": 7, "inputs": inputs, "stages": stages, "citations": ["Upton et al. 2024"]}
+    (out / "provenance.json").write_text(json.dumps(provenance))
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text of table cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.tags if t == tag]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse_figures() -> Iterator[None]:
+    """Fewer dots: drawing takes less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "DOTS_PER_INCH", 30)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = drawn_run(tmp_path_factory.mktemp("run"))
+    write_report(out, STUDY, notes=NOTES)
+    return out
+
+
+@pytest.fixture(scope="module")
+def html(run: Path) -> str:
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_written_embedded_and_captioned(run: Path, html: str) -> None:
+    names = {p.stem for p in (run / "figures").glob("*.png")}
+    cycles = {f"seasonal_cycle_{r}" for r in ("global", *REGIONS)}
+    maps_ = {"mean_maps", "difference_maps", "spread_maps"}
+    assert names == cycles | maps_ | {
+        "seasonal_cycles",
+        "annual_anomalies",
+        "regional_means",
+        "skill_by_scale",
+        "site_scatter",
+        "training_history",
+    }
+    page = Page(html)
+    embedded = {base64.b64decode(str(a["src"]).split(",", 1)[1]) for a in page.all("img")}
+    assert embedded == {p.read_bytes() for p in (run / "figures").glob("*.png")}
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(names) and all(a["alt"] for a in page.all("img"))
+
+
+def test_nothing_leaves_the_file(html: str) -> None:
+    page = Page(html)
+    for _, attrs in page.tags:
+        for name in ("src", "href", "action", "srcset", "data"):
+            value = attrs.get(name)
+            assert value is None or value.startswith(("data:", "#", "figures/")), value
+    assert "@import" not in html and "fetch(" not in html and "url(" not in html
+    assert any("default-src 'none'" in str(a.get("content")) for a in page.all("meta")) and len(html.encode()) < 15e6
+
+
+def test_text_from_files_is_escaped(html: str) -> None:
+    assert "<script>alert(1)" not in html and "&lt;script&gt;alert(1)" in html
+    assert "<b>world</b>" not in html and "drawn &lt;b&gt;world&lt;/b&gt;" in html
+    assert "Lateral terms &lt;missing&gt; here." in html
+
+
+def test_regions_can_be_picked_and_tables_sorted(html: str) -> None:
+    page = Page(html)
+    picks = [a["data-region"] for a in page.all("figure") if "data-region" in a]
+    assert picks == [a["value"] for a in page.all("option")] == ["global", *REGIONS]
+    assert len([a for a in page.all("table") if a["class"] == "sortable"]) == len(page.all("table")) == len(page.all("caption")) > 5
+    identifiers = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_a_region_called_na_is_a_region(run: Path) -> None:
+    assert read_contents(run, STUDY).regions == ["global", *REGIONS]
+
+
+def test_groups_of_products(run: Path) -> None:
+    contents = read_contents(run, STUDY)
+    assert contents.variants == list(VARIANTS) and contents.inversions == ["inversion 0", "inversion 1", "inversion 2"]
+    assert contents.drawn == ["inversion 0", "inversion 1", "inversion 2", "X-BASE", "target", *VARIANTS]
+
+
+def test_spread_of_the_target_is_that_of_the_inversions(run: Path) -> None:
+    contents = read_contents(run, STUDY)
+    means = contents.means.set_index(["product", "region"])
+    single = [means["value"][f"inversion {i}", "global"] for i in range(3)]
+    assert means["sd"]["target", "global"] == pytest.approx(np.std(single, ddof=1))
+    assert means["sd"]["dual", "global"] > 0
+
+
+def test_cycle_figure_shows_the_table(run: Path) -> None:
+    """The lines of the figure are the means of the table's months, the target's line the mean of its own."""
+    contents = read_contents(run, STUDY)
+    with mpl.rc_context(RC):
+        (ax,) = figures.seasonal_cycle(contents, "tropics").axes
+    table = pd.read_csv(run / "tables/regional_monthly.csv", keep_default_na=False, parse_dates=["time"])
+    rows = table[(table["product"] == "target") & (table["region"] == "tropics")]
+    wanted = rows["value"].astype(float).groupby(rows["time"].dt.month).mean()
+    assert any(len(line.get_ydata()) == 12 and np.allclose(line.get_ydata(), wanted) for line in ax.lines)
+
+
+def test_anomalies_have_no_mean(run: Path) -> None:
+    contents = read_contents(run, STUDY)
+    with mpl.rc_context(RC):
+        figure = figures.annual_anomalies(contents)
+    lines = [np.asarray(line.get_ydata(), dtype=float) for ax in figure.axes for line in ax.lines if len(line.get_ydata()) == 3]
+    assert len(lines) == 4 * 9 and all(abs(y.mean()) < 1e-12 for y in lines)
+
+
+def test_map_is_the_mean_of_the_product(run: Path) -> None:
+    """The map's area integral is the table's mean annual flux (365.2425 days to 365 in these three years)."""
+    product = maps.read_map(run / "products/dual/nee_monthly.nc")
+    area = product.grid.cell_area * product.land_fraction
+    summary = pd.read_csv(run / "tables/summary.csv", keep_default_na=False)
+    row = summary[(summary["product"] == "dual") & (summary["region"] == "global") & (summary["metric"] == "mean_annual")]
+    assert np.nansum(product.nee * area) / 1e15 == pytest.approx(float(row["value"].iloc[0]) * 365.2425 / 365, rel=1e-5)
+
+
+def test_projection_is_equal_in_area() -> None:
+    """Equal Earth keeps area: the shoelace area of a projected cell is that on the unit sphere."""
+    for south, west in ((-80.0, -170.0), (0.0, 10.0), (55.0, 120.0)):
+        side = np.linspace(0, 1, 2000)
+        lat = south + np.concatenate([0 * side, side, 0 * side + 1, 1 - side])
+        lon = west + np.concatenate([side, 0 * side + 1, 1 - side, 0 * side])
+        x, y = maps.equal_earth(lat, lon)
+        area = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+        wanted = Grid(np.array([south + 0.5, south + 1.5]), np.array([west + 0.5, west + 1.5])).cell_area[0, 0] / EARTH_RADIUS**2
+        assert area == pytest.approx(wanted, rel=1e-4)
+
+
+def test_verdict_marks_by_goal() -> None:
+    row = {"target": -4.0, "towers": -20.0, "plain": -4.3, "dual": -3.9}
+    products = ["towers", "plain", "dual"]
+    assert marks(pd.Series({**row, "goal": "target"}), products) == {"dual": "best", "towers": "worst"}
+    assert marks(pd.Series({**row, "goal": "high"}), products) == {"dual": "best", "towers": "worst"}
+    assert marks(pd.Series({**row, "goal": "low"}), products) == {"towers": "best", "dual": "worst"}
+    assert marks(pd.Series({**row, "goal": ""}), products) == {}
+    assert marks(pd.Series({"target": np.nan, "towers": np.nan, "plain": 1.0, "dual": 1.0, "goal": "high"}), products) == {}
+
+
+def test_default_verdict_has_the_numbers_of_the_tables(run: Path) -> None:
+    contents = read_contents(run, STUDY)
+    verdict = default_verdict(contents).set_index("quantity")
+    means = contents.means.set_index(["product", "region"])["value"]
+    assert verdict.loc["mean annual flux, global", "dual"] == means["dual", "global"]
+    assert verdict.loc["mean annual flux, global", "target"] == means["target", "global"]
+    nse = contents.sites.query(
+        "metric == 'nse' and scale == 'monthly' and site == 'pooled' and prediction == 'tower_like' and product == 'dual'"
+    )
+    assert verdict.loc["left-out towers, monthly NSE of f + g, pooled", "dual"] == nse["value"].iloc[0]
+
+
+def test_a_given_verdict_is_shown_with_its_words_coloured(run: Path) -> None:
+    verdict = pd.DataFrame({"question": ["global mean within 0.3 of the target"], "dual": [-3.912345], "answer": ["met"]})
+    table = document.verdict_table(verdict, list(VARIANTS))
+    assert table.columns == ["question", "dual", "answer"]
+    assert [c.text for c in table.rows[0]] == ["global mean within 0.3 of the target", "−3.91", "met"]
+    assert table.rows[0][2].tone == "good" and table.rows[0][1].key == "-3.912345"
+
+
+def test_methods_follow_the_settings() -> None:
+    text = " ".join(methods(STUDY))
+    for words in (
+        "2001-01-01 to 2003-12-31",
+        "15 degrees",
+        "running means over 90 and 365 days",
+        "Subtracted: fire",
+        "ensemble of 20",
+        "`stratified`",
+    ):
+        assert words in text
+    assert "Lateral terms" in text and "are missing" in text
+    assert "Lateral" not in " ".join(methods({**STUDY, "target": "nbe", "adjustments": []}))
+    assert methods({}) == ["Net ecosystem exchange (NEE, positive to the atmosphere) was estimated."]
+
+
+def test_figures_beyond_the_limit_are_linked(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "_ROOM_FOR_TEXT", document.LARGEST - 60_000)
+    pictures = [document.Picture(p.stem, p.stem, "", p.stem, p, region=p.stem) for p in sorted((run / "figures").glob("*.png"))]
+    contents = read_contents(run, STUDY)
+    html = document.render(contents, STUDY, default_verdict(contents), [], pictures)
+    links = re.findall(r'href="figures/([^"]+)"', html)
+    assert 0 < len(links) < len(pictures) and all((run / "figures" / name).is_file() for name in links) and "stays below 15 MB" in html
+
+
+def test_same_run_same_bytes(run: Path) -> None:
+    first = (run / "report.html").read_bytes()
+    assert write_report(run, STUDY, notes=NOTES).read_bytes() == first
+
+
+def test_a_run_without_products_or_history_has_a_report(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    for path in [*(run / "tables").iterdir(), run / "provenance.json"]:
+        target = tmp_path / path.relative_to(run)
+        target.write_bytes(path.read_bytes())
+    html = write_report(tmp_path, {}).read_text(encoding="utf-8")
+    assert "<h2>Maps</h2>" not in html and "<h2>Training</h2>" not in html and "<h2>Verdict</h2>" in html
+
+
+def test_odd_region_names_get_their_own_files(tmp_path: Path) -> None:
+    """Slashes, dollars and names that differ only in odd characters."""
+    out = drawn_run(tmp_path, names=("a/b $x$", "a b $x$", "<i>"))
+    write_report(out, STUDY)
+    assert len(list((out / "figures").glob("seasonal_cycle_*.png"))) == 4
+    assert "<i>" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/summary.csv").write_text("product,region\n")
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(InputError) as error:
+        write_report(tmp_path, STUDY)
+    text = str(error.value)
+    assert "regional_monthly.csv is missing" in text and "site_metrics.csv is missing" in text
+    assert "summary.csv: no column metric, value, unit" in text and "no valid JSON" in text
+
+
+def test_numbers_for_readers() -> None:
+    assert [number(x) for x in (0.00001234, 123456.0, -0.0425, 2.0)] == ["1.23e−05", "123456", "−0.0425", "2"]
