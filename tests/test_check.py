@@ -89,6 +89,13 @@ def test_missing_mask_does_not_hide_the_towers_problem(world: Path) -> None:
     assert len(problems) == 2 and "mask.nc" in problems[0] and "no column" in problems[1]
 
 
+def test_each_missing_file_is_named_once(world: Path) -> None:
+    for name in ("predictors.nc", "towers.csv", "inversions.csv"):
+        (world / name).unlink()
+    problems = check_study(load_study(world / "study.yaml")).problems
+    assert [sum(name in problem for problem in problems) for name in ("predictors.nc", "towers.csv", "inversions.csv")] == [1, 1, 1]
+
+
 def test_nan_predictor_without_a_rule_is_counted(world: Path) -> None:
     data = xr.load_dataset(world / "predictors.nc", engine="h5netcdf")
     data["height"][0, :3] = np.nan

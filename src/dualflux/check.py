@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,11 @@ from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid
 from dualflux.sources.adjustments import make_target, read_adjustments, sanity_lines
 from dualflux.sources.inversions import read_inversions
-from dualflux.sources.land import Land, land_cells, tower_cells
+from dualflux.sources.land import Land, land_cells
 from dualflux.sources.predictors import check_predictors
 from dualflux.sources.products import GriddedReference
 from dualflux.sources.tables import find_files
+from dualflux.sources.tower_cells import tower_cells
 from dualflux.sources.towers import Towers, read_towers, tower_summary
 from dualflux.study import Study
 
@@ -81,10 +83,24 @@ def check_study(study: Study) -> CheckReport:
             with problems.collect():
                 _check_places(study, land, towers, report)
         report.add("Expected resources", _resources(study, land, 0 if towers is None else len(towers.observations)))
+    else:
+        problems.found += [p for p in _missing_files(study) if not any(_same_file(p, known) for known in problems.found)]
     with problems.collect():
         _check_references(study)
     report.problems = list(dict.fromkeys(problems.found))
     return report
+
+
+def _missing_files(study: Study) -> list[str]:
+    """What can be said of sources that are not read because the land is not known."""
+    missing = Problems()
+    with missing.collect():
+        study.input_files()
+    return missing.found
+
+
+def _same_file(first: str, second: str) -> bool:
+    return Path(first.split(":", 1)[0]).name == Path(second.split(":", 1)[0]).name
 
 
 def _check_land(study: Study, report: CheckReport) -> Land:

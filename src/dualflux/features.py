@@ -1,6 +1,5 @@
 """Predictors as the network sees them: derived, standardised, the same code in training and upscaling."""
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,13 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
+from dualflux.sources.predictor_settings import parse_derived
 from dualflux.units import days_in_month
 
 SOLAR_CONSTANT = 1361.0  # W m-2; Kopp and Lean 2011, GRL 38, L01706
-DERIVED = re.compile(
-    r"(?P<function>potential_radiation_change|potential_radiation|mean_season|anomaly|lag|running_mean)"
-    r"(?:\((?P<variable>\w+)(?:\s*,\s*(?P<number>\d+))?\))?$"
-)
 MEMORY_DAYS = (30, 90, 365)
 
 
@@ -74,7 +70,7 @@ class Steps(NamedTuple):
 def day_of_mean_year(time: pd.DatetimeIndex) -> np.ndarray:
     """0..365 with 29 February always at 59, so that a date has one place in every year."""
     leap = pd.DatetimeIndex([pd.Timestamp(2000, m, d) for m, d in zip(time.month, time.day, strict=True)])
-    return leap.dayofyear.to_numpy() - 1
+    return leap.day_of_year.to_numpy() - 1
 
 
 @dataclass(frozen=True)
@@ -224,12 +220,8 @@ class _Columns:
             self.static[name] = variable.values
 
     def add_derived(self, name: str) -> None:
-        match = DERIVED.match(name)
-        if match is None:
-            raise InputError(f"predictor `{name}`: not a derived predictor; allowed: potential_radiation, potential_radiation_change, "
-                             "mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)")  # fmt: skip
-        function, variable, number = match["function"], match["variable"], match["number"]
-        if function.startswith("potential_radiation"):
+        function, variable, number = parse_derived(name, self.dynamic)
+        if variable is None:
             radiation = self._radiation()
             self.seasonal[name] = (
                 np.gradient(np.concatenate([radiation[-1:], radiation, radiation[:1]]), axis=0)[1:-1]
@@ -237,15 +229,11 @@ class _Columns:
                 else radiation
             )
             return
-        if variable not in self.dynamic:
-            raise InputError(
-                f"predictor `{name}`: `{variable}` is not a dynamic predictor of this study; allowed: {', '.join(self.dynamic)}"
-            )
         if function == "mean_season":
             self.seasonal[name] = self._mean_season(variable)
         elif function == "anomaly":
             self.dynamic[name] = self.dynamic[variable] - self._mean_season(variable)[self.steps.season]
-        else:
+        elif number is not None:
             self.dynamic[name] = self._remembered(name, function, variable, number)
 
     def _seasons(self) -> int:
@@ -272,14 +260,10 @@ class _Columns:
             raise InputError(f"mean_season({name}): the period holds no value for some part of the year; give at least one whole year")
         return (total / count[:, None]).astype(np.float32)
 
-    def _remembered(self, name: str, function: str, variable: str, number: str | None) -> np.ndarray:
+    def _remembered(self, name: str, function: str, variable: str, number: int) -> np.ndarray:
         """Lag by a number of steps, or mean over the window of days that ends with the step."""
-        if number is None or int(number) < 1:
-            raise InputError(
-                f"predictor `{name}`: give a whole number of at least 1, as in lag({variable}, 1) or running_mean({variable}, 90)"
-            )
         step_days = float(self.steps.month_days.sum() / len(self.steps.time))
-        width = int(number) + 1 if function == "lag" else max(1, round(int(number) / step_days))
+        width = number + 1 if function == "lag" else max(1, round(number / step_days))
         record = self.predictors[variable].transpose("time", "cell")
         times = pd.DatetimeIndex(record.time)
         first = int(times.searchsorted(self.steps.time[0]))

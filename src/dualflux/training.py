@@ -25,6 +25,9 @@ from dualflux.model import FluxModel, NetworkSettings, fluxes
 from dualflux.operators import Locations, Strata, draw_locations
 
 
+SMALLEST_SITE_EFFECT_SD = 0.05  # gC m-2 d-1
+
+
 class TrainingSettings(BaseModel):
     """How long and how fast."""
 
@@ -256,6 +259,7 @@ class Score(NamedTuple):
     validation_square: jax.Array
     validation_square_landscape: jax.Array
     site_residual: jax.Array
+    site_noise: jax.Array
     region_misfit: jax.Array
 
 
@@ -267,7 +271,11 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
     weight = member.site_validation[towers.site] * towers.row_weight
     blind = eqx.tree_at(lambda m: m.tower.site_effect, model, jnp.zeros_like(model.tower.site_effect))
     loss = tower_negative_log_likelihood(blind, towers, jnp.arange(len(towers.site)), member.representativeness_sd, jnp.zeros(()))
-    count = jax.ops.segment_sum(jnp.ones_like(weight), towers.site, len(member.site_use))
+    sites = len(member.site_use)
+    count = jnp.maximum(jax.ops.segment_sum(jnp.ones_like(weight), towers.site, sites), 1)
+    residual = jax.ops.segment_sum(towers.observed - expected, towers.site, sites) / count
+    inside = jax.ops.segment_sum((towers.observed - expected - residual[towers.site]) ** 2, towers.site, sites) / count
+    facts = jax.ops.segment_sum(towers.row_weight, towers.site, sites)
     key = jax.random.key(0)
     years = jnp.arange(len(member.year_use))
     residuals = [objective.residual(model, member, years, key, k) for k in jax.random.split(key)]
@@ -277,7 +285,8 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
         weight.sum(),
         (weight * (towers.observed - expected) ** 2).sum(),
         (weight * (towers.observed - flux.landscape) ** 2).sum(),
-        jax.ops.segment_sum(towers.observed - expected, towers.site, len(member.site_use)) / jnp.maximum(count, 1),
+        residual,
+        inside / jnp.maximum(facts, 1.0),
         quadratic_form(residuals[0], residuals[1], member, member.year_use, member.year_use.sum()),
     )
 
@@ -363,22 +372,25 @@ def fit(
         snapshots.append(jax.tree.map(np.asarray, state.average))
         scores.append(found)
         spreads.append(np.asarray(members.site_effect_sd))
-        members = members._replace(site_effect_sd=site_effect_spread(found.site_residual, members, family))
+        members = members._replace(site_effect_sd=site_effect_spread(found, members, family))
         report(done + 1, settings.checkpoints)
     return Fit(snapshots, scores, chunk * (1 + np.arange(settings.checkpoints)), np.stack(spreads))
 
 
-def site_effect_spread(residual: np.ndarray, members: Member, family: np.ndarray) -> jax.Array:
-    """Sd of b per member: root mean square of the mean residuals of unseen (inner validation) sites of its family.
+def site_effect_spread(found: Score, members: Member, family: np.ndarray) -> jax.Array:
+    """Sd of b per member, from the mean residuals of unseen (inner validation) sites of its family.
 
-    The median of squares over 0.455 (the median of a chi-square of one degree of freedom) keeps a few odd sites from ruling.
+    The mean residual of a site has variance b's + (variance within the site) / (effective number of its data). The
+    median of squares over 0.455 (the median of a chi-square of one degree of freedom) keeps a few odd sites from ruling.
     """
     unseen = np.asarray(members.site_validation) > 0
     spread = np.array(members.site_effect_sd)
     for name in np.unique(family):
-        squares = residual[family == name][unseen[family == name]] ** 2
+        mine = family == name
+        squares, noise = found.site_residual[mine][unseen[mine]] ** 2, found.site_noise[mine][unseen[mine]]
         if squares.size:
-            spread[family == name] = np.where(spread[family == name] > 0, np.sqrt(np.median(squares) / 0.455), 0.0)
+            variance = max(float(np.median(squares)) / 0.455 - float(np.median(noise)), SMALLEST_SITE_EFFECT_SD**2)
+            spread[mine] = np.where(spread[mine] > 0, np.sqrt(variance), 0.0)
     return jnp.asarray(spread)
 
 

@@ -16,7 +16,6 @@ from dualflux.sources.gridded import find_variable, open_gridded
 from dualflux.sources.predictors import PredictorSettings, read_class_fractions
 from dualflux.sources.region_masks import RegionSettings, read_regions
 from dualflux.sources.tower_cells import TOWER_REACH
-from dualflux.sources.tower_cells import tower_cells as tower_cells
 from dualflux.units import convert_units
 
 WATER_CLASSES = ("WAT",)

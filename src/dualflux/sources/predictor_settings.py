@@ -1,17 +1,18 @@
 """What a study file can say about a predictor."""
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dualflux.errors import Problems
+from dualflux.errors import InputError, Problems
 from dualflux.sources.missing import MissingRule
 
 DERIVED_FORMS = "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)"
 _DERIVED = re.compile(
-    r"potential_radiation(?:_change)?|(?:mean_season|anomaly)\((?P<one>\w+)\)|(?:lag|running_mean)\((?P<two>\w+)\s*,\s*[1-9]\d*\)"
+    r"(?P<alone>potential_radiation(?:_change)?)|(?P<of>mean_season|anomaly)\((?P<one>\w+)\)"
+    r"|(?P<counted>lag|running_mean)\((?P<two>\w+)\s*,\s*(?P<number>[1-9]\d*)\)"
 )
 LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
 
@@ -51,6 +52,48 @@ class PredictorSettings(BaseModel):
         return self
 
 
+class Derived(NamedTuple):
+    """What a derived predictor's name says: ``running_mean(ta, 90)`` is ("running_mean", "ta", 90).
+
+    Attributes
+    ----------
+    function : str
+    variable : str or None
+        The dynamic predictor it is made from.
+    number : int or None
+        Steps of a lag, days of a running mean.
+    """
+
+    function: str
+    variable: str | None
+    number: int | None
+
+
+def parse_derived(name: str, dynamic: Collection[str]) -> Derived:
+    """Take a derived predictor's name apart.
+
+    Parameters
+    ----------
+    name : str
+    dynamic : collection of str
+        Names of the study's dynamic predictors.
+
+    Raises
+    ------
+    InputError
+        An unknown form, or one made from something that is not a dynamic predictor.
+    """
+    match = _DERIVED.fullmatch(name)
+    if match is None:
+        raise InputError(f"predictor `{name}`: not a derived predictor; allowed: {DERIVED_FORMS}")
+    source = match["one"] or match["two"]
+    if source is not None and source not in dynamic:
+        raise InputError(
+            f"predictor `{name}`: `{source}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
+        )
+    return Derived(match["alone"] or match["of"] or match["counted"], source, int(match["number"]) if match["number"] else None)
+
+
 def check_names(settings: Sequence[PredictorSettings]) -> None:
     """Names must be unique, and derived predictors known and made from a dynamic one of the study.
 
@@ -65,13 +108,6 @@ def check_names(settings: Sequence[PredictorSettings]) -> None:
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.add(f"predictor `{name}`: named {names.count(name)} times; give each predictor its own name")
     for name in (s.name for s in settings if s.derived):
-        match = _DERIVED.fullmatch(name)
-        if match is None:
-            problems.add(f"predictor `{name}`: not a derived predictor; allowed: {DERIVED_FORMS}")
-            continue
-        source = match["one"] or match["two"]
-        if source is not None and source not in dynamic:
-            problems.add(
-                f"predictor `{name}`: `{source}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
-            )
+        with problems.collect():
+            parse_derived(name, dynamic)
     problems.raise_if_any()

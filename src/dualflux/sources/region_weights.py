@@ -15,17 +15,6 @@ from dualflux.grid import EARTH_RADIUS, LATITUDE_NAMES, LONGITUDE_NAMES, Grid, R
 COAST_REACH = 500e3  # m: as far as the coarsest transport-model cells put land flux beyond the true coast
 
 
-def land_flux_shares(fraction: np.ndarray, land_fraction: np.ndarray) -> np.ndarray:
-    """Share of a cell's land that lies in each region, (region, ...).
-
-    r_k / max(sum of r, land fraction): a mask that covers the whole cell gives r_k, a mask of land
-    only (regions sum to the land fraction) is scaled up so that a coastal cell's flux is not lost,
-    and where a cell has more land than regions the rest stays outside.
-    """
-    most = np.maximum(fraction.sum(axis=0), land_fraction)
-    return np.divide(fraction, most, out=np.zeros_like(fraction, dtype=float), where=most > 0)
-
-
 def region_shares(
     source: Grid, target: Grid, regions: Regions, land_fraction: np.ndarray, what: str = "source grid"
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -61,7 +50,7 @@ def region_shares(
     overlap = overlap_matrix(target, source)
     land = np.asarray(land_fraction, dtype=float).ravel()
     fraction = regions.fraction.reshape(len(regions.names), -1)
-    region_land = land_flux_shares(fraction, land) * land
+    region_land = regions.share_of_land(np.asarray(land_fraction, dtype=float)).reshape(fraction.shape) * land
     by_land = overlap @ sparse.csr_matrix(region_land.T)
     by_region = overlap @ sparse.csr_matrix(fraction.T)
     _check_covered(np.asarray(by_land.sum(axis=0)).ravel(), region_land @ target.cell_area.ravel(), regions.names, what)

@@ -36,6 +36,7 @@ _ENSO_RAIN: Bumps = [
     (32, -98, 800, 0.2), (-1, 38, 700, 0.22), (-31, -57, 600, 0.22),
 ]  # fmt: skip
 _ENSO_WARM: Bumps = [(56, -112, 1100, 0.6), (-3, -60, 1500, 0.25), (0, 110, 1500, 0.2)]
+SOLAR_CONSTANT = 1366.7  # W m-2, the 0.0820 MJ m-2 min-1 of FAO 56
 _WARMING = 0.022  # K per year at the equator, twice that at the poles
 
 
@@ -63,7 +64,12 @@ def potential_radiation(lat: np.ndarray, day_of_year: np.ndarray) -> np.ndarray:
     declination, distance = 0.409 * np.sin(angle - 1.39), 1 + 0.033 * np.cos(angle)
     phi = np.radians(lat)[None]
     sunset = np.arccos(np.clip(-np.tan(phi) * np.tan(declination), -1, 1))
-    return 1361 / np.pi * distance * (sunset * np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.sin(sunset))
+    return (
+        SOLAR_CONSTANT
+        / np.pi
+        * distance
+        * (sunset * np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.sin(sunset))
+    )
 
 
 def saturation_pressure(ta: np.ndarray) -> np.ndarray:

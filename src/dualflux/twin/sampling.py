@@ -104,12 +104,9 @@ def _site_cells(geography: Geography, cover: LandCover, count: int, clustered: b
         inside = area * vegetated / geography.cells.land_area * temperate
         weight += _NETWORK[name][1] * inside / inside.sum()
     hubs = generator.choice(weight.size, count, p=weight / weight.sum())
-    # Every third tower stands beside an earlier one: hubs attract towers.
-    follows = generator.random(count) < 1 / 3
-    earlier = (generator.random(count) * np.arange(count)).astype(int)
-    for i in np.flatnonzero(follows):
-        hubs[i] = hubs[earlier[i]]
-    return hubs
+    # Every third tower stands beside another: hubs attract towers.
+    beside = generator.integers(0, count, count)
+    return np.where(generator.random(count) < 1 / 3, hubs[beside], hubs)
 
 
 def _names(region: np.ndarray) -> list[str]:
