@@ -114,7 +114,7 @@ def _check_land(study: Study, report: CheckReport) -> Land:
 
 def _check_towers(study: Study, report: CheckReport) -> Towers:
     s = study.settings
-    towers = read_towers(s.towers, study.root, s.period, s.time_step)
+    towers = read_towers(s.towers, study.root, s.fitted, s.time_step)
     report.add("Towers", tower_summary(towers))
     if len(towers.dropped):
         dropped = towers.dropped.groupby(["source", "reason"]).agg(sites=("site", "nunique"), rows=("count", "sum"))

@@ -1,12 +1,14 @@
 """Constraints: what was observed, where, and how well. A constraint knows no network."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualflux.errors import InputError
 from dualflux.covariance import EnsembleError, ensemble_mean, estimate_error, to_year_month
 from dualflux.features import Steps
 from dualflux.sources.adjustments import Target
@@ -200,19 +202,27 @@ class RegionalConstraint:
 
 def from_inversions(
     target: Target, steps: Steps, region_names: tuple[str, ...], region_area: np.ndarray, settings: InversionTermSettings,
-    leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
+    fit_period: tuple[date, date], leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
 ) -> RegionalConstraint:  # fmt: skip
-    """Make the regional constraint; a product or a span of years may be left out of everything, error model included."""
+    """Make the regional constraint from the whole years of `fit_period`.
+
+    A product or a span of years may be left out of everything, error model included.
+    """
     integral = target.integral.sel(region=list(region_names))
     if leave_out is not None:
         integral = integral.sel(product=integral.product != leave_out)
     values, years = to_year_month(integral.transpose("product", "region", "time"))
     extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").values
+    use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
     if leave_out_years is not None:
-        inside = (years >= leave_out_years[0]) & (years <= leave_out_years[1])
-        values, years = values[:, :, ~inside], years[~inside]
+        use &= (years < leave_out_years[0]) | (years > leave_out_years[1])
+    if not use.any():
+        raise InputError(f"inversions: no whole year is left to fit in {fit_period[0]} to {fit_period[1]}; widen `fit_period` or `holdout`")
+    values, years = values[:, :, use], years[use]
+    there = np.isfinite(values).any(axis=(1, 2, 3))
+    values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
     error = estimate_error(values, region_area, extra)
     if settings.spread == "centred":
         error = error.scaled(1 / len(values))
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
-    return RegionalConstraint(values, tuple(str(p) for p in integral.product.values), ensemble_mean(values), error, years, month)
+    return RegionalConstraint(values, names, ensemble_mean(values), error, years, month)

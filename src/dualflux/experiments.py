@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import NamedTuple
 
 import jax
@@ -111,11 +112,11 @@ def plan_runs(
 
 
 def constraint_maker(
-    target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings
+    target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings, fit_period: tuple[date, date]
 ) -> Callable[[str | None, tuple[int, int] | None], RegionalConstraint]:
     """``make(product, years)`` for `plan_runs`."""
     area = cells.region_area.sum(axis=1)
-    return lambda product, years: from_inversions(target, cube.steps, cells.region_names, area, settings, product, years)
+    return lambda product, years: from_inversions(target, cube.steps, cells.region_names, area, settings, fit_period, product, years)
 
 
 class Stack(NamedTuple):

@@ -62,7 +62,7 @@ class Steps(NamedTuple):
         time = pd.date_range(first, last, freq="MS" if time_step == "monthly" else "D")
         season = time.month.to_numpy() - 1 if time_step == "monthly" else day_of_mean_year(time)
         label = time.to_period("M")
-        months, start, count = np.unique(label.asi8, return_index=True, return_counts=True)
+        _, start, count = np.unique(label.asi8, return_index=True, return_counts=True)
         stamps = label[start].to_timestamp()
         return cls(time, season, start, count, days_in_month(stamps), stamps)
 
@@ -122,8 +122,14 @@ class Cube:
 
     def mean_year(self) -> np.ndarray:
         """What places a cell in predictor space: static columns, mean and sd over the year of the others, (cell, feature)."""
-        varying = [a for a in (self.seasonal, self.dynamic[:: max(1, len(self.dynamic) // 24)]) if a.shape[-1]]
+        varying = [a for a in (self.seasonal, self.dynamic[self._spread_steps()]) if a.shape[-1]]
         return np.concatenate([self.static, *(a.mean(axis=0) for a in varying), *(a.std(axis=0) for a in varying)], axis=-1)
+
+    def _spread_steps(self, count: int = 24) -> np.ndarray:
+        """A few steps that stand for all: evenly over the seasons and over the years (a fixed stride could meet one season only)."""
+        place = np.arange(count)
+        years = max(1, round(len(self.dynamic) / len(self.seasonal)))
+        return ((place * years // count + (place + 0.5) / count) * len(self.dynamic) / years).astype(int)
 
 
 class DeviceCube(NamedTuple):

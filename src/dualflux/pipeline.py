@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import write_report
 from dualflux.results import left_out_table, regional_table, summary_table, tower_predictions, verdict_table
 from dualflux.stages import RunFolder, Stage, states, write_atomically
-from dualflux.study import Study
+from dualflux.study import Study, load_study
+from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
@@ -59,16 +61,21 @@ def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
     s = study.settings
     tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out")]
-    sources = ("period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
+    sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
                "inversions", "target", "adjustments", "references")  # fmt: skip
-    fitting = ("network", "tower_term", "inversion_term", "training", "variants", "holdout", "seed")
+    fitting = ("network", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
     return [
         Stage("prepare", {**study.part(*sources), "folds": s.network.folds}, study.input_files(), ["prepared"]),
         Stage("train", study.part(*fitting), (), ["models"], ["prepare"]),
         Stage("upscale", study.part("variants", "name"), (), ["products", "tables/regional_members.csv"], ["prepare", "train"]),
-        Stage("evaluate", study.part("variants", "holdout"), (), tables, ["prepare", "train", "upscale"]),
+        Stage("evaluate", study.part("variants", "holdout", "truth"), truth_files(study), tables, ["prepare", "train", "upscale"]),
         Stage("report", study.part("name"), (), ["figures", "report.html"], ["prepare", "train", "upscale", "evaluate"]),
     ]
+
+
+def truth_files(study: Study) -> list[Path]:
+    """Files of a synthetic world's truth."""
+    return [] if study.settings.truth is None else [study.root / study.settings.truth]
 
 
 def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
@@ -81,7 +88,7 @@ def train(study: Study, out: Path, console: Console) -> None:
     """Fit every ensemble in one program and predict left-out towers."""
     s, prepared = study.settings, preparation.load(out / "prepared")
     towers = tower_constraint(study, prepared)
-    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term)
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
     regional = make(None, None)
     objective = build_objective(towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training)
     weight, trial = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)
@@ -183,7 +190,7 @@ def evaluate(study: Study, out: Path) -> None:
     prepared = preparation.load(out / "prepared")
     predictions = pd.read_csv(out / "models/tower_predictions.csv", parse_dates=["time"], keep_default_na=False, na_values=[""])
     members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
-    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term)
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
     regional = regional_table(members[members.run == ""], prepared, make(None, None))
     left_out = left_out_table(members, make, study.settings.holdout, prepared)
     summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
@@ -205,6 +212,25 @@ def check(study: Study) -> None:
     print(found.text())
     found.raise_if_wrong()
     print("\nThe study can run.")
+
+
+def demo(full: bool, out: Path) -> None:
+    """Build a synthetic world with known truth in `out`/world, run a whole study on it and print the verdict."""
+    settings = WorldSettings(resolution=2.0 if full else 4.0, time_step="daily" if full else "monthly")
+    file = write_world(build_world(settings), out / "world", **demo_options(full))
+    run(load_study(file, out=out), out)
+
+
+def demo_options(full: bool) -> dict[str, object]:
+    """What the demo's study file says beyond its sources: fitted to 2001-2012, the years after are never seen."""
+    return {
+        "name": "demo_full" if full else "demo",
+        "fit_period": [date(2001, 1, 1), date(2012, 12, 31)],
+        "network": {"members": 4, "folds": 5 if full else 3},
+        "inversion_term": {"estimator": "stratified", "locations": 4, "years": 3, "weight": "auto" if full else 1.0},
+        "training": {"steps": 600 if full else 400},
+        "truth": "truth",
+    }
 
 
 def status(study: Study, out: Path) -> None:

@@ -69,7 +69,7 @@ def prepare(study: Study, folder: Path) -> None:
     with problems.collect():
         land = land_cells(grid, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
     with problems.collect():
-        towers = read_towers(s.towers, study.root, s.period, s.time_step)
+        towers = read_towers(s.towers, study.root, s.fitted, s.time_step)
     if land is not None:
         with problems.collect():
             target = read_target(study, land, steps)

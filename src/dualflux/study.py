@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dualflux.constraints import InversionTermSettings, TowerTermSettings
 from dualflux.errors import InputError, Problems
@@ -53,6 +53,9 @@ class StudySettings(BaseModel):
 
     name: str = Field(min_length=1, max_length=100, description="names the run folder")
     period: tuple[date, date] = Field(description="first and last day, both included; whole months")
+    fit_period: tuple[date, date] | None = Field(
+        None, description="towers and inversions constrain inside it only; default: the whole period"
+    )
     time_step: Literal["monthly", "daily"] = Field("monthly", description="time step of predictors and towers")
     grid: GridSettings = GridSettings()
     seed: int = Field(1, ge=0, lt=2**32, description="the same seed gives the same result on the same machine")
@@ -72,6 +75,7 @@ class StudySettings(BaseModel):
     variants: list[Variant] = Field(["towers", "inversions", "plain", "dual"], min_length=1)
     holdout: HoldoutSettings = HoldoutSettings()
     references: list[ReferenceSource] = Field([], description="products to compare with")
+    truth: str | None = Field(None, description="folder with the truth of a synthetic world, to score against; real studies have none")
 
     @field_validator("name")
     @classmethod
@@ -80,15 +84,31 @@ class StudySettings(BaseModel):
             raise ValueError("allowed: letters, digits, `_`, `-`, `.` and blanks inside; not starting with a dot: it becomes a folder")
         return name
 
-    @field_validator("period")
+    @field_validator("period", "fit_period")
     @classmethod
-    def _whole_months(cls, period: tuple[date, date]) -> tuple[date, date]:
+    def _whole_months(cls, period: tuple[date, date] | None) -> tuple[date, date] | None:
+        if period is None:
+            return None
         first, last = period
         if first > last:
             raise ValueError(f"{first} to {last} runs backwards; give the first day, then the last")
         if first.day != 1 or last.day != calendar.monthrange(last.year, last.month)[1]:
             raise ValueError(f"{first} to {last}: start on the first and end on the last day of a month (regional integrals are monthly)")
         return period
+
+    @model_validator(mode="after")
+    def _fit_inside(self) -> "StudySettings":
+        first, last = self.fitted
+        if first < self.period[0] or last > self.period[1]:
+            raise ValueError(
+                f"fit_period {first} to {last} reaches outside the period {self.period[0]} to {self.period[1]}; widen `period`"
+            )
+        return self
+
+    @property
+    def fitted(self) -> tuple[date, date]:
+        """First and last day of what constrains."""
+        return self.fit_period or self.period
 
     @field_validator("variants")
     @classmethod

@@ -33,10 +33,10 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(400, ge=10)
+    steps: int = Field(600, ge=10)
     checkpoints: int = Field(10, ge=2, description="times the averaged weights are kept and scored on inner validation sites")
     batch: int = Field(1024, ge=8, description="tower observations per step")
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0)
     weight_sd: float = Field(2.0, gt=0, description="prior sd of network weights, in units of their initial sd")
 
 

@@ -1,0 +1,138 @@
+"""A drawn world of 72 cells that the tests of features, constraints and training share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.experiments import Run, build_objective
+from dualflux.features import Cube, Steps, build_cube, tower_rows
+from dualflux.grid import Grid, LandCells, Regions
+from dualflux.model import NetworkSettings
+from dualflux.sources.adjustments import Target
+from dualflux.splits import fold_of_groups
+from dualflux.training import Objective, TrainingSettings
+
+GRID = Grid.global_regular(30.0)
+NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)
+TRAINING = TrainingSettings(steps=40, checkpoints=2, batch=64)
+CLASSES = ("ENF", "GRA")
+WHOLE_PERIOD = (date(2001, 1, 1), date(2030, 12, 31))
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Float64 in JAX, for identities that hold to rounding."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
+def land_cells() -> LandCells:
+    """All cells with some land; two regions that share the northern tropics, and land outside both in the far south."""
+    rng = np.random.default_rng(0)
+    north, south = (GRID.lat > 0).astype(float), ((GRID.lat < 0) & (GRID.lat > -60)).astype(float)
+    north[3], south[3] = 0.6, 0.4
+    fraction = np.stack([np.repeat(part[:, None], 12, axis=1) for part in (north, south)])
+    return LandCells.build(GRID, rng.uniform(0.2, 1.0, GRID.shape), Regions(("north", "south"), fraction))
+
+
+CELLS = land_cells()
+
+
+def predictors(first: str, last: str, time_step: str) -> xr.Dataset:
+    """A dynamic, a static, a climatological predictor and class fractions, in their own units."""
+    rng = np.random.default_rng(1)
+    time = pd.date_range(first, last, freq="MS" if time_step == "monthly" else "D")
+    cell = len(CELLS.index)
+    season = np.cos(2 * np.pi * (time.day_of_year.to_numpy()[:, None] - 200) / 365.25) * np.sign(CELLS.lat())
+    cover = rng.dirichlet([1.0, 1.0], cell).T
+    data = xr.Dataset(
+        {
+            "ta": (("time", "cell"), (10 + 8 * season + rng.normal(size=season.shape)).astype(np.float32), {"kind": "dynamic"}),
+            "height": (("cell",), rng.uniform(0, 3000, cell).astype(np.float32), {"kind": "static"}),
+            "soil": (("month", "cell"), rng.uniform(0, 1, (12, cell)).astype(np.float32), {"kind": "climatology"}),
+            "cover": (("cover_class", "cell"), cover.astype(np.float32), {"kind": "fractions"}),
+            "valid": (("cell",), np.ones(cell, dtype=bool)),
+        },
+        {"time": time, "month": np.arange(1, 13), "cover_class": list(CLASSES)},
+    )
+    return data
+
+
+def make_cube(years: int = 4, time_step: str = "monthly") -> Cube:
+    """Standardised predictors of 2001 and the following years."""
+    steps = Steps.create("2001-01-01", f"{2000 + years}-12-31", time_step)
+    found = predictors("2001-01-01", f"{2000 + years}-12-31", time_step)
+    return build_cube(found, ["mean_season(ta)"], CELLS.lat(), CELLS.land_area, steps, {})
+
+
+def make_sites(count: int = 16) -> pd.DataFrame:
+    """Towers in pairs: each pair stands in one cell and is one group."""
+    rng = np.random.default_rng(2)
+    group = np.arange(count) // 2
+    cell = rng.permutation(len(CELLS.index))[: group.max() + 1][group]
+    sites = pd.DataFrame({
+        "lat": CELLS.lat()[cell], "lon": CELLS.lon()[cell], "igbp": np.where(np.arange(count) % 3, "ENF", "GRA"), "cell": cell, "group": group,
+        "fold": fold_of_groups(group, np.ones(count), NETWORK.folds, 0),
+    }, index=pd.Index([f"S{i:02d}" for i in range(count)], name="site"))  # fmt: skip
+    return sites
+
+
+def make_towers(cube: Cube, every: int = 3) -> TowerConstraint:
+    """Towers that see a flux linear in the predictors, plus noise and 1 gC m-2 d-1 that only they have."""
+    rng = np.random.default_rng(3)
+    sites = make_sites()
+    step = np.tile(np.arange(0, len(cube.steps.time), every), len(sites))
+    site = np.repeat(np.arange(len(sites)), len(step) // len(sites))
+    rows = tower_rows(cube, step, sites.cell.to_numpy()[site], sites.index.to_numpy()[site], sites.igbp.to_numpy()[site], "cover", {})
+    flux = rows.predictors @ np.linspace(-1, 1, rows.predictors.shape[1]) + 1 + 0.3 * rng.normal(size=len(site))
+    uncertainty = rng.uniform(0.1, 0.5, len(site)).astype(np.float32)
+    weight = rng.uniform(0.2, 1.0, len(site)).astype(np.float32)
+    return TowerConstraint(rows.predictors, site, flux.astype(np.float32), uncertainty, weight, sites, cube.steps.time[step])
+
+
+def make_target(years: int = 4, products: int = 3) -> Target:
+    """Inversions: a common cycle, an offset of each product and noise [PgC month-1]."""
+    rng = np.random.default_rng(4)
+    time = pd.date_range("2001-01-01", periods=12 * years, freq="MS")
+    regions = CELLS.region_names
+    common = -0.2 + 0.5 * np.cos(2 * np.pi * np.arange(12 * years) / 12)
+    values = common + 0.1 * rng.normal(size=(products, len(regions), 1)) + 0.05 * rng.normal(size=(products, len(regions), 12 * years))
+    coords = {"product": [f"P{i}" for i in range(products)], "region": list(regions), "time": time}
+    integral = xr.DataArray(values, coords, dims=("product", "region", "time"), attrs={"missing_terms": "fire"})
+    variance = xr.DataArray(np.full(values.shape[1:], 0.01), {k: coords[k] for k in ("region", "time")}, dims=("region", "time"))
+    return Target("NBE", "tower_nee", integral, variance, pd.DataFrame({"term": ["NBE"], "coefficient": [1.0]}))
+
+
+def make_regional(cube: Cube, years: int = 4) -> RegionalConstraint:
+    """The constraint of `make_target`."""
+    area = CELLS.region_area.sum(axis=1)
+    return from_inversions(make_target(years), cube.steps, CELLS.region_names, area, InversionTermSettings(), WHOLE_PERIOD)
+
+
+def make_objective(
+    cube: Cube, towers: TowerConstraint, regional: RegionalConstraint, estimator: str = "stratified", years: int = 2
+) -> Objective:
+    """The objective of this world, two locations a region."""
+    term = InversionTermSettings(estimator=estimator, weight=1.0, locations=2, years=years)  # type: ignore[arg-type]
+    return build_objective(towers, regional, cube, CELLS, NETWORK, TowerTermSettings(), term, TRAINING)
+
+
+def study_runs(regional: RegionalConstraint, variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:
+    """The ensembles of a study."""
+    use = np.ones(len(regional.years))
+    return [Run("", v, (-1,) if v == "inversions" else (0, 1), 2, regional, use) for v in variants]
+
+
+def to_double(tree: object) -> object:
+    """Every floating-point array in float64."""
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64) if jnp.issubdtype(jnp.asarray(a).dtype, jnp.floating) else a, tree)
