@@ -81,7 +81,8 @@ def make_sites(count: int = 16) -> pd.DataFrame:
     group = np.arange(count) // 2
     cell = rng.permutation(len(CELLS.index))[: group.max() + 1][group]
     sites = pd.DataFrame({
-        "lat": CELLS.lat()[cell], "lon": CELLS.lon()[cell], "igbp": np.where(np.arange(count) % 3, "ENF", "GRA"), "cell": cell, "group": group,
+        "lat": CELLS.lat()[cell], "lon": CELLS.lon()[cell], "cell": cell, "group": group,
+        "igbp": np.where(np.arange(count) % 3, "ENF", "GRA"),
         "fold": fold_of_groups(group, np.ones(count), NETWORK.folds, 0),
     }, index=pd.Index([f"S{i:02d}" for i in range(count)], name="site"))  # fmt: skip
     return sites

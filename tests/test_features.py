@@ -193,7 +193,10 @@ def test_unknown_derived_predictors_are_refused(name: str, message: str) -> None
 
 @pytest.mark.parametrize(
     ("lead", "time_step", "expected"),
-    [(0, "monthly", []), (2, "monthly", [90]), (10, "monthly", [90]), (11, "monthly", [90, 365]), (29, "daily", [30]), (400, "daily", [30, 90, 365])],
+    [
+        (0, "monthly", []), (2, "monthly", [90]), (10, "monthly", [90]), (11, "monthly", [90, 365]),
+        (29, "daily", [30]), (400, "daily", [30, 90, 365]),
+    ],
 )  # fmt: skip
 def test_memory_is_what_the_record_allows(lead: int, time_step: str, expected: list[int]) -> None:
     steps = Steps.create("2003-01-01", "2003-12-31", time_step)

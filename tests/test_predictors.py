@@ -15,6 +15,7 @@ from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions, regrid
 from dualflux.sources.cubes import read_steps, step_ends, time_intervals, time_overlap
 from dualflux.sources.missing import FillValue, fill_missing
+from dualflux.sources import predictors
 from dualflux.sources.predictors import PredictorSettings, check_predictors, read_predictors
 
 GRID = Grid.global_regular(30.0)
@@ -432,21 +433,43 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
             assert expected in problem
 
 
-def test_checking_reads_only_the_ends_of_a_dynamic_predictor(tmp_path: Path) -> None:
-    """A gap in the middle is found when all is read; one in the last step at once."""
-    for month, found in ((30, False), (-1, True)):
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_checking_scans_some_steps_of_large_predictors(tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 steps in 2000-2001 a scan of 3 reads the first, the 13th and the last: a gap in the 7th is met by reading all."""
+    monkeypatch.setattr(predictors, "SCANNED_STEPS", 3)
+    monkeypatch.setattr(predictors, "SCANNED_VALUES", 0 if size == "large" else 1e9)
+    for month, scanned in ((12, True), (18, False), (24, True), (35, True), (11, None)):
         data = monthly(np.arange(36.0), "1999-01-01")
         data[month, 0, 0] = np.nan
         write(tmp_path, data, f"{month}.nc")
         one = setting("dynamic", path=f"{month}.nc")
-        with pytest.raises(InputError, match="1 of 72 land cells"):
-            read(tmp_path, one)
-        if not found:
-            table = check_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly")
-            assert table.to_dict("records")[0]["first"] == "2000-01-01"
+        if scanned is None or (size == "large" and not scanned):
+            found = check_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly")
+            assert found.table["first"].tolist() == ["2000-01-01"] and found.first == pd.Timestamp("2000-01-01")
             continue
         with pytest.raises(InputError, match="1 of 72 land cells"):
             check_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly")
+
+
+def test_the_warm_up_reaches_as_far_as_the_longest_window(tmp_path: Path) -> None:
+    write(tmp_path, monthly(np.arange(96.0), "1994-01-01"))
+    one = setting("dynamic", running_means=[730])
+    assert read_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly").time[0] == pd.Timestamp("1999-02-01")  # 24 months with January 2001
+    lag = PredictorSettings(name="lag(x, 36)", derived=True)
+    found = read_predictors([setting("dynamic"), lag], tmp_path, GRID, CELLS, YEAR, "monthly")
+    assert found.time[0] <= pd.Timestamp("1998-01-01")
+
+
+def test_a_check_knows_classes_and_dropped_cells(tmp_path: Path) -> None:
+    parts = fractions(np.stack([np.full(GRID.shape, 0.25), np.full(GRID.shape, 0.75)]))
+    write(tmp_path, parts, "cover.nc")
+    field = on_grid(FIELD.copy(), units="1")
+    field[0, 0] = np.nan
+    write(tmp_path, field)
+    settings = [setting("fractions", name="cover", path="cover.nc", variable="x"), setting(missing="drop")]
+    found = check_predictors(settings, tmp_path, GRID, CELLS, YEAR, "monthly")
+    assert found.classes == {"cover": [str(c) for c in parts["class"].values]} and found.first is None
+    assert (~found.valid).sum() == 1
 
 
 @pytest.mark.parametrize(

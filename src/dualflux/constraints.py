@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from dualflux.errors import InputError
 from dualflux.covariance import EnsembleError, ensemble_mean, estimate_error, to_year_month
+from dualflux.errors import InputError
 from dualflux.features import Steps
 from dualflux.sources.adjustments import Target
 
@@ -157,7 +158,7 @@ def from_towers(
     fold : array of int, (site,)
         Folds of groups, for the residuals that tell how errors hang together.
     """
-    site = sites.index.get_indexer(observations.site)
+    site = sites.index.get_indexer(pd.Index(observations.site))
     time = pd.DatetimeIndex(observations.time)
     observed = observations.nee.to_numpy(np.float32)
     structure = error_structure(held_out_linear_residual(predictors, observed, fold[site]), site, time, time_step)
@@ -203,16 +204,21 @@ class RegionalConstraint:
 def from_inversions(
     target: Target, steps: Steps, region_names: tuple[str, ...], region_area: np.ndarray, settings: InversionTermSettings,
     fit_period: tuple[date, date], leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
+    emissions: dict[str, float] | None = None,
 ) -> RegionalConstraint:  # fmt: skip
     """Make the regional constraint from the whole years of `fit_period`.
 
-    A product or a span of years may be left out of everything, error model included.
+    A product or a span of years may be left out of everything, error model included; constant `emissions` by region
+    [PgC yr-1] are subtracted beside the adjustments of the target.
     """
     integral = target.integral.sel(region=list(region_names))
+    if emissions is not None:
+        rate = xr.DataArray([emissions[name] for name in region_names], {"region": list(region_names)})
+        integral = integral - rate * integral.time.dt.days_in_month / xr.where(integral.time.dt.is_leap_year, 366, 365)
     if leave_out is not None:
         integral = integral.sel(product=integral.product != leave_out)
     values, years = to_year_month(integral.transpose("product", "region", "time"))
-    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").values
+    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").to_numpy()
     use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
     if leave_out_years is not None:
         use &= (years < leave_out_years[0]) | (years > leave_out_years[1])
@@ -221,8 +227,7 @@ def from_inversions(
     values, years = values[:, :, use], years[use]
     there = np.isfinite(values).any(axis=(1, 2, 3))
     values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
-    error = estimate_error(values, region_area, extra)
-    if settings.spread == "centred":
-        error = error.scaled(1 / len(values))
+    share = len(values) if settings.spread == "centred" else 1
+    error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
     return RegionalConstraint(values, names, ensemble_mean(values), error, years, month)

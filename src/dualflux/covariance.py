@@ -14,6 +14,7 @@ where 1, 11 and 12 (Y - 1) degrees of freedom belong to the parts: nothing is co
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import optimize
 
@@ -179,8 +180,18 @@ def ensemble_mean(products: np.ndarray) -> np.ndarray:
 
     Products of different periods would shift the mean where one begins; they are first moved by their mean difference
     from the all-product mean over the months all share, so the mean never jumps.
+
+    Raises
+    ------
+    InputError
+        Products that share no month, or a month that none has.
     """
     common = np.isfinite(products).all(axis=0, keepdims=True)
+    if not common.any(axis=(2, 3)).all() or not np.isfinite(products).any(axis=0).all():
+        raise InputError(
+            f"inversions: {len(products)} products that share no month, or a month that none has; their mean needs months that all have, "
+            "to tell their offsets apart; leave out the product that reaches least far (`products`) or change `period`"
+        )
     if common.all():
         return products.mean(axis=0)
     shared = np.where(common, products, np.nan)
@@ -189,12 +200,16 @@ def ensemble_mean(products: np.ndarray) -> np.ndarray:
 
 
 def to_year_month(integral: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """(..., time) monthly values as (..., year, 12), whole calendar years only, and the years."""
-    year, month = integral.time.dt.year.values, integral.time.dt.month.values
-    years = np.array([y for y in np.unique(year) if set(month[year == y]) == set(range(1, 13))])
-    if not len(years):
-        raise InputError(
-            f"inversions: no whole calendar year between {integral.time.values[0]} and {integral.time.values[-1]}; widen `period`"
-        )
-    values = integral.sel(time=np.isin(year, years)).transpose(..., "time").values
-    return values.reshape(*values.shape[:-1], len(years), 12), years
+    """(product, region, time) monthly values as (product, region, year, 12), and the years.
+
+    Whole calendar years only, and only those that at least one product has without a gap in any region.
+    """
+    year, month = integral.time.dt.year.to_numpy(), integral.time.dt.month.to_numpy()
+    years = np.array([y for y in np.unique(year) if set(month[year == y]) == set(range(1, 13))], dtype=int)
+    values = integral.sel(time=np.isin(year, years)).transpose("product", "region", "time").to_numpy()
+    values = values.reshape(*values.shape[:-1], len(years), 12)
+    there = np.isfinite(values).all(axis=(1, 3)).any(axis=0)
+    if not there.any():
+        first, last = (pd.Timestamp(t).date() for t in integral.time.to_numpy()[[0, -1]])
+        raise InputError(f"inversions: no whole calendar year that a product covers between {first} and {last}; widen `period`")
+    return values[:, :, there], years[there]

@@ -1,9 +1,10 @@
 """Which models are fitted: variants, folds and members, and the same again with something left out."""
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +27,32 @@ INITIAL_SITE_EFFECT_SD = 1.0  # gC m-2 d-1, until the first checkpoint estimates
 LONGEST_BLOCK = 20_000  # cells of one block of the exact estimator
 
 
+class ConstantEmissions(BaseModel):
+    """A constant emission per region that inversions see and towers do not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^\w+$")
+    values: dict[str, float] = Field(description="of every region [PgC yr-1], positive to the atmosphere")
+    source: str = Field(min_length=1, description="where the numbers are from")
+
+
 class HoldoutSettings(BaseModel):
-    """What is left out once more, to score what was not used."""
+    """What is fitted once more with something left out or changed, to score or to see what was not used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
     inversions: bool = Field(False, description="leave each inversion out in turn")
+    emissions: ConstantEmissions | None = Field(None, description="fit once more with these constant emissions subtracted as well")
+
+
+class Maker(Protocol):
+    """``make(product, years, emissions)``: the regional constraint without a product or years, or with emissions subtracted."""
+
+    def __call__(
+        self, product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None
+    ) -> RegionalConstraint: ...
 
 
 class Variant(NamedTuple):
@@ -82,7 +102,7 @@ def plan_runs(
     variants: list[str],
     network: NetworkSettings,
     holdout: HoldoutSettings,
-    make: Callable[[str | None, tuple[int, int] | None], RegionalConstraint],
+    make: Maker,
 ) -> list[Run]:
     """The study's own ensembles, then those of the experiments that leave something out (all sites, `members` networks).
 
@@ -103,6 +123,8 @@ def plan_runs(
         left_out.append((f"without_{holdout.years[0]}_{holdout.years[1]}", make(None, holdout.years)))
     if holdout.inversions:
         left_out += [(f"without_{product}", make(product, None)) for product in full.names]
+    if holdout.emissions is not None:
+        left_out.append((f"with_{holdout.emissions.name}", make(None, None, holdout.emissions.values)))
     for name, regional in left_out:
         use = np.isin(full.years, regional.years).astype(float)
         for variant in ("inversions", "dual"):
@@ -111,12 +133,14 @@ def plan_runs(
     return runs
 
 
-def constraint_maker(
-    target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings, fit_period: tuple[date, date]
-) -> Callable[[str | None, tuple[int, int] | None], RegionalConstraint]:
-    """``make(product, years)`` for `plan_runs`."""
+def constraint_maker(target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings, fit_period: tuple[date, date]) -> Maker:
+    """How `plan_runs` makes regional constraints."""
     area = cells.region_area.sum(axis=1)
-    return lambda product, years: from_inversions(target, cube.steps, cells.region_names, area, settings, fit_period, product, years)
+
+    def make(product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None) -> RegionalConstraint:
+        return from_inversions(target, cube.steps, cells.region_names, area, settings, fit_period, product, years, emissions)
+
+    return make
 
 
 class Stack(NamedTuple):
@@ -143,17 +167,18 @@ def stack_members(
     """
     members, rows = [], []
     for run in runs:
-        code = 1000 * list(VARIANTS).index(run.variant) + 10_000 * sum(map(ord, run.name))
+        own = jax.random.fold_in(jax.random.key(seed), zlib.crc32(f"{run.name}/{run.variant}".encode()))
         draws = run.regional.draws(len(run.folds) * run.members, seed)
         for place, (fold, member) in enumerate((f, m) for f in run.folds for m in range(run.members)):
             use, held = _sites_of(run, fold, member, towers, seed)
             members.append(
-                _member(run, draws[place], years, use, held, tower_term, weight, jax.random.key(seed + code + 100 * (fold + 1) + member))
+                _member(
+                    run, draws[place], years, use, held, tower_term, weight, jax.random.fold_in(jax.random.fold_in(own, fold + 1), member)
+                )
             )
             rows.append((run.name, run.variant, fold, member))
-    keys = jnp.stack([m.key for m in members])
-    stacked = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *[m._replace(key=np.zeros(())) for m in members])
-    return Stack(stacked._replace(key=keys), pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    return Stack(stacked, pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
 
 
 def _sites_of(run: Run, fold: int, member: int, towers: TowerConstraint, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,11 +198,11 @@ def _member(
     target[:, np.isin(years, run.regional.years)] = draw
     representativeness = term.representativeness_sd if variant.representativeness and term.representativeness else 0.0
     site_effect = INITIAL_SITE_EFFECT_SD if variant.site_effects and term.site_effects else 0.0
-    values = Member(
-        np.zeros(()), use, held, target, run.year_use, error.mean_precision(), error.anomaly_precision(), float(variant.towers),
+    values = (
+        use, held, target, run.year_use, error.mean_precision(), error.anomaly_precision(), float(variant.towers),
         weight if variant.inversions else 0.0, representativeness, site_effect,
     )  # fmt: skip
-    return Member(*(np.asarray(v, dtype=np.float32) for v in values))._replace(key=key)
+    return Member(key, *(jnp.asarray(v, dtype=jnp.float32) for v in values))
 
 
 def build_objective(
@@ -185,8 +210,10 @@ def build_objective(
     tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
 ) -> Objective:  # fmt: skip
     """Everything members share, on the device."""
-    data = TowerData(*(jnp.asarray(a) for a in (towers.predictors, towers.site, towers.observed, towers.uncertainty, towers.weight)),
-                     tower_term.degrees_of_freedom)  # fmt: skip
+    data = TowerData(
+        jnp.asarray(towers.predictors), jnp.asarray(towers.site), jnp.asarray(towers.observed), jnp.asarray(towers.uncertainty),
+        jnp.asarray(towers.weight), tower_term.degrees_of_freedom,
+    )  # fmt: skip
     blocks = -(-len(cells.index) // LONGEST_BLOCK)
     steps = cube.steps
     regions = RegionData(
@@ -228,8 +255,9 @@ def train_all(
     at = stop.loc[list(zip(table.run, table.variant, table.fold, strict=True))].to_numpy()
     chosen: FluxModel = jax.tree.map(lambda *leaves: np.stack([leaves[c][i] for i, c in enumerate(at)]), *found.snapshots)
     whole = Ensemble(chosen, table.fold.to_numpy(), network, cube.columns.names)
-    groups = table.groupby(["run", "variant"], sort=False).indices
-    return Fitted({(str(r), str(v)): whole.select(index) for (r, v), index in groups.items()}, history)
+    pairs = list(dict.fromkeys(zip(table.run, table.variant, strict=True)))
+    of = {(r, v): np.flatnonzero((table.run == r) & (table.variant == v)) for r, v in pairs}
+    return Fitted({pair: whole.select(index) for pair, index in of.items()}, history)
 
 
 def _history(found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str, object]]:
@@ -256,19 +284,20 @@ def _history(found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str,
         yield from ({**row, "chosen": i == best} for i, row in enumerate(rows))
 
 
-CANDIDATE_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+CANDIDATE_WEIGHTS = (0.3, 1.0, 3.0)
 TRIAL_MEMBERS = 4
 
 
 def choose_weight(
-    objective: Objective, towers: TowerConstraint, make: Callable[[str | None, tuple[int, int] | None], RegionalConstraint],
+    objective: Objective, towers: TowerConstraint, make: Maker,
     network: NetworkSettings, tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
     cube: Cube, seed: int,
 ) -> tuple[float, pd.DataFrame]:  # fmt: skip
     """The inversions' tempering power: as stated, or for ``auto`` that of the largest held-out log predictive density.
 
-    Each candidate trains a few members that leave out inner validation sites and the last third of the years. The score is
-    minus the sum of both sources' held-out loss; of all candidates within one standard error (over members) of the best,
+    Each candidate trains a few members on the ensemble mean (a member's own draw of the inversions would count against a
+    weight that follows it) that leave out inner validation sites and the last third of the years. The score is
+    minus the sum of both sources' held-out loss; of all candidates within the best one's standard error (over members; Breiman's rule),
     the one closest to 1 (Bayes) is taken.
 
     Returns
@@ -285,14 +314,15 @@ def choose_weight(
     run = Run("weight", "dual", (ALL_SITES,), TRIAL_MEMBERS, part, np.isin(full.years, part.years).astype(float))
     stacks = [stack_members([run], full.years, towers, tower_term, w, seed) for w in CANDIDATE_WEIGHTS]
     members = jax.tree.map(lambda *a: jnp.concatenate(a), *[s.members for s in stacks])
+    members = members._replace(target=jnp.broadcast_to(jnp.asarray(full.observed, jnp.float32), members.target.shape))
     short = training.model_copy(update={"steps": max(training.steps // 2, 10), "checkpoints": 2})
     found = fit(objective, members, np.repeat(np.arange(len(stacks)), TRIAL_MEMBERS), network, short, cube.columns.invariant)
     last = found.scores[-1]
     regional = held_out_region_loss(objective, found.snapshots[-1], members, full)
     score = -(last.validation_loss + regional).reshape(len(stacks), TRIAL_MEMBERS)
     best = int(score.mean(axis=1).argmax())
-    error = (score - score[best]).std(axis=1, ddof=1) / np.sqrt(TRIAL_MEMBERS)
-    near = [i for i in range(len(stacks)) if score[best].mean() - score[i].mean() <= error[i]]
+    error = score.std(axis=1, ddof=1) / np.sqrt(TRIAL_MEMBERS)
+    near = [i for i in range(len(stacks)) if score[best].mean() - score[i].mean() <= error[best]]
     chosen = min(near, key=lambda i: abs(np.log(CANDIDATE_WEIGHTS[i])))
     table = pd.DataFrame({"weight": CANDIDATE_WEIGHTS, "score": score.mean(axis=1), "standard_error": error})
     return CANDIDATE_WEIGHTS[chosen], table.assign(chosen=table.index == chosen)
@@ -306,7 +336,7 @@ def held_out_region_loss(objective: Objective, models: FluxModel, members: Membe
     def loss(model: FluxModel, member: Member) -> jax.Array:
         other = member._replace(year_use=1 - member.year_use, target=observed, mean_precision=precision[0], anomaly_precision=precision[1])
         years = jnp.arange(len(full.years))
-        residuals = [objective.residual(model, other, years, member.key, k) for k in jax.random.split(jax.random.key(1))]
+        residuals = [objective.residual(model, other, years, k) for k in jax.random.split(jax.random.key(1))]
         return quadratic_form(residuals[0], residuals[1], other, other.year_use, other.year_use.sum()) / 2
 
     return np.asarray(jax.jit(lambda a: jax.lax.map(lambda one: loss(*one), a))((models, members)))

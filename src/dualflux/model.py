@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+from zipfile import BadZipFile
 
 import equinox as eqx
 import jax
@@ -160,11 +161,11 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.model)]
         about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors}
+        arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, about=json.dumps(about), fold=self.fold, **{f"leaf_{i}": a for i, a in enumerate(leaves)})
+            np.savez(file, about=json.dumps(about), fold=self.fold, **arrays)
         os.replace(partial, path)
 
     @classmethod
@@ -181,8 +182,8 @@ class Ensemble:
                 about = json.loads(str(file["about"]))
                 fold = file["fold"]
                 leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 2)]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
+            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, 0, settings))
+            return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error
-        settings = NetworkSettings(**about["network"])
-        template = FluxModel.create(jax.random.key(0), len(about["predictors"]), 0, 0, settings)
-        return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, tuple(about["predictors"]))

@@ -20,10 +20,11 @@ from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import write_report
-from dualflux.results import left_out_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.results import changed_target_rows, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
 from dualflux.stages import RunFolder, Stage, states, write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
+from dualflux.twin.comparison import Case, compare
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
@@ -154,7 +155,8 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
     regions = [*prepared.cells.region_names, "global"]
     index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
     columns = pd.MultiIndex.from_product([prepared.cube.steps.months, regions], names=["time", "region"])
-    table = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns).stack(["time", "region"]).rename("value").reset_index()
+    wide = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns)
+    table = wide.melt(ignore_index=False, value_name="value").reset_index()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     table.to_csv(partial, index=False, date_format="%Y-%m-%d")
@@ -194,11 +196,30 @@ def evaluate(study: Study, out: Path) -> None:
     regional = regional_table(members[members.run == ""], prepared, make(None, None))
     left_out = left_out_table(members, make, study.settings.holdout, prepared)
     summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
+    changed = changed_target_rows(members, make, study.settings.holdout, prepared.cells.region_names)
+    summary = pd.concat([summary, changed], ignore_index=True)
+    if study.settings.truth is not None:
+        summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
     folder = out / "tables"
     regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
     site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
     left_out.to_csv(folder / "left_out.csv", index=False)
     summary.to_csv(folder / "summary.csv", index=False)
+
+
+def twin_case(study: Study, prepared: Prepared) -> Case:
+    """The study of a synthetic world beside its truth."""
+    s = study.settings
+    regional = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)(None, None)
+    cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
+    own = {p.name: p.site_column or p.name for p in s.predictors if p.at_towers == "site" and p.kind == "dynamic"}
+    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own)
+
+
+def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
+    """Rows of summary.csv: variants, rescaled rivals and the inversions' mean against the truth of a synthetic world."""
+    products = {v: out / "products" / v / "nee_monthly.nc" for v in study.settings.variants}
+    return compare(twin_case(study, prepared), products, load_models(out / "models")[0])
 
 
 def report(study: Study, out: Path) -> None:

@@ -76,6 +76,8 @@ def prepare(study: Study, folder: Path) -> None:
         if s.references:
             with problems.collect():
                 references = read_references(s.references, study.root, grid, land.regions, land.land_fraction, steps.months)
+        with problems.collect():
+            check_emissions(s, land.cells.region_names)
     cube = None
     if land is not None:
         with problems.collect():
@@ -92,6 +94,15 @@ def prepare(study: Study, folder: Path) -> None:
     land.shares.to_csv(folder / "land_shares.csv")
     filled.to_csv(folder / "predictors_filled.csv", index=False)
     target.terms.to_csv(folder / "target_terms.csv", index=False)
+
+
+def check_emissions(settings: StudySettings, region_names: tuple[str, ...]) -> None:
+    """Constant emissions of an experiment name every region of the mask and no other."""
+    given = settings.holdout.emissions
+    if given is not None and set(given.values) != set(region_names):
+        raise InputError(
+            f"holdout.emissions: regions {', '.join(given.values)}; the mask has {', '.join(region_names)}; give one value for each"
+        )
 
 
 def read_target(study: Study, land: Land, steps: Steps) -> Target:

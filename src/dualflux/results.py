@@ -1,20 +1,20 @@
 """From predictions to the tables of a study: towers, regions, what was left out, and the verdict."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from dualflux.constraints import RegionalConstraint
 from dualflux.covariance import ensemble_mean, misfit, to_year_month
 from dualflux.evaluation import centred_nse, paired_difference, probability_summary, regional_summary, site_metrics
 from dualflux.evaluation.regions import comparison_metrics
-from dualflux.experiments import VARIANTS, HoldoutSettings
+from dualflux.experiments import VARIANTS, HoldoutSettings, Maker
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.upscaling import tower_fluxes
 
-Maker = Callable[[str | None, tuple[int, int] | None], RegionalConstraint]
 _UNIT = "PgC month-1"
 
 
@@ -56,8 +56,8 @@ def regional_table(members: pd.DataFrame, prepared: Prepared, constraint: Region
     return table[["product", "member", "region", "time", "value", "std", "unit"]]
 
 
-def _series(integral: "pd.api.extensions.ExtensionArray | object") -> pd.DataFrame:
-    return integral.rename("value").to_series().reset_index()  # type: ignore[attr-defined]
+def _series(integral: xr.DataArray) -> pd.DataFrame:
+    return integral.rename("value").to_series().reset_index()
 
 
 def _target_mean(prepared: Prepared) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def _target_mean(prepared: Prepared) -> pd.DataFrame:
     integral = prepared.target.integral.transpose("product", "region", "time")
     values, years = to_year_month(integral)
     months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
-    regions = [str(r) for r in integral.region.values]
+    regions = [str(r) for r in integral.region.to_numpy()]
     index = pd.MultiIndex.from_product([["target"], regions, months], names=["product", "region", "time"])
     spread = np.nanstd(values, axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
     return pd.DataFrame({"value": ensemble_mean(values).ravel(), "std": spread.ravel()}, index=index).reset_index()
@@ -82,7 +82,7 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
     full = make(None, None)
     columns = ["experiment", "product", "region", "metric", "value"]
     rows: list[tuple[str, str, str, str, float]] = []
-    for name in dict.fromkeys(members.run[members.run != ""]):
+    for name in dict.fromkeys(members.run[members.run.str.startswith("without_")]):
         product = next((p for p in full.names if name == f"without_{p}"), None)
         used = make(product, None if product else holdout.years)
         years = full.years if product else np.setdiff1d(full.years, used.years)
@@ -98,6 +98,22 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
             for candidate, series in candidates.items():
                 rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
     return pd.DataFrame(rows, columns=columns)
+
+
+def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:
+    """Mean annual flux of the fits with constant emissions subtracted, and of their target: rows of `summary.csv`."""
+    if holdout.emissions is None:
+        return pd.DataFrame()
+    name = f"with_{holdout.emissions.name}"
+    observed = make(None, None, holdout.emissions.values).observed
+    annual = observed.sum(axis=(1, 2)) / observed.shape[1]
+    rows = [("target", region, value) for region, value in zip(region_names, annual, strict=True)] + [("target", "global", annual.sum())]
+    mine = members[members.run == name]
+    years = mine.time.dt.year.nunique()
+    found = mine.groupby(["variant", "region", "member"]).value.sum().groupby(["variant", "region"]).mean() / years
+    rows += [(variant, region, value) for (variant, region), value in found.items()]
+    table = pd.DataFrame(rows, columns=["product", "region", "value"])
+    return table.assign(metric=f"{name}_mean_annual", unit="PgC yr-1")[["product", "region", "metric", "value", "unit"]]
 
 
 def summary_table(
@@ -143,8 +159,8 @@ def _chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint) -> Iter
 def _tower_scores(predictions: pd.DataFrame, time_step: str, seed: int) -> Iterator[dict[str, object]]:
     table = site_metrics(predictions, time_step)
     own = table[(table.scale == time_step) & table.site.isin(["pooled", "median"]) & (table.metric == "nse")]
-    for row in own.itertuples():
-        yield _tower_row(row.product, f"nse_{row.site}_{row.prediction}", row.value)
+    for product, site, prediction, value in zip(own["product"], own.site, own.prediction, own.value, strict=True):
+        yield _tower_row(product, f"nse_{site}_{prediction}", value)
     for variant in dict.fromkeys(predictions["product"]):
         for prediction in ("landscape", "tower_like"):
             value = centred_nse(predictions, str(variant), prediction, time_step, time_step)
@@ -195,6 +211,20 @@ _TOWER_VERDICT = (
     ("nse_median_tower_like_minus_towers_lower", "NSE of f + g minus tower-only, median: lower 95 % bound", ""),
 )
 
+# Against the truth of a synthetic world; the column target is the inversions' mean's own score.
+_TRUTH_VERDICT = (
+    ("global_error", "global mean flux, size of the error", "PgC yr-1", "global", "low"),
+    ("region_annual_rmse", "mean annual flux of regions, RMSE", "PgC yr-1", "global", "low"),
+    ("region_cycle_rmse", "mean seasonal cycle of regions, RMSE", "PgC month-1", "global", "low"),
+    ("cell_month_nse", "NSE over cells and months", "1", "cells", "high"),
+    ("cell_month_nse_centred", "NSE over cells and months, cell means removed", "1", "cells", "high"),
+    ("map_rmse", "mean map, RMSE", "gC m-2 d-1", "cells", "low"),
+    ("unseen_site_nse", "unseen towers, NSE of f + g", "1", "towers", "high"),
+    ("unseen_site_flux_nse", "cells of unseen towers, NSE of f", "1", "towers", "high"),
+    ("variability_r", "year-to-year correlation, global", "1", "global", "high"),
+    ("variability_sd_ratio", "year-to-year sd over the true one, global", "1", "global", "high"),
+)
+
 
 def verdict_table(summary: pd.DataFrame) -> pd.DataFrame:
     """What matters, variants side by side: quantity, unit, goal (low, high, target or none), target, and a column per variant."""
@@ -209,6 +239,10 @@ def verdict_table(summary: pd.DataFrame) -> pd.DataFrame:
             rows.append(_verdict_row(f"{words}, {region}", unit, goal, values, (metric, region), variants))
     for metric, words, goal in _TOWER_VERDICT:
         rows.append(_verdict_row(words, "1", goal, values, (metric, "towers"), variants))
+    for metric, words, unit, region, goal in _TRUTH_VERDICT:
+        row = _verdict_row(f"truth: {words}", unit, goal, values, (f"truth_{metric}", region), [*variants, "inversion_mean"])
+        scores = {v: abs(float(row[v])) if metric == "global_error" else row[v] for v in [*variants, "inversion_mean"]}  # type: ignore[arg-type]
+        rows.append({**row, **scores, "target": scores.pop("inversion_mean")})
     left_out = [
         m
         for m in dict.fromkeys(summary.metric)

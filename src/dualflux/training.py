@@ -24,7 +24,6 @@ from dualflux.features import DeviceCube
 from dualflux.model import FluxModel, NetworkSettings, fluxes
 from dualflux.operators import Locations, Strata, draw_locations
 
-
 SMALLEST_SITE_EFFECT_SD = 0.05  # gC m-2 d-1
 
 
@@ -151,7 +150,7 @@ def exact_integrals(model: FluxModel, data: RegionData) -> jax.Array:
 
         return jax.lax.scan(jax.checkpoint(block), jnp.zeros(data.every.weight.shape[1]), data.every)[0]
 
-    longest = 31 if data.cube.season.shape[0] > 12 * len(data.month_start) * 2 else 1
+    longest = 1 if data.cube.seasonal.shape[0] == 12 else 31
     integral = jax.lax.map(lambda m: month(*m), (starts, counts, days))
     return integral.T.reshape(-1, *data.month_start.shape)
 
@@ -174,11 +173,12 @@ def quadratic_form(first: jax.Array, second: jax.Array, member: Member, use: jax
     of the years' residuals in the metric S; the sum of squared anomalies is (Y - 1) times their sample variance.
     """
     n = use.sum()
+    freedom = jnp.maximum(n - 1, 1)  # one year alone has no anomalies: their sums are zero
     mean_first, mean_second = (jnp.einsum("ryi,y->ri", r, use) / n for r in (first, second))
     first, second = ((r - m[:, None]) * use[:, None] for r, m in ((first, mean_first), (second, mean_second)))
     mean = jnp.einsum("ri,rij,rj->", mean_first, member.mean_precision, mean_second)
-    excess = jnp.einsum("ryi,rij,ryj->", first, member.mean_precision, second) / (n - 1)
-    anomaly = jnp.einsum("ryi,rij,ryj->", first, member.anomaly_precision, second) / (n - 1)
+    excess = jnp.einsum("ryi,rij,ryj->", first, member.mean_precision, second) / freedom
+    anomaly = jnp.einsum("ryi,rij,ryj->", first, member.anomaly_precision, second) / freedom
     return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly
 
 
@@ -214,19 +214,20 @@ class Objective(eqx.Module):
         return total * values.mean()
 
     def region_term(self, model: FluxModel, member: Member, key: jax.Array) -> jax.Array:
-        """r' R^-1 r: exact, or unbiased from two independent samples of locations on the same random years and days."""
+        """r' R^-1 r: exact, or unbiased from two independent samples of locations and days in the same random years."""
         years = member.year_use.sum()
         if self.estimator == "exact":
             residual = exact_integrals(model, self.regions) - member.target
             return quadratic_form(residual, residual, member, member.year_use, years)
-        year_key, day_key, *cell_keys = jax.random.split(key, 4)
+        year_key, *keys = jax.random.split(key, 3)
         scores = jnp.where(member.year_use > 0, jax.random.gumbel(year_key, member.year_use.shape), -jnp.inf)
         chosen = jax.lax.top_k(scores, self.years)[1]
-        residuals = [self.residual(model, member, chosen, day_key, k) for k in cell_keys]
-        return quadratic_form(residuals[0], residuals[1], member, jnp.ones(self.years), years)
+        residuals = [self.residual(model, member, chosen, k) for k in keys]
+        return quadratic_form(residuals[0], residuals[1], member, member.year_use[chosen], years)
 
-    def residual(self, model: FluxModel, member: Member, chosen: jax.Array, day_key: jax.Array, cell_key: jax.Array) -> jax.Array:
+    def residual(self, model: FluxModel, member: Member, chosen: jax.Array, key: jax.Array) -> jax.Array:
         """H f - y on random locations, the same day of a month in all years, (region, chosen year, 12)."""
+        day_key, cell_key = jax.random.split(key)
         count = self.regions.month_steps[chosen]
         day = jnp.floor(jax.random.uniform(day_key, (12,)) * count).astype(jnp.int32)
         locations = draw_locations(self.regions.strata, cell_key, self.locations)
@@ -278,7 +279,7 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
     facts = jax.ops.segment_sum(towers.row_weight, towers.site, sites)
     key = jax.random.key(0)
     years = jnp.arange(len(member.year_use))
-    residuals = [objective.residual(model, member, years, key, k) for k in jax.random.split(key)]
+    residuals = [objective.residual(model, member, years, k) for k in jax.random.split(key)]
     return Score(
         objective(model, member, key)[0],
         (weight * loss).sum(),

@@ -16,6 +16,8 @@ _DERIVED = re.compile(
 )
 LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
 
+WARM_UP_DAYS = 366  # at least: what the default running means look back to
+
 Kind = Literal["dynamic", "static", "climatology", "fractions"]
 
 
@@ -111,3 +113,20 @@ def check_names(settings: Sequence[PredictorSettings]) -> None:
         with problems.collect():
             parse_derived(name, dynamic)
     problems.raise_if_any()
+
+
+def warm_up_days(settings: Sequence[PredictorSettings], time_step: str) -> int:
+    """Days before the period that the study's lags and running means look back to, at least `WARM_UP_DAYS`.
+
+    Examples
+    --------
+    >>> ta = PredictorSettings(name="ta", path="x.nc", kind="dynamic", running_means=[90, 730])
+    >>> warm_up_days([ta], "monthly"), warm_up_days([PredictorSettings(name="lag(ta, 24)", derived=True)], "monthly")
+    (730, 744)
+    """
+    wanted = [days for s in settings for days in s.running_means or []]
+    for match in (_DERIVED.fullmatch(s.name) for s in settings if s.derived):
+        if match and match["number"]:
+            longest_step = 31 if match["counted"] == "lag" and time_step == "monthly" else 1
+            wanted.append(int(match["number"]) * longest_step)
+    return max([WARM_UP_DAYS, *wanted])

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,31 @@ from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
 from dualflux.sources.cubes import Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
 from dualflux.sources.gridded import find_variable, open_gridded
 from dualflux.sources.missing import fill_missing
-from dualflux.sources.predictor_settings import LEADING, PredictorSettings, check_names
+from dualflux.sources.predictor_settings import LEADING, PredictorSettings, check_names, warm_up_days
 from dualflux.units import convert_units, normalise_units
 
-WARM_UP_DAYS = 366
+SCANNED_VALUES = 25e6  # of a dynamic predictor with more, a check reads some steps only
+SCANNED_STEPS = 24
+
+
+class _Wanted(NamedTuple):
+    """Which steps of dynamic predictors are read.
+
+    Attributes
+    ----------
+    times : DatetimeIndex
+        Begin of each step of the study.
+    time_step : str
+    warm_up : int
+        Days before the first step that are read too, where a file has them.
+    scan : bool
+        Read only some steps of large files.
+    """
+
+    times: pd.DatetimeIndex
+    time_step: str
+    warm_up: int
+    scan: bool
 
 
 def read_predictors(
@@ -48,8 +70,8 @@ def read_predictors(
     -------
     Dataset
         On `cell` (in the order of `cells.index`), float32: static (cell), climatology (month, cell), dynamic
-        (time, cell), fractions (NAME_class, cell). `time` begins up to 366 days before the period, where every dynamic
-        predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share (of the land
+        (time, cell), fractions (NAME_class, cell). `time` begins before the period, by a year or what lags and running means
+        look back to, where every dynamic predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share (of the land
         area, mean over time), first (first step of its own file). `valid` (cell) is False where rule `drop` removed a cell.
 
     Raises
@@ -60,12 +82,35 @@ def read_predictors(
     check_names(settings)
     problems = Problems()
     found: dict[str, xr.DataArray] = {}
+    wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=False)
     for one in settings:
         if not one.derived:
             with problems.collect():
-                found[one.name] = _read(one, root, grid, cells, times, time_step)
+                found[one.name] = _read(one, root, grid, cells, wanted)
     problems.raise_if_any()
     return _combine(found, cells)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictorScan:
+    """What a check knows of the predictors from files.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Rows predictors; columns kind, units, source, first, filled_share, dropped_share.
+    valid : array of bool, (cell,)
+        False where rule `drop` removes a cell, as far as the scanned steps tell.
+    classes : dict of str to list of str
+        Class names of the `fractions` predictors.
+    first : Timestamp or None
+        First step at which every dynamic predictor has a value; None without any.
+    """
+
+    table: pd.DataFrame
+    valid: np.ndarray
+    classes: dict[str, list[str]]
+    first: pd.Timestamp | None
 
 
 def check_predictors(
@@ -75,25 +120,26 @@ def check_predictors(
     cells: LandCells,
     times: pd.DatetimeIndex,
     time_step: Literal["monthly", "daily"],
-) -> pd.DataFrame:
-    """Read headers, all fields without time, and the first and last step of dynamic ones; see `read_predictors`.
-
-    Returns
-    -------
-    DataFrame
-        Rows predictors; columns kind, units, source, first, filled_share, dropped_share.
-    """
+) -> PredictorScan:
+    """Read all fields without time and small dynamic predictors, of large ones `SCANNED_STEPS` steps; see `read_predictors`."""
     problems = Problems()
-    rows = []
+    found: dict[str, xr.DataArray] = {}
     with problems.collect():
         check_names(settings)
+    problems.raise_if_any()
+    wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=True)
     for one in settings:
         if not one.derived:
             with problems.collect():
-                attributes = _read(one, root, grid, cells, times, time_step, ends_only=True).attrs
-                rows.append({"predictor": one.name, **{k: v for k, v in attributes.items() if k != "dropped"}})
+                found[one.name] = _read(one, root, grid, cells, wanted)
     problems.raise_if_any()
-    return pd.DataFrame(rows)
+    dropped = np.zeros(cells.index.size, dtype=bool)
+    for variable in found.values():
+        dropped |= variable.attrs["dropped"]
+    shown = [{"predictor": n, **{k: v for k, v in d.attrs.items() if k != "dropped"}} for n, d in found.items()]
+    starts = [pd.Timestamp(d.time.to_numpy()[0]) for d in found.values() if "time" in d.dims]
+    classes = {n: [str(c) for c in d[f"{n}_class"].to_numpy()] for n, d in found.items() if f"{n}_class" in d.dims}
+    return PredictorScan(pd.DataFrame(shown), ~dropped, classes, max(starts, default=None))
 
 
 def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
@@ -143,9 +189,7 @@ def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[
     return str(stated), normalise_units(settings.units or default or str(stated))
 
 
-def _read(
-    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, times: pd.DatetimeIndex, time_step: str, ends_only: bool = False
-) -> xr.DataArray:
+def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, steps: _Wanted) -> xr.DataArray:
     what = _what(settings)
     coords: dict[str, object] = {}
     attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
@@ -154,8 +198,8 @@ def _read(
         found, wanted = _units(data, settings, what)
         convert_units(np.zeros(1), found, wanted, what)
         if settings.kind == "dynamic":
-            values, steps = _dynamic(data, bounds, to_grid, cells, times, time_step, what, ends_only)
-            coords["time"], attributes["first"] = steps, str(steps[0].date())
+            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what)
+            coords["time"], attributes["first"] = begin, str(begin[0].date())
         elif settings.kind == "climatology":
             values = to_grid.cells(data.load(), cells)[_month_order(data, what)]
             coords["month"] = np.arange(1, 13)
@@ -208,36 +252,34 @@ def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _dynamic(
-    data: xr.DataArray,
-    bounds: xr.DataArray | None,
-    to_grid: ToGrid,
-    cells: LandCells,
-    times: pd.DatetimeIndex,
-    time_step: str,
-    what: str,
-    ends_only: bool,
+    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
 ) -> tuple[np.ndarray, pd.DatetimeIndex]:
     if "time" not in data.coords:
         raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
     source = time_intervals(data["time"], bounds, what)
-    begin = _steps_within(source, times, time_step, what)
-    begin = begin[[0, -1]] if ends_only else begin
-    end = step_ends(begin, time_step)
+    begin = _steps_within(source, wanted, what)
+    some = wanted.scan and data.size > SCANNED_VALUES
+    if some:
+        begin = begin[np.unique(np.linspace(0, len(begin) - 1, SCANNED_STEPS).round().astype(int))]
+    end = step_ends(begin, wanted.time_step)
     lengths = ((end - begin) / pd.Timedelta(days=1)).to_numpy()
     overlap = time_overlap(source, (begin, end))
-    return read_steps(data, overlap, lengths, lambda block: to_grid.cells(block, cells)), begin
+    # Steps that lie apart are read one by one: a block would hold all that is between them.
+    parts = [slice(i, i + 1) for i in range(len(begin))] if some else [slice(None)]
+    return np.concatenate([read_steps(data, overlap[p], lengths[p], lambda block: to_grid.cells(block, cells)) for p in parts]), begin
 
 
-def _steps_within(source: Intervals, times: pd.DatetimeIndex, time_step: str, what: str) -> pd.DatetimeIndex:
-    """The study's steps, and those of up to a year before that the file has."""
-    first, last = times[0], step_ends(times[-1:], time_step)[0]
+def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
+    """The study's steps, and those of the warm-up that the file has."""
+    first, last = wanted.times[0], step_ends(wanted.times[-1:], wanted.time_step)[0]
     if source[0][0] > first or source[1][-1] < last:
         day = pd.Timedelta(days=1)
         raise InputError(
             f"{what}: covers {source[0][0].date()} to {(source[1][-1] - day).date()}; the study needs {first.date()} to "
             f"{(last - day).date()}; shorten `period` or give a longer file"
         )
-    steps = pd.date_range(first - pd.Timedelta(days=WARM_UP_DAYS), times[-1], freq="MS" if time_step == "monthly" else "D")
+    before = first - pd.Timedelta(days=wanted.warm_up)
+    steps = pd.date_range(before, wanted.times[-1], freq="MS" if wanted.time_step == "monthly" else "D")
     return steps[steps >= source[0][0]]
 
 

@@ -60,24 +60,23 @@ def read_tower_table(source: TableSource, root: Path) -> Records:
     missing = [name for name in [*SITE_COLUMNS, "time", *named] if name not in table]
     if missing:
         raise InputError(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {', '.join(table.columns)}")
-    problems = Problems()
+    problems, units = Problems(), FLUX_UNITS[0]
     with problems.collect():
-        require_units(source.units, FLUX_UNITS, f"{path.name}, `{source.variable}`")
+        units = require_units(source.units, FLUX_UNITS, f"{path.name}, `{source.variable}`")
     with problems.collect():
         sites = check_sites(table, path.name)
     with problems.collect():
-        rows, step = _rows(table, source, path.name)
+        rows, step = _rows(table, source, units, path.name)
     problems.raise_if_any()
     kind = "none" if source.uncertainty is None else source.uncertainty
     return Records(rows, sites.assign(source=path.name, variable=source.variable, uncertainty=kind), step)
 
 
-def _rows(table: pd.DataFrame, source: TableSource, what: str) -> tuple[pd.DataFrame, TimeStep]:
+def _rows(table: pd.DataFrame, source: TableSource, units: str, what: str) -> tuple[pd.DataFrame, TimeStep]:
     rows = pd.DataFrame({"site": [str(site).strip() for site in table["site"]]})
     rows["time"] = to_times(table["time"], f"{what}, column `time`")
     for ours, theirs in (("nee", source.variable), ("quality", source.quality), ("random", source.uncertainty)):
         rows[ours] = np.nan if theirs is None else to_numbers(table[theirs], f"{what}, column `{theirs}`")
-    units = require_units(source.units, FLUX_UNITS, what)
     for name in ("nee", "random"):
         rows[name] = flux_to_daily(rows[name].to_numpy(), units, rows["time"].to_numpy(), what)
     rows["random"] = rows["random"].mask(rows["random"] == 0)

@@ -1,0 +1,67 @@
+"""The study of several synthetic worlds, one per seed, with all rivals and an oracle, scored against their truth.
+
+    python benchmarks/twin_seeds.py --seeds 5 --out twin_seeds.json [--world default|no_tower_bias|hostile]
+
+Writes a list of records, one per seed and product, and prints the products' means, the paired differences of `dual` to
+the others and what the method must show. See docs/twin.md for the scores.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+
+from dualflux import pipeline, preparation
+from dualflux.files import write_atomically
+from dualflux.study import load_study
+from dualflux.twin import WorldSettings, build_world, write_world
+from dualflux.twin.comparison import compare_oracle, headline
+from dualflux.twin.paired import PRODUCTS, Record, mean_table, paired_text, targets
+from dualflux.twin.rivals import train_oracle
+from dualflux.twin.scores import KEYS
+
+
+def seed_records(seed: int, world: str, folder: Path) -> list[Record]:
+    """Build one world, run its study and train the oracle: the records of one seed."""
+    settings = WorldSettings(seed=seed, kind=world)  # type: ignore[arg-type]
+    file = write_world(build_world(settings), folder / "world", **pipeline.demo_options(full=False))
+    study = load_study(file, out=folder / "run")
+    pipeline.run(study, study.out, ["evaluate"])
+    table = pd.concat([pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study)], ignore_index=True)
+    table = table[table.metric.str.startswith("truth_")]
+    return [{"seed": seed, "world": world, "product": product, **headline(table, product, KEYS)} for product in PRODUCTS]
+
+
+def oracle_scores(study: "pipeline.Study") -> pd.DataFrame:
+    """Train the oracle of a finished study and score it."""
+    s, prepared = study.settings, preparation.load(study.out / "prepared")
+    case = pipeline.twin_case(study, prepared)
+    oracle = train_oracle(case.true_field, case.cube, case.cells, case.regional, case.fitted, s.network, s.training, s.seed)
+    return compare_oracle(case, oracle)
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="number of worlds: seeds 1, 2, ...")
+    parser.add_argument("--out", type=Path, default=Path("twin_seeds.json"))
+    parser.add_argument("--world", choices=get_args(WorldSettings.model_fields["kind"].annotation), default="default")
+    options = parser.parse_args()
+    records: list[Record] = []
+    for seed in range(1, options.seeds + 1):
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            records += seed_records(seed, options.world, Path(folder))
+        write_atomically(options.out, json.dumps(records, indent=1))
+        print(f"seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
+    print(f"\nMeans over {options.seeds} seed(s), world {options.world}\n{mean_table(records).round(3).to_string()}")
+    print(f"\nLoss of dual less that of the others, paired by seed (below 0: dual is better)\n{paired_text(records).to_string()}")
+    print(f"\nTargets\n{targets(records).round(3).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,372 @@
+"""Scores of a product against the truth of a synthetic world.
+
+Fields come as iterators of months, so that nothing holds a global cube; one pass leaves a `Tally`, and every score
+divides at the end. Signs: product - truth, positive to the atmosphere. All sums are float64, cells count by their land area.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dualflux.covariance import split_parts
+from dualflux.evaluation import PairStatistics, crps_gaussian
+from dualflux.evaluation.probability import LEVELS
+from dualflux.evaluation.statistics import correlation, nse, rmse
+from dualflux.grid import LandCells
+from dualflux.operators import regional_operator
+from scipy.stats import norm
+
+Months = Callable[[], Iterator[np.ndarray]]
+TROPICS = 23.5  # degrees
+MINIMUM_YEARS = 3  # for a correlation or a ratio of standard deviations
+DAYS_PER_YEAR = 365.25
+
+UNITS = {
+    "global_error": "PgC yr-1", "tropical_error": "PgC yr-1", "region_annual_rmse": "PgC yr-1", "region_cycle_rmse": "PgC month-1",
+    "region_cycle_rmse_centred": "PgC month-1", "amplitude_ratio": "1", "phase_days": "d", "cell_month_nse": "1",
+    "cell_month_nse_centred": "1", "map_rmse": "gC m-2 d-1", "map_r": "1", "map_fold_r": "1", "map_fold_sd": "gC m-2 d-1",
+    "unseen_site_nse": "1", "unseen_site_flux_nse": "1", "variability_r": "1", "variability_sd_ratio": "1", "trend_error": "PgC yr-2",
+    "coverage_50": "1", "coverage_68": "1", "coverage_90": "1", "coverage_cases": "1", "crps": "PgC month-1",
+    "annual_error": "PgC yr-1", "cycle_rmse": "PgC month-1",
+}  # fmt: skip
+KEYS = (
+    "global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "amplitude_ratio", "phase_days", "cell_month_nse",
+    "cell_month_nse_centred", "map_rmse", "unseen_site_nse", "unseen_site_flux_nse", "variability_r", "variability_sd_ratio",
+    "coverage_50", "coverage_68", "coverage_90", "crps",
+)  # fmt: skip
+PARTS = ("offset", "cycle", "anomaly")
+
+
+def tropical_regions(cells: LandCells) -> np.ndarray:
+    """Regions with more than half of their land within 23.5 degrees of the equator, bool (region,).
+
+    Whole regions, not cells, so that inversions can be scored on the same land as fields.
+    """
+    inside = cells.region_area[:, np.abs(cells.lat()) <= TROPICS].sum(axis=1)
+    return inside > 0.5 * cells.region_area.sum(axis=1)
+
+
+def seasonal_shift(cycle: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Ratio of amplitudes and shift in phase [days] of a mean seasonal cycle (12,) against the true one.
+
+    The amplitude is the highest less the lowest month; the phase is that of the annual harmonic, positive where the
+    product is late. NaN where the truth has no cycle.
+    """
+    turn = np.exp(-2j * np.pi * np.arange(12) / 12)
+    own, true = (np.asarray(cycle) @ turn), (np.asarray(truth) @ turn)
+    amplitude = float(np.ptp(truth))
+    if amplitude == 0 or abs(true) == 0:
+        return float("nan"), float("nan")
+    days = -np.angle(own / true) / (2 * np.pi) * DAYS_PER_YEAR if abs(own) > 0 else np.nan
+    return float(np.ptp(cycle)) / amplitude, float(days)
+
+
+def regional_scores(product: np.ndarray, truth: np.ndarray, tropical: np.ndarray) -> dict[str, float]:
+    """Scores of regional integrals over whole years.
+
+    Parameters
+    ----------
+    product, truth : array, (region + 1, year, 12)
+        [PgC month-1]; the last region is the globe, which need not be the sum of the others.
+    tropical : array of bool, (region,)
+
+    Returns
+    -------
+    dict
+        `global_error`, `tropical_error`: mean annual flux, product - truth, of the globe and of the tropical regions together
+        [PgC yr-1]. `region_annual_rmse`: over regions, of mean annual fluxes [PgC yr-1]. `region_cycle_rmse`: over
+        regions and calendar months, of mean seasonal cycles with their mean [PgC month-1]; `_centred` without.
+        `amplitude_ratio`, `phase_days`: of the globe's mean seasonal cycle (`seasonal_shift`). `variability_r`,
+        `variability_sd_ratio`, `trend_error`: of the globe's annual fluxes (product / truth, not detrended); NaN below 3 years.
+    """
+    annual, annual_truth = product.sum(axis=-1), truth.sum(axis=-1)
+    error = (annual - annual_truth).mean(axis=-1)
+    off = (product - truth)[:-1].mean(axis=1)
+    ratio, days = seasonal_shift(product[-1].mean(axis=0), truth[-1].mean(axis=0))
+    return {
+        "global_error": float(error[-1]),
+        "tropical_error": float(error[:-1][tropical].sum()),
+        "region_annual_rmse": _rms(error[:-1]),
+        "region_cycle_rmse": _rms(off),
+        "region_cycle_rmse_centred": _rms(off - off.mean(axis=1, keepdims=True)),
+        "amplitude_ratio": ratio,
+        "phase_days": days,
+        **_variability(annual[-1], annual_truth[-1]),
+    }
+
+
+def _variability(annual: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    if len(truth) < MINIMUM_YEARS or truth.std() == 0:
+        return dict.fromkeys(("variability_r", "variability_sd_ratio", "trend_error"), float("nan"))
+    year = np.arange(len(truth)) - (len(truth) - 1) / 2
+    return {
+        "variability_r": float(np.corrcoef(annual, truth)[0, 1]) if annual.std() > 0 else float("nan"),
+        "variability_sd_ratio": float(annual.std() / truth.std()),
+        "trend_error": float(year @ (annual - truth) / (year @ year)),
+    }
+
+
+def each_region(product: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
+    """`annual_error`, `cycle_rmse`, `amplitude_ratio` and `phase_days` of each region; arrays (region, year, 12)."""
+    rows = []
+    for own, true in zip(product.mean(axis=1), truth.mean(axis=1), strict=True):
+        ratio, days = seasonal_shift(own, true)
+        error = {"annual_error": float((own - true).sum()), "cycle_rmse": _rms(own - true)}
+        rows.append({**error, "amplitude_ratio": ratio, "phase_days": days})
+    return rows
+
+
+def interval_scores(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    """Coverage of central normal intervals and mean CRPS; arrays of one shape, `weight` may be broadcast to it.
+
+    NaN where a standard deviation is 0 or missing: no interval was claimed.
+    """
+    if not (std > 0).all():
+        return dict.fromkeys((*(f"coverage_{round(100 * p)}" for p in LEVELS), "crps"), float("nan"))
+    share = np.broadcast_to(weight, truth.shape) / np.broadcast_to(weight, truth.shape).sum()
+    distance = np.abs(truth - mean) / std
+    inside = {f"coverage_{round(100 * p)}": float(share[distance <= norm.ppf((1 + p) / 2)].sum()) for p in LEVELS}
+    return {**inside, "crps": float((share * crps_gaussian(truth, mean, std)).sum())}
+
+
+def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """How honest the members' spread is for regions.
+
+    Intervals are normal, with the members' mean and standard deviation.
+
+    Parameters
+    ----------
+    members : array, (member, region, year, 12)
+        [PgC month-1]; the globe is not among the regions. NaN where a member (an inversion) has no data.
+    truth : array, (region, year, 12)
+
+    Returns
+    -------
+    dict
+        `coverage_50`, `coverage_68`, `coverage_90`, `crps` [PgC month-1] of monthly integrals, every region and month counting
+        once; the same with the endings ``_offset``, ``_cycle`` and ``_anomaly`` for the three orthogonal parts;
+        `coverage_cases`, the effective number of cases of the coverage of monthly integrals (`effective_cases`).
+    """
+    if len(members) < 2:
+        return {}
+    one = np.ones(1)
+    mean, std = np.nanmean(members, axis=0), np.nanstd(members, axis=0, ddof=1)
+    scores = interval_scores(truth, mean, std, one)
+    inside = np.abs(truth - mean) <= norm.ppf((1 + 0.68) / 2) * std
+    scores["coverage_cases"] = effective_cases(inside.reshape(len(inside), -1), 0.68)
+    whole = members[np.isfinite(members).all(axis=(1, 2, 3))]
+    if len(whole) < 2:
+        return scores
+    for name, own, true in zip(PARTS, split_parts(whole), split_parts(truth), strict=True):
+        scores |= {f"{k}_{name}": v for k, v in interval_scores(true, own.mean(axis=0), own.std(axis=0, ddof=1), one).items()}
+    return scores
+
+
+def effective_cases(inside: np.ndarray, level: float) -> float:
+    """Number of independent cases that would leave the coverage as uncertain as the spread between clusters does.
+
+    ``level (1 - level) / (variance of the clusters' coverage / clusters)``, at least the number of clusters and at most that of
+    cases: a region whose offset is wrong is wrong in every month.
+
+    Parameters
+    ----------
+    inside : array of bool, (cluster, case)
+    """
+    clusters = len(inside)
+    variance = float(inside.mean(axis=1).var(ddof=1)) / clusters if clusters > 1 else 0.0
+    cases = level * (1 - level) / variance if variance > 0 else inside.size
+    return float(np.clip(cases, clusters, inside.size))
+
+
+@dataclass(frozen=True, eq=False)
+class PeriodTally:
+    """Sums over the months of one period.
+
+    Attributes
+    ----------
+    pairs : PairStatistics
+        (truth, product) over months, fields (cell,).
+    cycle : array, (member, 12, cell)
+        Mean of each calendar month [gC m-2 d-1].
+    true_cycle : array, (12, cell)
+    """
+
+    pairs: PairStatistics
+    cycle: np.ndarray
+    true_cycle: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What one pass over the months of a product leaves.
+
+    Attributes
+    ----------
+    periods : dict
+        PeriodTally by the period's name.
+    integral : array, (member, region + 1, month)
+        [PgC month-1]; the last region is the globe.
+    true_integral : array, (region + 1, month)
+    watched : array, (month, watched cell)
+        Members' mean at chosen cells [gC m-2 d-1].
+    """
+
+    periods: dict[str, PeriodTally]
+    integral: np.ndarray
+    true_integral: np.ndarray
+    watched: np.ndarray
+
+
+def tally(product: Months, truth: Months, cells: LandCells, days: np.ndarray, periods: dict[str, np.ndarray], watch: np.ndarray) -> Tally:
+    """Go once through the months.
+
+    Parameters
+    ----------
+    product : callable
+        Gives an iterator over months of (member, cell) [gC m-2 d-1].
+    truth : callable
+        The same of (cell,).
+    days : array, (month,)
+        Length of the months; the first is a January.
+    periods : dict
+        Name to the months that count, bool (month,); whole years.
+    watch : array of int
+        Cells whose fluxes are kept.
+    """
+    operator = regional_operator(cells)
+    found: dict[str, PeriodTally] = {}
+    integral, true_integral, watched = [], [], []
+    years = {name: use.sum() / 12 for name, use in periods.items()}
+    for t, (members, true) in enumerate(zip(product(), truth(), strict=True)):
+        members, true = members.astype(np.float64), true.astype(np.float64)
+        mean = members.mean(axis=0)
+        integral.append((operator @ members.T).T * days[t])
+        true_integral.append(operator @ true * days[t])
+        watched.append(mean[watch])
+        for name in (n for n, use in periods.items() if use[t]):
+            if name not in found:
+                empty = PairStatistics.zero(true.shape)
+                found[name] = PeriodTally(empty, np.zeros((len(members), 12, true.size)), np.zeros((12, true.size)))
+            so_far = found[name]
+            so_far.cycle[:, t % 12] += members / years[name]
+            so_far.true_cycle[t % 12] += true / years[name]
+            nothing = np.zeros_like(true)
+            pair = PairStatistics(nothing + 1, true, mean - true, nothing, nothing, nothing)
+            found[name] = PeriodTally(so_far.pairs + pair, so_far.cycle, so_far.true_cycle)
+    return Tally(found, np.stack(integral, axis=-1), np.stack(true_integral, axis=-1), np.stack(watched))
+
+
+def cell_scores(pairs: PairStatistics, area: np.ndarray) -> dict[str, float]:
+    """Scores of the field, cells by land area, months alike.
+
+    Parameters
+    ----------
+    pairs : PairStatistics
+        (truth, product) over months, fields (cell,).
+    area : array, (cell,)
+        [m2]
+
+    Returns
+    -------
+    dict
+        `cell_month_nse`: 1 - sum (p - o)^2 / sum (o - mean o)^2 over cells and months; `cell_month_nse_centred`: the same with
+        each cell's mean taken from both sides; `map_rmse` [gC m-2 d-1], `map_r`: of the map of means over the period.
+    """
+    share = area / area.mean()
+    nothing = np.zeros_like(pairs.mean_observed)
+    maps = PairStatistics(nothing + 1, pairs.mean_observed, pairs.mean_error, nothing, nothing, nothing).combine(share)
+    return {
+        "cell_month_nse": float(nse(pairs.combine(share))),
+        "cell_month_nse_centred": float(nse(pairs.centred().combine(share))),
+        "map_rmse": float(rmse(maps)),
+        "map_r": float(correlation(maps)),
+    }
+
+
+def cell_interval_scores(
+    product: Months, truth: Months, found: dict[str, PeriodTally], periods: dict[str, np.ndarray], area: np.ndarray, extra: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """How honest the members' spread is for cells: coverage and CRPS [gC m-2 d-1] per period, by land area, of the three parts.
+
+    Names end in ``_offset`` (mean of a cell), ``_cycle`` (its mean seasonal cycle) and ``_anomaly`` (a month less its calendar
+    month's mean). This is a second pass over the months: anomalies need the mean cycles first.
+
+    Parameters
+    ----------
+    found : dict
+        Of `tally`.
+    extra : array, (cell,)
+        Variance of a cell's flux beyond the members' [(gC m-2 d-1)^2]: no predictor sees it, it lasts, so it belongs to the offset.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for name, sums in found.items():
+        if len(sums.cycle) < 2:
+            return {}
+        scores[name] = {}
+        offset, true = sums.cycle.mean(axis=1), sums.true_cycle.mean(axis=0)
+        cycle, true_cycle = sums.cycle - offset[:, None], sums.true_cycle - true
+        for part, own, exact, more in (("offset", offset, true, extra), ("cycle", cycle, true_cycle, 0.0)):
+            values = interval_scores(exact, own.mean(axis=0), np.sqrt(own.var(axis=0, ddof=1) + more), area)
+            scores[name] |= {f"{k}_{part}": v for k, v in values.items()}
+    months: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+    for t, (members, true) in enumerate(zip(product(), truth(), strict=True)):
+        for name in (n for n in found if periods[n][t]):
+            own = members.astype(np.float64) - found[name].cycle[:, t % 12]
+            months[name].append(interval_scores(true - found[name].true_cycle[t % 12], own.mean(axis=0), own.std(axis=0, ddof=1), area))
+    for name, values in months.items():
+        scores[name] |= {f"{k}_anomaly": float(v) for k, v in pd.DataFrame(values).mean(skipna=False).items()}
+    return scores
+
+
+def map_robustness(maps: np.ndarray, fold: np.ndarray, area: np.ndarray) -> dict[str, float]:
+    """How alike the maps of folds are, each trained without another group of towers.
+
+    Parameters
+    ----------
+    maps : array, (member, cell)
+        Mean map of each member.
+    fold : array of int, (member,)
+
+    Returns
+    -------
+    dict
+        `map_fold_r`: mean correlation between the maps of two folds; `map_fold_sd` [gC m-2 d-1]: their standard deviation, root
+        mean square over land. Empty with fewer than two folds.
+    """
+    names = np.unique(fold)
+    if len(names) < 2:
+        return {}
+    means = np.stack([maps[fold == name].mean(axis=0) for name in names])
+    weight = area / area.sum()
+    off = means - (means @ weight)[:, None]
+    shared = (off * weight) @ off.T
+    r = shared / np.sqrt(np.outer(np.diag(shared), np.diag(shared)))
+    upper = np.triu_indices(len(names), 1)
+    return {"map_fold_r": float(r[upper].mean()), "map_fold_sd": float(np.sqrt(means.var(axis=0, ddof=1) @ weight))}
+
+
+def site_scores(tower: np.ndarray, tower_like: np.ndarray | None, cell: np.ndarray, landscape: np.ndarray) -> dict[str, float]:
+    """Scores at tower sites no data of which were used, all sites' months pooled.
+
+    Parameters
+    ----------
+    tower, cell : array, (month, site)
+        True monthly fluxes of the tower and of its cell [gC m-2 d-1].
+    tower_like : array, (month, site), or None
+        f + g with the tower's own predictors.
+    landscape : array, (month, site)
+        The product (f) in the tower's cell.
+
+    Returns
+    -------
+    dict
+        `unseen_site_nse`: f + g against the tower's true flux; `unseen_site_flux_nse`: f against the cell's true flux.
+    """
+    at_tower = float("nan") if tower_like is None else float(nse(PairStatistics.of(tower, tower_like)))
+    return {"unseen_site_nse": at_tower, "unseen_site_flux_nse": float(nse(PairStatistics.of(cell, landscape)))}
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.asarray(values) ** 2)))

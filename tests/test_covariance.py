@@ -1,0 +1,250 @@
+"""R in three parts against dense algebra, and its estimation from ensembles whose truth is known."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualflux.covariance import (
+    PRIOR_DEGREES_OF_FREEDOM,
+    EnsembleError,
+    autoregressive_correlation,
+    ensemble_mean,
+    estimate_error,
+    misfit,
+    split_parts,
+    to_year_month,
+)
+from dualflux.errors import InputError
+
+ERROR = EnsembleError(np.array([0.04, 0.3]), np.array([0.02, 0.05]), np.array([0.01, 0.08]), np.array([0.3, 0.8]))
+
+
+def residuals(years: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(2, years, 12))
+
+
+# Three parts are one quadratic form
+
+
+@pytest.mark.parametrize("years", [2, 3, 5])
+def test_three_quadratic_forms_are_one_generalised_least_squares(years: int) -> None:
+    """mean' S mean + sum of a' B a = r' R^-1 r with the dense R over all months of a region."""
+    residual = residuals(years)
+    offset, cycle, anomaly = split_parts(residual)
+    mean = offset[:, None] + cycle
+    parts = np.einsum("ri,rij,rj->r", mean, ERROR.mean_precision(), mean)
+    parts += np.einsum("ryi,rij,ryj->r", anomaly, ERROR.anomaly_precision(), anomaly)
+    flat = residual.reshape(2, -1)
+    dense = [r @ np.linalg.pinv(covariance) @ r for r, covariance in zip(flat, ERROR.covariance(years), strict=True)]
+    np.testing.assert_allclose(parts, dense, rtol=1e-9)
+
+
+@pytest.mark.parametrize("years", [2, 4])
+def test_misfit_times_degrees_of_freedom_is_the_same_form(years: int) -> None:
+    residual = residuals(years, 1)
+    found = misfit(residual, ERROR)
+    total = found["offset"] + 11 * found["cycle"] + 12 * (years - 1) * found["anomaly"]
+    dense = [r @ np.linalg.solve(covariance, r) for r, covariance in zip(residual.reshape(2, -1), ERROR.covariance(years), strict=True)]
+    np.testing.assert_allclose(total, dense, rtol=1e-9)
+
+
+@pytest.mark.parametrize("years", [2, 6])
+def test_degrees_of_freedom_add_to_all_months(years: int) -> None:
+    """1 + 11 + 12 (Y - 1) = 12 Y: each part's covariance has that rank, together they have full rank, none overlaps another."""
+    nothing = np.full(2, 1e-300)
+    parts = {
+        1: EnsembleError(ERROR.offset_variance, nothing, nothing, ERROR.autocorrelation),
+        11: EnsembleError(nothing, ERROR.cycle_variance, nothing, ERROR.autocorrelation),
+        12 * (years - 1): EnsembleError(nothing, nothing, ERROR.anomaly_variance, ERROR.autocorrelation),
+    }
+    found = {rank: part.covariance(years)[0] for rank, part in parts.items()}
+    for rank, covariance in found.items():
+        assert np.linalg.matrix_rank(covariance) == rank
+    assert np.linalg.matrix_rank(sum(found.values())) == 12 * years
+    for one, two in combinations(found.values(), 2):
+        np.testing.assert_allclose(one @ two, 0, atol=1e-15)
+    np.testing.assert_allclose(sum(found.values()), ERROR.covariance(years)[0], atol=1e-15)
+
+
+@given(st.integers(2, 6), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_parts_are_orthogonal_and_sum_to_the_whole(years: int, seed: int) -> None:
+    residual = residuals(years, seed)
+    offset, cycle, anomaly = split_parts(residual)
+    np.testing.assert_allclose(offset[:, None, None] + cycle[:, None] + anomaly, residual, atol=1e-12)
+    np.testing.assert_allclose(cycle.sum(axis=-1), 0, atol=1e-12)
+    np.testing.assert_allclose(anomaly.sum(axis=1), 0, atol=1e-12)
+    whole = (residual**2).sum(axis=(1, 2))
+    np.testing.assert_allclose(12 * years * offset**2 + years * (cycle**2).sum(axis=1) + (anomaly**2).sum(axis=(1, 2)), whole)
+
+
+# Draws
+
+
+def test_draws_have_the_stated_covariance() -> None:
+    """Every entry of the sample covariance of 5000 draws within 5.5 standard errors (2 x 24 x 24 of them)."""
+    random, count = np.random.default_rng(0), 5000
+    draws = np.stack([ERROR.draw(random, 2) for _ in range(count)]).reshape(count, 2, 24)
+    stated = ERROR.covariance(2)
+    found = np.einsum("nri,nrj->rij", draws, draws) / count
+    variance = np.einsum("rii->ri", stated)
+    standard_error = np.sqrt((variance[:, :, None] * variance[:, None] + stated**2) / count)
+    assert np.abs((found - stated) / standard_error).max() < 5.5
+    assert np.abs(draws.mean(axis=0) / np.sqrt(variance / count)).max() < 5
+
+
+def test_a_draw_has_a_chi_square_of_one_per_degree_of_freedom() -> None:
+    random = np.random.default_rng(1)
+    draws = np.stack([ERROR.draw(random, 4) for _ in range(2000)])
+    for part, freedom in (("offset", 1), ("cycle", 11), ("anomaly", 36)):
+        found = misfit(draws, ERROR)[part].mean(axis=0)
+        np.testing.assert_allclose(found, 1, atol=4.5 * np.sqrt(2 / freedom / 2000))
+
+
+@given(st.floats(0.01, 9.0))
+def test_scaling_scales_everything(factor: float) -> None:
+    scaled = ERROR.scaled(factor)
+    np.testing.assert_allclose(scaled.covariance(2), factor * ERROR.covariance(2), rtol=1e-12)
+    np.testing.assert_allclose(scaled.anomaly_precision(), ERROR.anomaly_precision() / factor, rtol=1e-9, atol=1e-9)
+
+
+# Estimation
+
+
+def test_variances_are_recovered_from_many_products() -> None:
+    """1000 synthetic products of 10 years: standard errors of the variances 4.5 %, 1.4 %, 0.4 %."""
+    random = np.random.default_rng(2)
+    products = np.stack([ERROR.draw(random, 10) for _ in range(1000)]) + random.normal(size=(2, 10, 12))
+    found = estimate_error(products, np.array([1.0, 4.0]))
+    np.testing.assert_allclose(found.offset_variance, ERROR.offset_variance, rtol=0.18)
+    np.testing.assert_allclose(found.cycle_variance, ERROR.cycle_variance, rtol=0.06)
+    np.testing.assert_allclose(found.anomaly_variance, ERROR.anomaly_variance, rtol=0.03)
+    np.testing.assert_allclose(found.autocorrelation, ERROR.autocorrelation, atol=0.02)
+
+
+def test_the_common_signal_of_all_products_is_no_error() -> None:
+    random = np.random.default_rng(3)
+    products = np.stack([ERROR.draw(random, 3) for _ in range(4)])
+    area = np.ones(2)
+    one, two = estimate_error(products, area), estimate_error(products + 100 * residuals(3), area)
+    np.testing.assert_allclose(one.offset_variance, two.offset_variance, rtol=1e-6)
+    np.testing.assert_allclose(one.anomaly_variance, two.anomaly_variance, rtol=1e-6)
+
+
+def test_two_products_apart_by_hand() -> None:
+    """Products d and -d apart in the mean only: variance 2 d^2 per region, shrunk to its geometric mean over regions per area."""
+    d, area = np.array([0.1, 0.3]), np.array([1.0, 3.0])
+    products = np.stack([d, -d])[:, :, None, None] * np.ones((2, 2, 3, 12))
+    variance = 2 * d**2
+    pooled = np.sqrt(np.prod(variance / area)) * area
+    expected = (variance + PRIOR_DEGREES_OF_FREEDOM * pooled) / (1 + PRIOR_DEGREES_OF_FREEDOM)
+    found = estimate_error(products, area)
+    np.testing.assert_allclose(found.offset_variance, expected)
+    extra = np.array([0.5, 0.0])
+    np.testing.assert_allclose(estimate_error(products, area, extra).offset_variance, expected + extra)
+    assert (found.cycle_variance < 1e-20).all()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 0.7, 0.9])
+def test_autocorrelation_is_matched_to_the_annual_variance(rho: float) -> None:
+    """Variance of an AR(1) mean of 12: ((1 + p)/(1 - p) - 2 p (1 - p^12) / (12 (1 - p)^2)) / 12 of a month's.
+
+    von Storch and Zwiers (1999), Statistical Analysis in Climate Research, section 6.6.8.
+    """
+    ratio = ((1 + rho) / (1 - rho) - 2 * rho * (1 - rho**12) / (12 * (1 - rho) ** 2)) / 12
+    assert autoregressive_correlation(np.asarray(rho)).mean() == pytest.approx(ratio)
+    random = np.random.default_rng(4)
+    true = EnsembleError(*(np.full(1, v) for v in (1.0, 1.0, 0.01, rho)))
+    found = estimate_error(np.stack([true.draw(random, 30) for _ in range(300)]), np.ones(1))
+    annual = found.anomaly_variance * autoregressive_correlation(found.autocorrelation).mean()
+    np.testing.assert_allclose(annual, 0.01 * ratio, rtol=0.06)  # 8700 annual means: standard error 1.5 %
+    assert found.autocorrelation[0] == pytest.approx(rho, abs=0.03)
+
+
+def test_a_product_that_lacks_years_is_left_out_of_the_spread_only() -> None:
+    random = np.random.default_rng(5)
+    products = np.stack([ERROR.draw(random, 4) for _ in range(4)])
+    short = products.copy()
+    short[3, :, :2] = np.nan
+    with_short, without = estimate_error(short, np.ones(2)), estimate_error(products[:3], np.ones(2))
+    np.testing.assert_allclose(with_short.offset_variance, without.offset_variance)
+
+
+@pytest.mark.parametrize(
+    ("present", "message"),
+    [
+        ([[1, 1, 1]], r"1 product\(s\), 0 year\(s\).*add products or widen the period"),
+        ([[1, 1, 0], [0, 1, 1]], r"2 product\(s\), 1 year\(s\) that at least two of them cover"),
+        ([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]], "fewer than two products cover all shared years"),
+    ],
+)
+def test_too_little_to_estimate_an_error_is_refused(present: list[list[int]], message: str) -> None:
+    use = np.array(present, dtype=float)
+    products = np.where(use[:, None, :, None] > 0, np.random.default_rng(0).normal(size=(len(use), 2, use.shape[1], 12)), np.nan)
+    with pytest.raises(InputError, match=message):
+        estimate_error(products, np.ones(2))
+
+
+# The mean
+
+
+def test_the_mean_does_not_jump_where_a_product_begins() -> None:
+    """Constant products 0 and 10; the second begins in the third year: 5 throughout, not 0 and then 5."""
+    products = np.stack([np.zeros((1, 5, 12)), np.full((1, 5, 12), 10.0)])
+    products[1, :, :2] = np.nan
+    np.testing.assert_allclose(ensemble_mean(products), 5)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_the_mean_keeps_what_products_share(seed: int) -> None:
+    """A common signal and an offset each: the mean is the signal plus the mean offset, whatever is missing where."""
+    random = np.random.default_rng(seed)
+    signal, offset = random.normal(size=(2, 5, 12)), random.normal(size=(3, 2, 1, 1))
+    products = signal + offset
+    missing = random.random((3, 1, 5, 1)) < 0.4
+    missing[:, :, 0] = False  # one year that all have
+    missing[0] = False  # and a product that has every year
+    products = np.where(np.broadcast_to(missing, products.shape), np.nan, products)
+    np.testing.assert_allclose(ensemble_mean(products), signal + offset.mean(axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("present", [[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [1, 1, 0], [1, 1, 0]]])
+def test_a_mean_that_some_month_does_not_have_is_refused(present: list[list[int]]) -> None:
+    """No year all products share, or a year none covers: never a silent gap in the target."""
+    products = np.where(np.array(present)[:, None, :, None] > 0, np.ones((3, 1, len(present[0]), 12)), np.nan)
+    with pytest.raises(InputError, match="inversions: "):
+        ensemble_mean(products)
+
+
+# Years
+
+
+def series(values: np.ndarray, first: str) -> xr.DataArray:
+    """(product, time) values of one region."""
+    time = pd.date_range(first, periods=values.shape[1], freq="MS")
+    return xr.DataArray(values[:, None], {"time": time}, dims=("product", "region", "time"))
+
+
+def test_only_whole_calendar_years_are_taken() -> None:
+    values, years = to_year_month(series(np.arange(35.0)[None], "2000-07-01"))
+    np.testing.assert_array_equal(years, [2001, 2002])
+    np.testing.assert_array_equal(values, 6 + np.arange(24).reshape(1, 1, 2, 12))
+
+
+def test_years_that_no_product_covers_are_not_taken() -> None:
+    """Products of 2001-2002 and of 2002 to March 2003, in a study of 2001-2004."""
+    values = np.ones((2, 48))
+    values[0, 24:], values[1, :12], values[1, 27:] = np.nan, np.nan, np.nan
+    np.testing.assert_array_equal(to_year_month(series(values, "2001-01-01"))[1], [2001, 2002])
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_no_whole_year_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"no whole calendar year that a product covers between 2000-07-01.*widen `period`"):
+        to_year_month(series(np.full((1, 12 if value == 0 else 30), value), "2000-07-01"))

@@ -1,0 +1,604 @@
+"""Training: the objective against exact sums and finite differences, estimators without bias, members that know only what they may."""
+
+from collections.abc import Callable
+from itertools import combinations, product
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.experiments import (
+    ALL_SITES,
+    CANDIDATE_WEIGHTS,
+    Fitted,
+    HoldoutSettings,
+    Run,
+    Stack,
+    choose_weight,
+    constraint_maker,
+    plan_runs,
+    stack_members,
+    train_all,
+)
+from dualflux.features import Cube
+from dualflux.model import FluxModel
+from dualflux.operators import every_location, regional_operator
+from dualflux.training import (
+    SMALLEST_SITE_EFFECT_SD,
+    Member,
+    Objective,
+    RegionData,
+    Score,
+    draw_rows,
+    exact_integrals,
+    quadratic_form,
+    score,
+    site_effect_spread,
+    tower_negative_log_likelihood,
+)
+from small_world import (
+    CELLS,
+    NETWORK,
+    TRAINING,
+    double_precision,
+    make_cube,
+    make_objective,
+    make_regional,
+    make_target,
+    make_towers,
+    study_runs,
+    to_double,
+)
+
+CUBE = make_cube()
+TOWERS = make_towers(CUBE)
+REGIONAL = make_regional(CUBE)
+ALL_VARIANTS = ("towers", "inversions", "plain", "dual")
+
+
+def make_stack(variants: tuple[str, ...] = ALL_VARIANTS, seed: int = 1) -> Stack:
+    return stack_members(study_runs(REGIONAL, variants), REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, seed)
+
+
+def one_member(variant: str) -> Member:
+    """The first member of a variant."""
+    stack = make_stack((variant,))
+    return jax.tree.map(lambda a: a[0], stack.members)
+
+
+def perturbed_model(cube: Cube = CUBE, seed: int = 0) -> FluxModel:
+    """A model with every parameter away from zero."""
+    model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, len(TOWERS.sites), NETWORK)
+    keys = iter(jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(model))))
+    return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(next(keys), a.shape), model)
+
+
+def flux_by_hand(model: FluxModel, cube: Cube) -> np.ndarray:
+    """f of every step and cell in float64, (step, cell)."""
+    step, cell = np.indices((len(cube.steps.time), len(CELLS.index)))
+    hidden = cube.rows(step.ravel(), cell.ravel()).astype(np.float64)
+    weights, biases = ([np.asarray(a, np.float64) for a in part] for part in (model.network.weights, model.network.biases))
+    return (2.0 * (np.tanh(hidden @ weights[0] + biases[0]) @ weights[1] + biases[1])[:, 0]).reshape(step.shape)
+
+
+def integrals_by_hand(model: FluxModel, cube: Cube) -> np.ndarray:
+    """Sum over all cells and days in float64, (region, year, 12)."""
+    daily = (regional_operator(CELLS) @ flux_by_hand(model, cube).T)[:-1]
+    days = np.repeat(cube.steps.month_days / cube.steps.month_steps, cube.steps.month_steps)
+    monthly = np.add.reduceat(daily * days, cube.steps.month_start, axis=1)
+    return monthly.reshape(len(monthly), -1, 12)
+
+
+# The exact estimator
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_exact_integrals_are_the_sum_over_all_cells_and_days(time_step: str) -> None:
+    cube = make_cube(2, time_step)
+    data = make_objective(cube, make_towers(cube), make_regional(cube, 2)).regions
+    model = perturbed_model(cube)
+    np.testing.assert_allclose(jax.jit(exact_integrals)(model, data), integrals_by_hand(model, cube), rtol=2e-4, atol=2e-5)
+
+
+def test_exact_integrals_and_their_gradient_do_not_depend_on_blocks() -> None:
+    """In float64, blocks of 7 cells: value and gradient are those of one plain sum over all cells."""
+    with double_precision():
+        data: RegionData = to_double(make_objective(CUBE, TOWERS, REGIONAL).regions)  # type: ignore[assignment]
+        model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+        upstream = np.random.default_rng(0).normal(size=REGIONAL.observed.shape)
+        days = jnp.asarray(CUBE.steps.month_days)
+
+        def plain(model: FluxModel) -> jax.Array:
+            flux = model.network(data.cube.block(jnp.arange(48), jnp.arange(72)))
+            return (upstream.reshape(2, 48) * (jnp.asarray(CELLS.region_area / 1e15) @ flux.T * days)).sum()
+
+        wanted, gradient = jax.jit(jax.value_and_grad(plain))(model)
+        for block in (7, 72):
+            cut = data._replace(every=every_location(CELLS, block))
+            found, back = jax.jit(jax.value_and_grad(lambda m, d: (upstream * exact_integrals(m, d)).sum()))(model, cut)
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)  # areas are stored in single precision
+            for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(gradient), strict=True):
+                np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("time_step", "steps"), [("monthly", 1), ("daily", 31)])
+def test_a_month_is_as_many_steps_as_the_study_says(time_step: str, steps: int) -> None:
+    """Also where few of the study's years have inversions: no month of a monthly study is computed 31 times."""
+    cube = make_cube(5, time_step)
+    regional = make_regional(cube, 2)
+    data = make_objective(cube, make_towers(cube), regional).regions
+    shapes = []
+
+    class Spy:
+        """Stands for a model and notes what it is asked for."""
+
+        @staticmethod
+        def network(predictors: jax.Array) -> jax.Array:
+            shapes.append(predictors.shape)
+            return predictors[..., 0]
+
+    jax.eval_shape(lambda d: exact_integrals(Spy, d), data)  # type: ignore[arg-type]
+    assert {shape[0] for shape in shapes} == {steps}
+
+
+# The quadratic form
+
+
+def small_member() -> Member:
+    return one_member("dual")._replace(mean_precision=REGIONAL.error.mean_precision(), anomaly_precision=REGIONAL.error.anomaly_precision())
+
+
+def full_form(residual: np.ndarray) -> float:
+    """r' R^-1 r by dense algebra, summed over regions."""
+    dense = REGIONAL.error.covariance(residual.shape[1])
+    return float(sum(r @ np.linalg.solve(c, r) for r, c in zip(residual.reshape(2, -1), dense, strict=True)))
+
+
+def form(first: np.ndarray, second: np.ndarray, use: np.ndarray, years: int) -> float:
+    return float(quadratic_form(jnp.asarray(first), jnp.asarray(second), small_member(), jnp.asarray(use), jnp.asarray(years)))
+
+
+def test_the_quadratic_form_is_generalised_least_squares() -> None:
+    residual = np.random.default_rng(0).normal(size=(2, 4, 12))
+    with double_precision():
+        assert form(residual, residual, np.ones(4), 4) == pytest.approx(full_form(residual), rel=1e-9)
+        padded = np.concatenate([residual, 99 + np.zeros((2, 1, 12))], axis=1)
+        assert form(padded, padded, np.array([1.0, 1, 1, 1, 0]), 4) == pytest.approx(full_form(residual), rel=1e-9)
+
+
+@pytest.mark.parametrize("chosen", [2, 3, 4, 5])
+def test_random_years_give_the_full_form_on_average(chosen: int) -> None:
+    """Over all subsets of 5 years: exactly, term by term, not just in the long run."""
+    residual = np.random.default_rng(1).normal(size=(2, 5, 12)) + 1
+    with double_precision():
+        subsets = [residual[:, list(years)] for years in combinations(range(5), chosen)]
+        found = [form(r, r, np.ones(chosen), 5) for r in subsets]
+    assert np.mean(found) == pytest.approx(full_form(residual), rel=1e-9)
+
+
+def test_one_year_alone_has_no_anomalies() -> None:
+    residual = np.random.default_rng(2).normal(size=(2, 1, 12))
+    wanted = np.einsum("ri,rij,rj->", residual[:, 0], REGIONAL.error.mean_precision(), residual[:, 0])
+    with double_precision():
+        assert form(residual, residual, np.ones(1), 1) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_two_samples_are_unbiased_and_one_squared_is_biased_by_its_own_form() -> None:
+    """Noise +-a in one sample and +-b in the other: the mean over all signs is the form of the truth; squared, that plus the noise's."""
+    rng = np.random.default_rng(3)
+    truth, a, b = rng.normal(size=(3, 2, 4, 12))
+    use = np.ones(4)
+    with double_precision():
+        two = np.mean([form(truth + s * a, truth + t * b, use, 4) for s, t in product((1, -1), repeat=2)])
+        squared = np.mean([form(truth + s * a, truth + s * a, use, 4) for s in (1, -1)])
+    assert two == pytest.approx(full_form(truth), rel=1e-9)
+    assert squared == pytest.approx(full_form(truth) + full_form(a), rel=1e-9)
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_the_stratified_estimator_is_unbiased(time_step: str) -> None:
+    """Mean over 6000 random batches (2 years of 4, 2 locations a region, a day of each month) within 4 standard errors of the exact form."""
+    cube = make_cube(4, time_step)
+    objective = make_objective(cube, make_towers(cube), make_regional(cube))
+    member, model = one_member("dual"), perturbed_model(cube)
+    residual = integrals_by_hand(model, cube) - np.asarray(member.target, np.float64)
+    term = jax.jit(lambda keys: jax.lax.map(lambda k: objective.region_term(model, member, k), keys, batch_size=100))
+    found = np.asarray(term(jax.random.split(jax.random.key(0), 6000)), dtype=np.float64)
+    exact = full_form(residual)
+    error = found.std() / np.sqrt(len(found))
+    assert abs(found.mean() - exact) < 4 * error
+    assert error < 0.1 * exact  # the test can tell
+
+
+def test_years_that_are_left_out_are_never_drawn() -> None:
+    """Asked for more years than there are: those that do not constrain stay out, whatever target stands there."""
+    objective = make_objective(CUBE, TOWERS, REGIONAL, years=3)
+    member = one_member("dual")._replace(year_use=jnp.asarray([1.0, 0, 1, 0]))
+    gradient = jax.jit(jax.grad(lambda target, key: objective.region_term(perturbed_model(), member._replace(target=target), key)))
+    found = np.stack([gradient(member.target, jax.random.key(k)) for k in range(5)])
+    assert not found[:, :, [1, 3]].any() and found[:, :, [0, 2]].all()
+
+
+# Towers
+
+
+def test_the_tower_term_is_a_student_t_density() -> None:
+    model, member = perturbed_model(), one_member("dual")
+    data = make_objective(CUBE, TOWERS, REGIONAL).towers
+    rows = np.arange(len(TOWERS.observed))
+    found = tower_negative_log_likelihood(model, data, jnp.asarray(rows), member.representativeness_sd, member.site_effect_sd)
+    landscape = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
+    g = np.asarray(model.tower.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
+    expected = landscape + g + np.asarray(model.tower.site_effect)[TOWERS.site]
+    structural = np.exp(float(model.tower.log_error_floor)) + np.exp(float(model.tower.log_error_growth)) * np.abs(expected)
+    scale = np.sqrt(TOWERS.uncertainty**2 + structural**2)
+    wanted = -stats.t.logpdf(TOWERS.observed, df=4, loc=expected, scale=scale)
+    constant = stats.t.logpdf(0, df=4)
+    np.testing.assert_allclose(found, wanted + constant, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
+    """Systematic draws: no site without use, every site its share of the batch to one row on either side."""
+    data = make_objective(CUBE, TOWERS, REGIONAL).towers
+    use = jnp.asarray([1.0, 0, 2, 1] * 4)
+    weight = np.bincount(TOWERS.site, weights=TOWERS.weight) * np.asarray(use)
+    for key in range(5):
+        rows, total = draw_rows(use, data, jax.random.key(key), 500)
+        drawn = np.bincount(TOWERS.site[np.asarray(rows)], minlength=16)
+        assert float(total) == pytest.approx(weight.sum(), rel=1e-5)
+        assert not drawn[np.asarray(use) == 0].any()
+        assert np.abs(drawn - 500 * weight / weight.sum()).max() < 1.01
+
+
+def test_a_batch_estimates_the_sum_over_training_sites() -> None:
+    objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
+    rows = jnp.arange(len(TOWERS.site))
+    values = tower_negative_log_likelihood(model, objective.towers, rows, member.representativeness_sd, member.site_effect_sd)
+    exact = float((values * TOWERS.weight * np.asarray(member.site_use)[TOWERS.site]).sum())
+    keys = jax.random.split(jax.random.key(0), 3000)
+    found = np.asarray(jax.jit(jax.vmap(lambda k: objective.tower_term(model, member, k)))(keys), np.float64)
+    assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found)) + 1e-4 * abs(exact)
+
+
+def test_the_prior_is_gaussian() -> None:
+    """Differences of log densities (constants drop out) of weights, slopes and effects."""
+    objective, member = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual")
+    models = [perturbed_model(seed=s) for s in (0, 5)]
+
+    def log_density(model: FluxModel) -> float:
+        sizes = [np.sqrt(2 / len(w)) * TRAINING.weight_sd for w in model.network.weights]
+        parts = [stats.norm.logpdf(np.asarray(w), scale=s).sum() for w, s in zip(model.network.weights, sizes, strict=True)]
+        parts.append(stats.norm.logpdf(np.asarray(model.tower.coefficient), scale=float(member.representativeness_sd)).sum())
+        parts.append(stats.norm.logpdf(np.asarray(model.tower.site_effect), scale=float(member.site_effect_sd)).sum())
+        return float(sum(parts))
+
+    found = [float(objective.prior(m, member)) for m in models]
+    assert found[0] - found[1] == pytest.approx(log_density(models[1]) - log_density(models[0]), rel=1e-4)
+
+
+# Gradients
+
+
+def terms_of(objective: Objective, member: Member, model: FluxModel) -> dict[str, jax.Array]:
+    return objective(model, member, jax.random.key(7))[1]
+
+
+@pytest.mark.parametrize("estimator", ["exact", "stratified"])
+def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
+    """Every term, three random directions in all parameters, float64; the error's growth with the flux is held (its gradient is cut)."""
+    with double_precision():
+        objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, estimator))  # type: ignore[assignment]
+        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+        model = eqx.tree_at(lambda m: m.tower.log_error_growth, model, jnp.asarray(-60.0))
+        value = jax.jit(lambda m: terms_of(objective, member, m))
+        gradients = jax.jit(jax.jacrev(lambda m: terms_of(objective, member, m)))(model)
+        for direction in range(3):
+            keys = iter(jax.random.split(jax.random.key(direction), len(jax.tree.leaves(model))))
+            step = jax.tree.map(lambda a, k=keys: jax.random.normal(next(k), a.shape), model)
+            ahead, behind = (value(jax.tree.map(lambda a, d, h=h: a + h * d, model, step)) for h in (1e-5, -1e-5))
+            for name, gradient in gradients.items():
+                slope = sum(float((g * d).sum()) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(step), strict=True))
+                assert slope == pytest.approx(float(ahead[name] - behind[name]) / 2e-5, rel=1e-5), name
+
+
+def test_the_size_of_the_error_is_learnt_from_the_full_density() -> None:
+    """Of floor and growth of the error the gradient is that of finite differences, with the flux where it is."""
+    with double_precision():
+        objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL))  # type: ignore[assignment]
+        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+
+        def term(floor: jax.Array, growth: jax.Array) -> jax.Array:
+            changed = eqx.tree_at(lambda m: (m.tower.log_error_floor, m.tower.log_error_growth), model, (floor, growth))
+            return terms_of(objective, member, changed)["towers"]
+
+        at, h = (jnp.asarray(-0.5), jnp.asarray(-1.5)), 1e-5
+        found = jax.grad(term, argnums=(0, 1))(*at)
+        assert float(found[0]) == pytest.approx(float(term(at[0] + h, at[1]) - term(at[0] - h, at[1])) / (2 * h), rel=1e-6)
+        assert float(found[1]) == pytest.approx(float(term(at[0], at[1] + h) - term(at[0], at[1] - h)) / (2 * h), rel=1e-6)
+
+
+SOURCES: dict[str, tuple[bool, bool]] = {"towers": (True, False), "inversions": (False, True), "plain": (True, True), "dual": (True, True)}
+
+
+@pytest.mark.parametrize("variant", ALL_VARIANTS)
+def test_a_source_that_is_left_out_has_no_influence(variant: str) -> None:
+    """The objective's derivative with respect to what was observed is zero for the source a variant does not use, and only for it."""
+    objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member(variant), perturbed_model()
+
+    def total(observed: jax.Array, target: jax.Array) -> jax.Array:
+        changed = eqx.tree_at(lambda o: o.towers.observed, objective, observed)
+        return changed(model, member._replace(target=target), jax.random.key(0))[0]
+
+    found = jax.jit(jax.grad(total, argnums=(0, 1)))(objective.towers.observed, member.target)
+    assert tuple(bool(np.asarray(f).any()) for f in found) == SOURCES[variant]
+
+
+@pytest.mark.parametrize(
+    ("variant", "has"), [("towers", (False, True)), ("inversions", (False, False)), ("plain", (False, False)), ("dual", (True, True))]
+)
+def test_a_term_that_is_off_is_never_pulled(variant: str, has: tuple[bool, bool]) -> None:
+    """Gradient of g and b exactly zero where the variant has none."""
+    objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member(variant), perturbed_model()
+    fresh = eqx.tree_at(lambda m: (m.tower.intercept, m.tower.coefficient, m.tower.site_effect), model, replace_fn=jnp.zeros_like)
+    tower = jax.jit(jax.grad(lambda m: objective(m, member, jax.random.key(0))[0]))(fresh).tower
+    assert bool(np.asarray(tower.coefficient).any()) == bool(tower.intercept != 0) == has[0]
+    assert bool(np.asarray(tower.site_effect).any()) == has[1]
+
+
+# Scores
+
+
+def test_a_score_looks_at_inner_validation_sites_only() -> None:
+    objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
+    found = jax.jit(score)(objective, model, member)
+    f = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
+    g = np.asarray(model.tower.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
+    residual = TOWERS.observed - f - g
+    weight = TOWERS.weight * np.asarray(member.site_validation)[TOWERS.site]
+    assert 0 < weight.astype(bool).sum() < len(weight)
+    assert float(found.validation_weight) == pytest.approx(weight.sum(), rel=1e-5)
+    assert float(found.validation_square) == pytest.approx((weight * residual**2).sum(), rel=1e-4)
+    assert float(found.validation_square_landscape) == pytest.approx((weight * (TOWERS.observed - f) ** 2).sum(), rel=1e-4)
+    mean = pd.Series(residual).groupby(TOWERS.site).mean()
+    np.testing.assert_allclose(found.site_residual, mean, rtol=1e-3, atol=1e-4)
+
+
+def fake_score(residual: np.ndarray, noise: np.ndarray) -> Score:
+    zero = np.zeros(len(residual))
+    return Score(*([zero] * 5), residual, noise, zero)  # type: ignore[arg-type]
+
+
+def fake_members(validation: np.ndarray, sd: np.ndarray) -> Member:
+    return Member(*([None] * 2), validation, *([None] * 7), sd)  # type: ignore[arg-type]
+
+
+def test_the_spread_of_site_effects_is_recovered() -> None:
+    """4000 unseen sites, effects of sd 0.7, means uncertain by a variance of 0.3: the median gives sd 0.7 to 3 %, two families apart."""
+    rng = np.random.default_rng(0)
+    sd = np.array([0.7, 0.7, 0.2, 0.2])
+    residual = rng.normal(size=(4, 4000)) * np.sqrt(sd**2 + 0.3)[:, None]
+    seen = np.arange(4000) % 2 == 0
+    residual[:, seen] = 50  # sites of the training tell nothing
+    members = fake_members(np.tile(~seen, (4, 1)).astype(float), np.ones(4))
+    found = site_effect_spread(fake_score(residual, np.full((4, 4000), 0.3)), members, np.array([0, 0, 1, 1]))
+    np.testing.assert_allclose(found[:2], 0.7, rtol=0.08)
+    assert found[0] == found[1] and found[2] == found[3]
+    assert found[2] < 0.35
+
+
+def test_the_spread_of_site_effects_has_bounds() -> None:
+    """Off stays off; noise alone leaves the smallest sd; without unseen sites it stays what it was."""
+    unseen = np.ones((3, 50))
+    unseen[2] = 0
+    residual = np.full((3, 50), 0.1)
+    found = site_effect_spread(fake_score(residual, np.ones((3, 50))), fake_members(unseen, np.array([1.0, 0.0, 0.9])), np.arange(3))
+    np.testing.assert_allclose(found, [SMALLEST_SITE_EFFECT_SD, 0.0, 0.9])
+
+
+# Members
+
+
+def test_no_member_sees_its_fold_nor_its_validation_sites() -> None:
+    stack = make_stack()
+    group, fold = TOWERS.sites.group.to_numpy(), TOWERS.sites.fold.to_numpy()
+    for place, row in enumerate(stack.table.itertuples()):
+        use, held = (np.asarray(a[place]) > 0 for a in (stack.members.site_use, stack.members.site_validation))
+        assert not (use & held).any() and not set(group[use]) & set(group[held])
+        assert not set(group[use | held]) & set(group[fold == row.fold])
+        if row.variant == "inversions":
+            assert not use.any() and not held.any()
+        else:
+            assert use.any() and held.any() and (use | held | (fold == row.fold)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=16, max_size=16), st.integers(0, 5), st.integers(2, 4), st.booleans())
+def test_groups_are_never_divided_whatever_they_are(groups: list[int], seed: int, members: int, all_sites: bool) -> None:
+    group = np.array(groups)
+    if len(set(groups)) < 5:
+        return
+    fold = (group * 7 + seed) % 2
+    if min(len(set(group[fold == f])) for f in (0, 1)) < 2:
+        return
+    towers = TowerConstraint(*(getattr(TOWERS, n) for n in ("predictors", "site", "observed", "uncertainty", "weight")),
+                             TOWERS.sites.assign(group=group, fold=fold), TOWERS.time)  # fmt: skip
+    run = Run("", "dual", (ALL_SITES,) if all_sites else (0, 1), members, REGIONAL, np.ones(4))
+    stack = stack_members([run], REGIONAL.years, towers, TowerTermSettings(), 1.0, seed)
+    for place, row in enumerate(stack.table.itertuples()):
+        use, held = (np.asarray(a[place]) > 0 for a in (stack.members.site_use, stack.members.site_validation))
+        outer = fold == row.fold
+        assert use.any() and held.any()
+        assert not set(group[use]) & set(group[held]) and not set(group[use | held]) & set(group[outer])
+
+
+def same(one: object, two: object) -> bool:
+    def plain(a: jax.Array) -> np.ndarray:
+        return np.asarray(jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a)
+
+    return all(np.array_equal(plain(a), plain(b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
+
+
+def chosen(stack: Stack, variant: str, run: str = "") -> Member:
+    index = np.flatnonzero((stack.table.variant == variant) & (stack.table.run == run))
+    return jax.tree.map(lambda a: a[index], stack.members)
+
+
+def test_a_variant_or_an_experiment_more_does_not_change_the_others() -> None:
+    full = make_stack()
+    for variant in ALL_VARIANTS:
+        assert same(chosen(full, variant), chosen(make_stack((variant,)), variant))
+    use = np.array([1.0, 1, 1, 0])
+    runs = [Run("without_2004_2004", "dual", (ALL_SITES,), 2, REGIONAL, use), *study_runs(REGIONAL, ("dual",))]
+    more = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
+    assert same(chosen(full, "dual"), chosen(more, "dual"))
+    assert not same(chosen(more, "dual", "without_2004_2004").key[0], chosen(more, "dual").key[0])
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40))
+@settings(max_examples=10, deadline=None)
+def test_no_two_members_share_a_key_and_no_two_seeds_a_member(seed: int, apart: int) -> None:
+    runs = study_runs(REGIONAL, ALL_VARIANTS)
+    runs += [Run(name, "dual", (ALL_SITES,), 2, REGIONAL, np.ones(4)) for name in ("without_AB", "without_BA")]
+    keys = []
+    for s in (seed, seed + apart):
+        members = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, s).members
+        keys += [tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in members.key]
+    assert len(set(keys)) == len(keys)
+
+
+def test_left_out_years_and_products_are_planned() -> None:
+    make = constraint_maker(
+        make_target(), CUBE, CELLS, InversionTermSettings(), (pd.Timestamp(2001, 1, 1).date(), pd.Timestamp(2004, 12, 31).date())
+    )
+    runs = plan_runs(["towers", "dual"], NETWORK, HoldoutSettings(years=(2003, 2003), inversions=True), make)
+    assert [(r.name, r.variant, r.folds) for r in runs] == [
+        ("", "towers", (0, 1)), ("", "dual", (0, 1)), ("without_2003_2003", "dual", (-1,)),
+        ("without_P0", "dual", (-1,)), ("without_P1", "dual", (-1,)), ("without_P2", "dual", (-1,)),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(runs[2].year_use, [1, 1, 0, 1])
+    assert runs[4].regional.names == ("P0", "P2")
+    stack = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
+    held_out = chosen(stack, "dual", "without_2003_2003")
+    assert not np.asarray(held_out.target)[:, :, 2].any() and np.asarray(held_out.target)[:, :, 3].all()
+
+
+# Fits
+
+
+Fitter = Callable[[tuple[str, ...], TowerConstraint], Fitted]
+
+
+@pytest.fixture(scope="module")
+def fit() -> Fitter:
+    """Train the given variants for 40 steps."""
+
+    def one(variants: tuple[str, ...], towers: TowerConstraint) -> Fitted:
+        stack = stack_members(study_runs(REGIONAL, variants), REGIONAL.years, towers, TowerTermSettings(), 1.0, 1)
+        return train_all(make_objective(CUBE, towers, REGIONAL), stack, NETWORK, TRAINING, CUBE, lambda done, of: None)
+
+    return one
+
+
+@pytest.fixture(scope="module")
+def fitted(fit: Fitter) -> Fitted:
+    return fit(ALL_VARIANTS, TOWERS)
+
+
+def test_terms_that_are_off_stay_exactly_zero(fitted: Fitted) -> None:
+    expected = {"towers": (False, True), "inversions": (False, False), "plain": (False, False), "dual": (True, True)}
+    for variant, (g, b) in expected.items():
+        tower = fitted.ensembles["", variant].model.tower
+        assert bool(np.asarray(tower.coefficient).any()) == bool(np.asarray(tower.intercept).any()) == g
+        assert bool(np.asarray(tower.site_effect).any()) == b
+
+
+def test_the_same_seed_gives_the_same_result(fit: Fitter, fitted: Fitted) -> None:
+    again = fit(ALL_VARIANTS, TOWERS)
+    for key, ensemble in fitted.ensembles.items():
+        assert same(ensemble.model, again.ensembles[key].model)
+    pd.testing.assert_frame_equal(fitted.history, again.history)
+
+
+def test_members_differ(fitted: Fitted) -> None:
+    weights = np.concatenate([np.asarray(e.model.network.weights[0]).reshape(e.size, -1) for e in fitted.ensembles.values()])
+    assert len(np.unique(weights, axis=0)) == len(weights)
+
+
+def test_a_variant_trains_alone_as_beside_others(fit: Fitter, fitted: Fitted) -> None:
+    alone = fit(("dual",), TOWERS).ensembles["", "dual"].model
+    for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(fitted.ensembles["", "dual"].model), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_what_left_out_towers_observed_changes_nothing(fit: Fitter, fitted: Fitted) -> None:
+    """100 gC m-2 d-1 added at the sites of fold 0: the members of fold 0 come out bit by bit the same, those of fold 1 do not."""
+    shifted = TOWERS.observed + np.float32(100) * (TOWERS.sites.fold.to_numpy()[TOWERS.site] == 0)
+    changed = TowerConstraint(
+        TOWERS.predictors, TOWERS.site, shifted.astype(np.float32), TOWERS.uncertainty, TOWERS.weight, TOWERS.sites, TOWERS.time
+    )
+    found = fit(ALL_VARIANTS, changed)
+    for key, ensemble in fitted.ensembles.items():
+        for fold in np.unique(ensemble.fold):
+            mine = np.flatnonzero(ensemble.fold == fold)
+            unchanged = same(ensemble.select(mine).model, found.ensembles[key].select(mine).model)
+            assert unchanged == (fold != 1), key
+
+
+def test_training_lowers_the_objective_and_the_history_says_which_state_is_kept(fitted: Fitted) -> None:
+    history = fitted.history
+    for _, rows in history.groupby(["variant", "fold"]):
+        assert rows.chosen.sum() == 1
+        assert rows.criterion[rows.chosen].iloc[0] == rows.criterion.min()
+    first, last = (history[history.checkpoint == c].set_index(["variant", "fold"]) for c in (0, 1))
+    assert (last.region_misfit < first.region_misfit)[["plain", "dual", "inversions"]].mean() > 0.5
+    assert history[history.variant == "inversions"].validation_loss.isna().all()
+
+
+@pytest.mark.parametrize("estimator", ["exact"])
+def test_the_exact_estimator_trains_towards_the_inversions(estimator: str) -> None:
+    objective = make_objective(CUBE, TOWERS, REGIONAL, estimator)
+    stack = make_stack(("inversions",))
+    found = train_all(objective, stack, NETWORK, TRAINING.model_copy(update={"steps": 300}), CUBE, lambda done, of: None)
+    model = found.ensembles["", "inversions"].model
+    for place in range(2):
+        one = jax.tree.map(lambda a, p=place: jnp.asarray(a[p]), model)
+        before = full_form(-np.asarray(stack.members.target[place], np.float64))
+        after = full_form(integrals_by_hand(one, CUBE) - np.asarray(stack.members.target[place], np.float64))
+        assert after < 0.2 * before
+
+
+# The weight
+
+
+def test_a_stated_weight_is_taken_as_it_stands() -> None:
+    weight, trial = weigh(REGIONAL, 0.3)
+    assert weight == 0.3 and trial.empty
+
+
+def weigh(regional: RegionalConstraint, weight: object) -> tuple[float, pd.DataFrame]:
+    years = len(regional.years)
+    term = InversionTermSettings(weight=weight, locations=2, years=3)  # type: ignore[arg-type]
+    span = (pd.Timestamp(2001, 1, 1).date(), pd.Timestamp(2000 + years, 12, 31).date())
+    make = constraint_maker(make_target(years), CUBE, CELLS, term, span)
+    objective = make_objective(CUBE, TOWERS, regional, years=3)
+    return choose_weight(objective, TOWERS, make, NETWORK, TowerTermSettings(), term, TRAINING, CUBE, 1)
+
+
+def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> None:
+    """Four years: one is held out. Every candidate has a finite score; of those near the best the closest to 1 is taken."""
+    weight, trial = weigh(REGIONAL, "auto")
+    assert tuple(trial.weight) == CANDIDATE_WEIGHTS and np.isfinite(trial[["score", "standard_error"]]).all(axis=None)
+    assert trial.chosen.sum() == 1 and trial.weight[trial.chosen].iloc[0] == weight
+    best = trial.score.idxmax()
+    near = trial[trial.score.max() - trial.score <= trial.standard_error]
+    assert best in near.index
+    assert abs(np.log(weight)) == np.abs(np.log(near.weight)).min()
