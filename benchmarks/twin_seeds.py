@@ -17,7 +17,7 @@ import pandas as pd
 
 from dualflux import pipeline, preparation
 from dualflux.files import write_atomically
-from dualflux.study import load_study
+from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.comparison import compare_oracle, headline
 from dualflux.twin.paired import PRODUCTS, Record, mean_table, paired_text, targets
@@ -33,10 +33,12 @@ def seed_records(seed: int, world: str, folder: Path) -> list[Record]:
     pipeline.run(study, study.out, ["evaluate"])
     table = pd.concat([pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study)], ignore_index=True)
     table = table[table.metric.str.startswith("truth_")]
-    return [{"seed": seed, "world": world, "product": product, **headline(table, product, KEYS)} for product in PRODUCTS]
+    return [
+        {"seed": seed, "world": world, "product": product, **headline(table, product, (*KEYS, "coverage_cases"))} for product in PRODUCTS
+    ]
 
 
-def oracle_scores(study: "pipeline.Study") -> pd.DataFrame:
+def oracle_scores(study: Study) -> pd.DataFrame:
     """Train the oracle of a finished study and score it."""
     s, prepared = study.settings, preparation.load(study.out / "prepared")
     case = pipeline.twin_case(study, prepared)

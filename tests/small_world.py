@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,22 @@ def double_precision() -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+@contextmanager
+def quick_compilation(folder: Path) -> Iterator[None]:
+    """Compile with less care, and keep programs in a folder so that each is compiled once."""
+    wanted = {
+        "jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.5, "jax_disable_most_optimizations": True,
+    }  # fmt: skip
+    before = {name: getattr(jax.config, name) for name in wanted}
+    for name, value in wanted.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def land_cells() -> LandCells:

@@ -1,6 +1,7 @@
 """Wrong input as users meet it: named, counted, with what to do, exit status 2, found by `check` before anything is computed."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,8 @@ from dualflux.cli import main
 LAT, LON = np.arange(-75.0, 90, 30), np.arange(-165.0, 180, 30)
 RECORD = pd.date_range("2000-01-01", "2004-12-31", freq="MS")  # a year of warm-up and one after the study
 MONTHS = pd.date_range("2001-01-01", "2003-12-31", freq="MS")
-SITES = {f"AA-{k:03d}": (float(lat), float(lon), igbp) for k, (lat, lon, igbp) in enumerate(zip(
-    [45, 45, 15, 15, -15, -45, 75, -15], [-75, 15, -105, 45, -45, -75, -15, 15],
-    ["ENF", "GRA", "GRA", "ENF", "GRA", "ENF", "GRA", "ENF"], strict=True))}  # fmt: skip
+PLACES = [(45, -135), (45, -45), (45, 45), (-45, -105), (-45, -15), (-45, 75), (45, 75), (-45, 45)]  # the last two have a neighbour
+SITES = {f"AA-{k:03d}": (float(lat), float(lon), "ENF" if k % 2 else "GRA") for k, (lat, lon) in enumerate(PLACES)}
 
 STUDY: dict[str, Any] = {
     "name": "drawn",
@@ -133,7 +133,9 @@ CASES = {
     "missing inversions": Case((r"inversions\.csv", "no such file"), gone("inversions.csv")),
     "missing fire": Case((r"fire\.csv", "no such file"), gone("fire.csv")),
     "missing reference": Case((r"xbase\.csv", "no such file"), study={"references": [{"path": "xbase.csv", "format": "table"}]}),
-    "tower column": Case((r"towers\.csv", "no column `igbp`", "it has site, lat"), edit_table("towers.csv", lambda t: t.drop(columns="igbp"))),
+    "tower column": Case(
+        (r"towers\.csv", "no column `igbp`", "it has site, lat"), edit_table("towers.csv", lambda t: t.drop(columns="igbp"))
+    ),
     "tower flux column": Case(
         (r"towers\.csv", "no column `NEE`", "nee"), study={"towers": [{"path": "towers.csv", "format": "table", "variable": "NEE"}]}
     ),
@@ -142,9 +144,7 @@ CASES = {
     ),
     "fire column": Case((r"fire\.csv", "no column `value`"), edit_table("fire.csv", lambda t: t.drop(columns="value"))),
     "predictor variable": Case((r"weather\.nc", "no variable `t2m`", "it has", "ta"), study=predictor(0, variable="t2m")),
-    "mask variable": Case(
-        (r"masks\.nc", "no variable `zone`", "band"), study={"regions": {"path": "masks.nc", "variable": "zone"}}
-    ),
+    "mask variable": Case((r"masks\.nc", "no variable `zone`", "band"), study={"regions": {"path": "masks.nc", "variable": "zone"}}),
     "land fraction variable": Case((r"masks\.nc", "no variable `land`"), study={"land_fraction": {"path": "masks.nc", "variable": "land"}}),
     "unknown key": Case(("line", "sed: unknown key", "did you mean `seed`"), study={"sed": 1}),
     "unknown nested key": Case(("grid.res: unknown key", "resolution"), study={"grid": {"res": 30, "resolution": 30}}),
@@ -166,8 +166,17 @@ CASES = {
     ),
     "member of other years": Case(
         (r"inversions\.csv", "C has 2015-01 to 2017-12", "none of the study's months 2001-01 to 2003-12", "`products`"),
-        edit_table("inversions.csv", lambda t: pd.concat([t, t[t["product"] == "A"].assign(
-            product="C", time=lambda a: (pd.to_datetime(a.time) + pd.DateOffset(years=14)).dt.strftime("%Y-%m-%d"))])),
+        edit_table(
+            "inversions.csv",
+            lambda t: pd.concat(
+                [
+                    t,
+                    t[t["product"] == "A"].assign(
+                        product="C", time=lambda a: (pd.to_datetime(a.time) + pd.DateOffset(years=14)).dt.strftime("%Y-%m-%d")
+                    ),
+                ]
+            ),
+        ),
     ),
     "member with gaps": Case(
         (r"inversions\.csv", "B has gaps", "1 month", "2002-05", "fill them"),
@@ -182,7 +191,8 @@ CASES = {
         edit_table("towers.csv", lambda t: t.assign(time=t.time.str.replace("200", "199"))),
     ),
     "fire of other years": Case(
-        (r"fire\.csv", "fire has no value in 2001-01 to 2003-12", "give a file"), edit_table("fire.csv", lambda t: t.assign(year=t.year + 20))
+        (r"fire\.csv", "fire has no value in 2001-01 to 2003-12", "give a file"),
+        edit_table("fire.csv", lambda t: t.assign(year=t.year + 20)),
     ),
     "towers off the Earth": Case(
         (r"towers\.csv", "lat missing or outside", "AA-000", "correct the coordinates"),
@@ -197,42 +207,44 @@ CASES = {
         edit_fields("static.nc", with_gap("height", lat=2, lon=[0, 1, 2])),
     ),
     "dynamic gap in one month": Case(
-        (r"weather\.nc", "`ta`", "1 of 60 land cells", "`missing: nearest`"), edit_fields("weather.nc", with_gap("ta", time=29, lat=1, lon=4))
+        (r"weather\.nc", "`ta`", "1 of 60 land cells", "`missing: nearest`"),
+        edit_fields("weather.nc", with_gap("ta", time=29, lat=1, lon=4)),
     ),
     "sink subtracted": Case(
         ("wood_harvest_uptake is a sink", "towers see this uptake", "stock_change"), study=adjustment(name="wood_harvest_uptake")
     ),
     "one inversion": Case(
-        ("1 product", "two products", "add products"), study={"inversions": [{"path": "inversions.csv", "format": "table", "products": ["A"]}]}
+        ("1 product", "two products", "add products"),
+        study={"inversions": [{"path": "inversions.csv", "format": "table", "products": ["A"]}]},
     ),
     "left-out inversion of two": Case(("holdout", "leaves 1", "two"), study={"holdout": {"inversions": True}}),
     "left-out years are all": Case(("holdout", "2001", "2003"), study={"holdout": {"years": [2001, 2003]}}),
     "more folds than groups": Case(("99 folds", "allowed: 2 to", "`folds`"), study={"network": {"members": 2, "folds": 99}}),
-    "no such site meteorology": Case(
-        ("`ta`", "no column `ta`", "site_column"), study=predictor(0, at_towers="site")
-    ),
-    "window longer than the record": Case(
-        ("running_mean", "ta", "2001", "shorter window"), study=predictor(0, running_means=[900])
-    ),
+    "no such site meteorology": Case(("`ta`", "no column `ta`", "site_column"), study=predictor(0, at_towers="site")),
+    "window longer than the record": Case(("running_mean", "ta", "2001", "shorter window"), study=predictor(0, running_means=[900])),
     "class the predictor lacks": Case(
         ("AA-002", "WET", "cover", "igbp"), edit_table("towers.csv", lambda t: t.assign(igbp=t.igbp.where(t.site != "AA-002", "WET")))
     ),
-    "fit period without a whole year": Case(
-        ("no whole year", "fit_period"), study={"fit_period": ["2001-02-01", "2001-11-30"]}
+    "fit period without a whole year": Case(("no whole year", "fit_period"), study={"fit_period": ["2001-02-01", "2001-11-30"]}),
+    "file cut short": Case(
+        (r"weather\.nc", "cannot be opened"), lambda f: (f / "weather.nc").write_bytes((f / "weather.nc").read_bytes()[:3000])
     ),
-    "file cut short": Case((r"weather\.nc", "cannot be opened"), lambda f: (f / "weather.nc").write_bytes((f / "weather.nc").read_bytes()[:3000])),
     "a picture for a table": Case((r"fire\.csv", "not a CSV table"), lambda f: (f / "fire.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")),
     "truth that is not there": Case(("truth", "no such"), study={"truth": "nowhere"}),
-}  # fmt: skip
+}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    write_world(folder)
+    return folder
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
+def world(template: Path, tmp_path: Path) -> Path:
     """A folder with a blank and an accent in its name."""
-    folder = tmp_path / "my données"
-    folder.mkdir()
-    write_world(folder)
-    return folder
+    return shutil.copytree(template, tmp_path / "my données")
 
 
 def write_study(folder: Path, **changes: Any) -> Path:
@@ -245,18 +257,26 @@ def problems_of(text: str) -> list[str]:
     return [line.removeprefix("dualflux: error: ") for line in text.splitlines() if line.startswith("dualflux: error: ")]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_named_with_what_to_do(name: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = CASES[name]
+def check_case(case: Case, command: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case.spoil(world)
-    study = write_study(world, **case.study)
-    for command in ("check", "run"):
-        assert main([command, str(study)]) == 2, f"{command} found nothing"
-        found = problems_of(capsys.readouterr().err)
-        assert len(found) == 1, f"{command}: {found}"
-        for words in case.says:
-            assert re.search(words, found[0]), f"{command}: {words!r} not in {found[0]!r}"
-    assert not (world / "runs/drawn/models").exists() and not list(world.glob("runs/drawn/**/*.npy"))
+    assert main([command, str(write_study(world, **case.study))]) == 2
+    found = problems_of(capsys.readouterr().err)
+    assert len(found) == 1, found
+    for words in case.says:
+        assert re.search(words, found[0]), f"{words!r} not in {found[0]!r}"
+    assert not (world / "runs").exists()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_check_names_it_with_what_to_do(name: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_case(CASES[name], "check", world, capsys)
+
+
+@pytest.mark.parametrize(
+    "name", ["missing fire", "unknown key", "tower in the sea", "dynamic gap in one month", "more folds than groups", "one inversion"]
+)
+def test_run_says_the_same_before_it_makes_anything(name: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_case(CASES[name], "run", world, capsys)
 
 
 def test_right_input_passes(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +299,9 @@ def test_site_months_outside_the_period_are_counted(world: Path, capsys: pytest.
 
 def test_rows_without_site_meteorology_are_counted(world: Path) -> None:
     """A tower's own temperature is missing in five of its months: those rows cannot train, and are counted."""
-    edit_table("towers.csv", lambda t: t.assign(ta=np.where((t.site == "AA-001") & t.time.between("2002-01-01", "2002-05-01"), np.nan, 9.0)))(world)
+    edit_table(
+        "towers.csv", lambda t: t.assign(ta=np.where((t.site == "AA-001") & t.time.between("2002-01-01", "2002-05-01"), np.nan, 9.0))
+    )(world)
     assert main(["prepare", str(write_study(world, **predictor(0, at_towers="site")))]) == 0
     dropped = pd.read_csv(world / "runs/drawn/prepared/towers_dropped.csv").set_index(["site", "reason"])["count"]
     assert dropped["AA-001", "no site value of ta"] == 5

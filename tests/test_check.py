@@ -33,7 +33,8 @@ target: nbe
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """Six by twelve cells, all land; two northern towers of which one has a year too early; one inversion of -1 PgC/yr in each half."""
+    """Six by twelve cells, all land; two northern towers of which one has a year too early, four southern ones; two inversions of
+    -1 PgC/yr in each half."""
     lat, lon = np.arange(-75.0, 90, 30), np.arange(-165.0, 180, 30)
     months = pd.date_range("2000-01-01", "2002-12-31", freq="MS")
     xr.Dataset(
@@ -45,8 +46,9 @@ def world(tmp_path: Path) -> Path:
         coords={"time": months, "lat": lat, "lon": lon},
     ).to_netcdf(tmp_path / "predictors.nc", engine="h5netcdf")
     rows = [("AA-One", 50.0, 10.0, "ENF", m, -1.0) for m in months] + [("BB-Two", 20.0, 10.0, "GRA", m, 0.5) for m in months[12:]]
+    rows += [(f"CC-{lon}", -45.0, float(lon), "CRO", m, 0.1) for lon in (-150, -80, 60, 130) for m in months[12:]]
     pd.DataFrame(rows, columns=["site", "lat", "lon", "igbp", "time", "nee"]).to_csv(tmp_path / "towers.csv", index=False)
-    parts = [("model", region, m, -1.0, "PgC yr-1") for region in ("north", "south") for m in months[12:]]
+    parts = [(p, region, m, -1.0, "PgC yr-1") for p in ("one", "other") for region in ("north", "south") for m in months[12:]]
     pd.DataFrame(parts, columns=["product", "region", "time", "value", "unit"]).to_csv(tmp_path / "inversions.csv", index=False)
     (tmp_path / "study.yaml").write_text(STUDY)
     return tmp_path
@@ -63,10 +65,10 @@ def test_tables_of_a_drawn_world(world: Path) -> None:
     assert report.problems == []
     dropped = section(report, "Tower rows that are dropped")
     assert dropped[["reason", "sites", "rows"]].to_numpy().tolist() == [["outside the period", 1, 12]]
-    assert section(report, "Towers by region").to_numpy().tolist() == [["north", 2, 48], ["south", 0, 0]]
-    assert section(report, "Towers by year").to_numpy().tolist() == [[2001, 2, 24], [2002, 2, 24]]
-    assert section(report, "Towers by class").to_numpy().tolist() == [["ENF", 1, 24], ["GRA", 1, 24]]
-    assert section(report, "Inversions")["mean_annual_global"].to_numpy() == pytest.approx([-2.0])
+    assert section(report, "Towers by region").to_numpy().tolist() == [["north", 2, 48], ["south", 4, 96]]
+    assert section(report, "Towers by year").to_numpy().tolist() == [[2001, 6, 72], [2002, 6, 72]]
+    assert section(report, "Towers by class").to_numpy().tolist() == [["CRO", 4, 96], ["ENF", 1, 24], ["GRA", 1, 24]]
+    assert section(report, "Inversions")["mean_annual_global"].to_numpy() == pytest.approx([-2.0, -2.0])
     land = section(report, "Land and regions").set_index("region")["land [1e6 km2]"]
     assert land["global"] == pytest.approx(510.07, abs=0.01)  # surface of the Earth, 4 pi R^2
 

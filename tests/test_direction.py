@@ -19,7 +19,7 @@ LAYERS = [
     {"training", "upscaling", "evaluation", "products"},
     {"experiments"},
     {"study", "report", "twin"},
-    {"preparation", "check", "results"},
+    {"consistency", "preparation", "check", "results"},
     {"pipeline"},
     {"cli"},
 ]

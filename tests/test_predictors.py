@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions, regrid
+from dualflux.sources import predictors
 from dualflux.sources.cubes import read_steps, step_ends, time_intervals, time_overlap
 from dualflux.sources.missing import FillValue, fill_missing
-from dualflux.sources import predictors
 from dualflux.sources.predictors import PredictorSettings, check_predictors, read_predictors
 
 GRID = Grid.global_regular(30.0)
@@ -454,21 +454,22 @@ def test_checking_scans_some_steps_of_large_predictors(tmp_path: Path, size: str
 def test_the_warm_up_reaches_as_far_as_the_longest_window(tmp_path: Path) -> None:
     write(tmp_path, monthly(np.arange(96.0), "1994-01-01"))
     one = setting("dynamic", running_means=[730])
-    assert read_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly").time[0] == pd.Timestamp("1999-02-01")  # 24 months with January 2001
+    assert read_predictors([one], tmp_path, GRID, CELLS, YEAR, "monthly").time[0] == pd.Timestamp(
+        "1999-02-01"
+    )  # 24 months with January 2001
     lag = PredictorSettings(name="lag(x, 36)", derived=True)
     found = read_predictors([setting("dynamic"), lag], tmp_path, GRID, CELLS, YEAR, "monthly")
     assert found.time[0] <= pd.Timestamp("1998-01-01")
 
 
 def test_a_check_knows_classes_and_dropped_cells(tmp_path: Path) -> None:
-    parts = fractions(np.stack([np.full(GRID.shape, 0.25), np.full(GRID.shape, 0.75)]))
-    write(tmp_path, parts, "cover.nc")
+    write(tmp_path, fractions(np.full((3, *GRID.shape), 1 / 3)), "cover.nc")
     field = on_grid(FIELD.copy(), units="1")
     field[0, 0] = np.nan
     write(tmp_path, field)
     settings = [setting("fractions", name="cover", path="cover.nc", variable="x"), setting(missing="drop")]
     found = check_predictors(settings, tmp_path, GRID, CELLS, YEAR, "monthly")
-    assert found.classes == {"cover": [str(c) for c in parts["class"].values]} and found.first is None
+    assert found.classes == {"cover": ["ENF", "GRA", "WAT"]} and found.first is None
     assert (~found.valid).sum() == 1
 
 

@@ -1,7 +1,9 @@
 """Training: the objective against exact sums and finite differences, estimators without bias, members that know only what they may."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from itertools import combinations, product
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -47,12 +49,14 @@ from small_world import (
     CELLS,
     NETWORK,
     TRAINING,
+    WHOLE_PERIOD,
     double_precision,
     make_cube,
     make_objective,
     make_regional,
     make_target,
     make_towers,
+    quick_compilation,
     study_runs,
     to_double,
 )
@@ -204,7 +208,7 @@ def test_two_samples_are_unbiased_and_one_squared_is_biased_by_its_own_form() ->
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_the_stratified_estimator_is_unbiased(time_step: str) -> None:
-    """Mean over 6000 random batches (2 years of 4, 2 locations a region, a day of each month) within 4 standard errors of the exact form."""
+    """Mean over 6000 batches (2 years of 4, 2 locations a region, a day of each month) within 4 standard errors of the exact form."""
     cube = make_cube(4, time_step)
     objective = make_objective(cube, make_towers(cube), make_regional(cube))
     member, model = one_member("dual"), perturbed_model(cube)
@@ -320,13 +324,27 @@ def test_the_size_of_the_error_is_learnt_from_the_full_density() -> None:
             changed = eqx.tree_at(lambda m: (m.tower.log_error_floor, m.tower.log_error_growth), model, (floor, growth))
             return terms_of(objective, member, changed)["towers"]
 
+        term = jax.jit(term)
         at, h = (jnp.asarray(-0.5), jnp.asarray(-1.5)), 1e-5
-        found = jax.grad(term, argnums=(0, 1))(*at)
+        found = jax.jit(jax.grad(term, argnums=(0, 1)))(*at)
         assert float(found[0]) == pytest.approx(float(term(at[0] + h, at[1]) - term(at[0] - h, at[1])) / (2 * h), rel=1e-6)
         assert float(found[1]) == pytest.approx(float(term(at[0], at[1] + h) - term(at[0], at[1] - h)) / (2 * h), rel=1e-6)
 
 
 SOURCES: dict[str, tuple[bool, bool]] = {"towers": (True, False), "inversions": (False, True), "plain": (True, True), "dual": (True, True)}
+
+
+# g's intercept, g's slopes, b
+TOWER_TERMS = {
+    "towers": (False, False, True),
+    "inversions": (False, False, False),
+    "plain": (False, False, False),
+    "dual": (True, True, True),
+}
+
+
+def moves(values: object) -> bool:
+    return bool(np.asarray(values).any())
 
 
 @pytest.mark.parametrize("variant", ALL_VARIANTS)
@@ -342,16 +360,13 @@ def test_a_source_that_is_left_out_has_no_influence(variant: str) -> None:
     assert tuple(bool(np.asarray(f).any()) for f in found) == SOURCES[variant]
 
 
-@pytest.mark.parametrize(
-    ("variant", "has"), [("towers", (False, True)), ("inversions", (False, False)), ("plain", (False, False)), ("dual", (True, True))]
-)
-def test_a_term_that_is_off_is_never_pulled(variant: str, has: tuple[bool, bool]) -> None:
+@pytest.mark.parametrize("variant", ALL_VARIANTS)
+def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
     """Gradient of g and b exactly zero where the variant has none."""
     objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member(variant), perturbed_model()
     fresh = eqx.tree_at(lambda m: (m.tower.intercept, m.tower.coefficient, m.tower.site_effect), model, replace_fn=jnp.zeros_like)
     tower = jax.jit(jax.grad(lambda m: objective(m, member, jax.random.key(0))[0]))(fresh).tower
-    assert bool(np.asarray(tower.coefficient).any()) == bool(tower.intercept != 0) == has[0]
-    assert bool(np.asarray(tower.site_effect).any()) == has[1]
+    assert (moves(tower.intercept), moves(tower.coefficient), moves(tower.site_effect)) == TOWER_TERMS[variant]
 
 
 # Scores
@@ -429,8 +444,7 @@ def test_groups_are_never_divided_whatever_they_are(groups: list[int], seed: int
     fold = (group * 7 + seed) % 2
     if min(len(set(group[fold == f])) for f in (0, 1)) < 2:
         return
-    towers = TowerConstraint(*(getattr(TOWERS, n) for n in ("predictors", "site", "observed", "uncertainty", "weight")),
-                             TOWERS.sites.assign(group=group, fold=fold), TOWERS.time)  # fmt: skip
+    towers = dataclasses.replace(TOWERS, sites=TOWERS.sites.assign(group=group, fold=fold))
     run = Run("", "dual", (ALL_SITES,) if all_sites else (0, 1), members, REGIONAL, np.ones(4))
     stack = stack_members([run], REGIONAL.years, towers, TowerTermSettings(), 1.0, seed)
     for place, row in enumerate(stack.table.itertuples()):
@@ -463,22 +477,19 @@ def test_a_variant_or_an_experiment_more_does_not_change_the_others() -> None:
     assert not same(chosen(more, "dual", "without_2004_2004").key[0], chosen(more, "dual").key[0])
 
 
-@given(st.integers(0, 2**31), st.integers(1, 40))
-@settings(max_examples=10, deadline=None)
-def test_no_two_members_share_a_key_and_no_two_seeds_a_member(seed: int, apart: int) -> None:
+@pytest.mark.parametrize(("seed", "other"), [(1, 2), (0, 100), (7, 2**32 - 1)])
+def test_no_two_members_share_a_key_and_no_two_seeds_a_member(seed: int, other: int) -> None:
     runs = study_runs(REGIONAL, ALL_VARIANTS)
     runs += [Run(name, "dual", (ALL_SITES,), 2, REGIONAL, np.ones(4)) for name in ("without_AB", "without_BA")]
     keys = []
-    for s in (seed, seed + apart):
+    for s in (seed, other):
         members = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, s).members
         keys += [tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in members.key]
     assert len(set(keys)) == len(keys)
 
 
 def test_left_out_years_and_products_are_planned() -> None:
-    make = constraint_maker(
-        make_target(), CUBE, CELLS, InversionTermSettings(), (pd.Timestamp(2001, 1, 1).date(), pd.Timestamp(2004, 12, 31).date())
-    )
+    make = constraint_maker(make_target(), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
     runs = plan_runs(["towers", "dual"], NETWORK, HoldoutSettings(years=(2003, 2003), inversions=True), make)
     assert [(r.name, r.variant, r.folds) for r in runs] == [
         ("", "towers", (0, 1)), ("", "dual", (0, 1)), ("without_2003_2003", "dual", (-1,)),
@@ -498,14 +509,15 @@ Fitter = Callable[[tuple[str, ...], TowerConstraint], Fitted]
 
 
 @pytest.fixture(scope="module")
-def fit() -> Fitter:
-    """Train the given variants for 40 steps."""
+def fit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fitter]:
+    """Train the given variants for 40 steps; fits of the same shape share their compiled program."""
 
     def one(variants: tuple[str, ...], towers: TowerConstraint) -> Fitted:
         stack = stack_members(study_runs(REGIONAL, variants), REGIONAL.years, towers, TowerTermSettings(), 1.0, 1)
         return train_all(make_objective(CUBE, towers, REGIONAL), stack, NETWORK, TRAINING, CUBE, lambda done, of: None)
 
-    return one
+    with quick_compilation(tmp_path_factory.mktemp("compiled")):
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -514,11 +526,9 @@ def fitted(fit: Fitter) -> Fitted:
 
 
 def test_terms_that_are_off_stay_exactly_zero(fitted: Fitted) -> None:
-    expected = {"towers": (False, True), "inversions": (False, False), "plain": (False, False), "dual": (True, True)}
-    for variant, (g, b) in expected.items():
+    for variant, expected in TOWER_TERMS.items():
         tower = fitted.ensembles["", variant].model.tower
-        assert bool(np.asarray(tower.coefficient).any()) == bool(np.asarray(tower.intercept).any()) == g
-        assert bool(np.asarray(tower.site_effect).any()) == b
+        assert (moves(tower.intercept), moves(tower.coefficient), moves(tower.site_effect)) == expected
 
 
 def test_the_same_seed_gives_the_same_result(fit: Fitter, fitted: Fitted) -> None:
@@ -533,19 +543,10 @@ def test_members_differ(fitted: Fitted) -> None:
     assert len(np.unique(weights, axis=0)) == len(weights)
 
 
-def test_a_variant_trains_alone_as_beside_others(fit: Fitter, fitted: Fitted) -> None:
-    alone = fit(("dual",), TOWERS).ensembles["", "dual"].model
-    for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(fitted.ensembles["", "dual"].model), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
-
-
 def test_what_left_out_towers_observed_changes_nothing(fit: Fitter, fitted: Fitted) -> None:
     """100 gC m-2 d-1 added at the sites of fold 0: the members of fold 0 come out bit by bit the same, those of fold 1 do not."""
     shifted = TOWERS.observed + np.float32(100) * (TOWERS.sites.fold.to_numpy()[TOWERS.site] == 0)
-    changed = TowerConstraint(
-        TOWERS.predictors, TOWERS.site, shifted.astype(np.float32), TOWERS.uncertainty, TOWERS.weight, TOWERS.sites, TOWERS.time
-    )
-    found = fit(ALL_VARIANTS, changed)
+    found = fit(ALL_VARIANTS, dataclasses.replace(TOWERS, observed=shifted.astype(np.float32)))
     for key, ensemble in fitted.ensembles.items():
         for fold in np.unique(ensemble.fold):
             mine = np.flatnonzero(ensemble.fold == fold)
@@ -563,19 +564,6 @@ def test_training_lowers_the_objective_and_the_history_says_which_state_is_kept(
     assert history[history.variant == "inversions"].validation_loss.isna().all()
 
 
-@pytest.mark.parametrize("estimator", ["exact"])
-def test_the_exact_estimator_trains_towards_the_inversions(estimator: str) -> None:
-    objective = make_objective(CUBE, TOWERS, REGIONAL, estimator)
-    stack = make_stack(("inversions",))
-    found = train_all(objective, stack, NETWORK, TRAINING.model_copy(update={"steps": 300}), CUBE, lambda done, of: None)
-    model = found.ensembles["", "inversions"].model
-    for place in range(2):
-        one = jax.tree.map(lambda a, p=place: jnp.asarray(a[p]), model)
-        before = full_form(-np.asarray(stack.members.target[place], np.float64))
-        after = full_form(integrals_by_hand(one, CUBE) - np.asarray(stack.members.target[place], np.float64))
-        assert after < 0.2 * before
-
-
 # The weight
 
 
@@ -587,18 +575,17 @@ def test_a_stated_weight_is_taken_as_it_stands() -> None:
 def weigh(regional: RegionalConstraint, weight: object) -> tuple[float, pd.DataFrame]:
     years = len(regional.years)
     term = InversionTermSettings(weight=weight, locations=2, years=3)  # type: ignore[arg-type]
-    span = (pd.Timestamp(2001, 1, 1).date(), pd.Timestamp(2000 + years, 12, 31).date())
-    make = constraint_maker(make_target(years), CUBE, CELLS, term, span)
+    make = constraint_maker(make_target(years), CUBE, CELLS, term, WHOLE_PERIOD)
     objective = make_objective(CUBE, TOWERS, regional, years=3)
     return choose_weight(objective, TOWERS, make, NETWORK, TowerTermSettings(), term, TRAINING, CUBE, 1)
 
 
-def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> None:
+def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record(tmp_path: Path) -> None:
     """Four years: one is held out. Every candidate has a finite score; of those near the best the closest to 1 is taken."""
-    weight, trial = weigh(REGIONAL, "auto")
+    with quick_compilation(tmp_path):
+        weight, trial = weigh(REGIONAL, "auto")
     assert tuple(trial.weight) == CANDIDATE_WEIGHTS and np.isfinite(trial[["score", "standard_error"]]).all(axis=None)
     assert trial.chosen.sum() == 1 and trial.weight[trial.chosen].iloc[0] == weight
     best = trial.score.idxmax()
-    near = trial[trial.score.max() - trial.score <= trial.standard_error]
-    assert best in near.index
+    near = trial[trial.score[best] - trial.score <= trial.standard_error[best]]
     assert abs(np.log(weight)) == np.abs(np.log(near.weight)).min()

@@ -1,7 +1,7 @@
 """`dualflux check`: what a study would use, what it would drop and why, before anything is computed.
 
-Towers, masks and inversions are read as a run reads them; of predictors only headers, fields without time and
-the first and last step. A source with a problem does not hide the problems of the others.
+Towers, masks and inversions are read as a run reads them, and so are predictors, but of large ones some steps only;
+then what must hold between them (see `consistency`). A source with a problem does not hide the problems of the others.
 """
 
 import os
@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dualflux.consistency import check_constraints, check_site_classes, check_windows, place_sites, with_site_meteorology
 from dualflux.errors import InputError, Problems
+from dualflux.features import Steps
 from dualflux.grid import Grid
 from dualflux.sources.adjustments import make_target, read_adjustments, sanity_lines
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land import Land, land_cells
-from dualflux.sources.predictors import check_predictors
+from dualflux.sources.predictors import PredictorScan, check_predictors
 from dualflux.sources.products import GriddedReference
 from dualflux.sources.tables import find_files
-from dualflux.sources.tower_cells import tower_cells
 from dualflux.sources.towers import Towers, read_towers, tower_summary
 from dualflux.study import Study
 
@@ -69,24 +70,31 @@ def check_study(study: Study) -> CheckReport:
         Sections of the sources that are right, problems of all others.
     """
     report, problems = CheckReport(), Problems()
-    land = towers = None
+    land = towers = scan = None
     with problems.collect():
         land = _check_land(study, report)
     with problems.collect():
         towers = _check_towers(study, report)
     if land is not None:
         with problems.collect():
-            _check_predictors(study, land, report)
+            scan = _check_predictors(study, land, report)
         with problems.collect():
             _check_inversions(study, land, report)
         if towers is not None:
             with problems.collect():
-                _check_places(study, land, towers, report)
+                _check_places(study, land, towers, None if scan is None else scan.valid, report)
+        if scan is not None:
+            with problems.collect():
+                check_windows(study.settings, scan.first, _steps(study))
+        if towers is not None and scan is not None:
+            with problems.collect():
+                check_site_classes(study.settings, towers, scan.classes)
         report.add("Expected resources", _resources(study, land, 0 if towers is None else len(towers.observations)))
     else:
         problems.found += [p for p in _missing_files(study) if not any(_same_file(p, known) for known in problems.found)]
-    with problems.collect():
-        _check_references(study)
+    for check_files in (_check_references, _check_truth):
+        with problems.collect():
+            check_files(study)
     report.problems = list(dict.fromkeys(problems.found))
     return report
 
@@ -114,7 +122,7 @@ def _check_land(study: Study, report: CheckReport) -> Land:
 
 def _check_towers(study: Study, report: CheckReport) -> Towers:
     s = study.settings
-    towers = read_towers(s.towers, study.root, s.fitted, s.time_step)
+    towers = with_site_meteorology(s.predictors, read_towers(s.towers, study.root, s.fitted, s.time_step))
     report.add("Towers", tower_summary(towers))
     if len(towers.dropped):
         dropped = towers.dropped.groupby(["source", "reason"]).agg(sites=("site", "nunique"), rows=("count", "sum"))
@@ -138,8 +146,8 @@ def _count(towers: Towers, key: pd.Series, name: str) -> pd.DataFrame:
     return table.rename_axis(name).reset_index()
 
 
-def _check_places(study: Study, land: Land, towers: Towers, report: CheckReport) -> None:
-    places = tower_cells(land.cells, towers.sites, study.settings.land_fraction.towers_at_sea)
+def _check_places(study: Study, land: Land, towers: Towers, valid: np.ndarray | None, report: CheckReport) -> None:
+    places = place_sites(study.settings, land.cells, towers, valid)
     region = _region_of(land)[places["cell"].to_numpy()]
     key = towers.observations["site"].map(pd.Series(region, index=places.index))
     found = _count(towers, key, "region").set_index("region")
@@ -159,11 +167,12 @@ def _region_of(land: Land) -> np.ndarray:
     return names[np.where(share.max(axis=0) > 0, share.argmax(axis=0), len(names) - 1)]
 
 
-def _check_predictors(study: Study, land: Land, report: CheckReport) -> None:
+def _check_predictors(study: Study, land: Land, report: CheckReport) -> PredictorScan:
     s = study.settings
-    table = check_predictors(s.predictors, study.root, land.cells.grid, land.cells, _times(study), s.time_step)
-    report.add("Predictors from files (shares of the land area)", table)
+    scan = check_predictors(s.predictors, study.root, land.cells.grid, land.cells, _steps(study).time, s.time_step)
+    report.add("Predictors from files (shares of the land area)", scan.table)
     report.add("Predictors that are computed", [one.name for one in s.predictors if one.derived])
+    return scan
 
 
 def _check_inversions(study: Study, land: Land, report: CheckReport) -> None:
@@ -181,6 +190,7 @@ def _check_inversions(study: Study, land: Land, report: CheckReport) -> None:
             target = make_target(s.target, inversions, adjustments)
             report.add(f"Target {s.target}: {target.name}", target.terms)
             report.add("Are signs and units plausible?", sanity_lines(inversions, target))
+            check_constraints(s, target, land.cells, _steps(study))
     problems.raise_if_any()
 
 
@@ -195,8 +205,15 @@ def _check_references(study: Study) -> None:
     problems.raise_if_any()
 
 
-def _times(study: Study) -> pd.DatetimeIndex:
-    return pd.date_range(*study.settings.period, freq="MS" if study.settings.time_step == "monthly" else "D")
+def _check_truth(study: Study) -> None:
+    truth = study.settings.truth
+    if truth is not None and not (study.root / truth).is_dir():
+        raise InputError(f"truth: {study.root / truth} is no such folder; only synthetic worlds have one, remove the key")
+
+
+def _steps(study: Study) -> Steps:
+    s = study.settings
+    return Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
 
 
 def _resources(study: Study, land: Land, observations: int) -> list[str]:
@@ -219,7 +236,7 @@ def predicted_gigabytes(study: Study, cells: int, pixels: int) -> tuple[float, f
     cells, pixels : int
         Land cells with a flux, and all cells of the grid.
     """
-    cube = _NUMBER * cells * len(_times(study)) * sum(_dynamic_columns(study))
+    cube = _NUMBER * cells * len(_steps(study).time) * sum(_dynamic_columns(study))
     product = _NUMBER * pixels * len(pd.date_range(*study.settings.period, freq="MS"))
     members = product * _ensemble(study)
     return cube / 1e9, len(study.settings.variants) * (4 * product + (members if members <= 2e9 else 0)) / 1e9
@@ -236,10 +253,10 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     weights = sum(a * b for a, b in pairwise(widths))
     months = len(pd.date_range(*s.period, freq="MS"))
     sampled = 2 * term.locations * regions * 12 * min(term.years, months // 12 or 1)
-    region_rows = sampled if term.estimator == "stratified" else 2 * cells * len(_times(study))
+    region_rows = sampled if term.estimator == "stratified" else 2 * cells * len(_steps(study).time)
     per_step = s.training.batch * (len(variants) - ("inversions" in variants)) + region_rows * (len(variants) - ("towers" in variants))
     training = s.training.steps * 6 * per_step + s.training.checkpoints * 2 * observations * len(variants)
-    upscaling = 2 * cells * len(_times(study)) * len(variants)
+    upscaling = 2 * cells * len(_steps(study).time) * len(variants)
     return float(weights * _ensemble(study) * (training + upscaling))
 
 

@@ -1,5 +1,6 @@
 """Predictors as the network sees them: derived, standardised, the same code in training and upscaling."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -195,6 +196,45 @@ def default_memory(predictors: xr.Dataset, chosen: dict[str, list[int] | None], 
     return windows
 
 
+def require_record(name: str, function: str, number: int, before: int, steps: Steps) -> int:
+    """Steps that a lag or a running mean spans, its own included.
+
+    Parameters
+    ----------
+    name : str
+        Of the derived predictor, for the message.
+    function : str
+        ``lag`` or ``running_mean``.
+    number : int
+        Steps of a lag, days of a running mean.
+    before : int
+        Steps of the record before the study's first.
+    steps : Steps
+
+    Raises
+    ------
+    InputError
+        The record begins too late.
+    """
+    step_days = float(steps.month_days.sum() / len(steps.time))
+    width = number + 1 if function == "lag" else max(1, round(number / step_days))
+    if before < width - 1:
+        raise InputError(
+            f"predictor `{name}`: needs {width - 1} steps before {steps.time[0]:%Y-%m-%d}, the record has {before}; "
+            "give earlier data, a shorter window, or a later period"
+        )
+    return width
+
+
+def require_classes(site: np.ndarray, igbp: np.ndarray, known: Collection[str], land_cover: str) -> None:
+    """Raise InputError for sites of a class that the class-fraction predictor `land_cover` lacks."""
+    unknown = sorted({f"{s} ({c})" for s, c in zip(site, igbp, strict=True) if c not in known})
+    if unknown:
+        raise InputError(
+            f"towers: class not among those of `{land_cover}` ({', '.join(sorted(known))}): {', '.join(unknown)}; correct the sites' igbp"
+        )
+
+
 def _fraction_names(predictors: xr.Dataset) -> list[str]:
     return [str(n) for n in predictors.data_vars if predictors[n].attrs.get("kind") == "fractions"]
 
@@ -268,14 +308,10 @@ class _Columns:
 
     def _remembered(self, name: str, function: str, variable: str, number: int) -> np.ndarray:
         """Lag by a number of steps, or mean over the window of days that ends with the step."""
-        step_days = float(self.steps.month_days.sum() / len(self.steps.time))
-        width = number + 1 if function == "lag" else max(1, round(number / step_days))
         record = self.predictors[variable].transpose("time", "cell")
         times = pd.DatetimeIndex(record.time)
         first = int(times.searchsorted(self.steps.time[0]))
-        if first < width - 1:
-            raise InputError(f"predictor `{name}`: needs {width - 1} steps before {self.steps.time[0]:%Y-%m-%d}, the record has {first}; "
-                             "give earlier data, a shorter window, or a later period")  # fmt: skip
+        width = require_record(name, function, number, first, self.steps)
         values = record.values[first - width + 1 : first + len(self.steps.time)]
         if function == "lag":
             return values[: len(self.steps.time)]
@@ -365,12 +401,7 @@ def tower_rows(
 
 def _set_classes(rows: np.ndarray, cube: Cube, igbp: np.ndarray, site: np.ndarray, land_cover: str) -> None:
     names = [n for n in cube.columns.static if n.startswith(f"{land_cover}_")]
-    known = {n[len(land_cover) + 1 :] for n in names}
-    unknown = sorted({f"{s} ({c})" for s, c in zip(site, igbp, strict=True) if c not in known})
-    if unknown:
-        raise InputError(
-            f"towers: class not among those of `{land_cover}` ({', '.join(sorted(known))}): {', '.join(unknown)}; correct the sites' igbp"
-        )
+    require_classes(site, igbp, {n[len(land_cover) + 1 :] for n in names}, land_cover)
     for name in names:
         column = cube.columns.static.index(name)
         rows[:, column] = (igbp == name[len(land_cover) + 1 :]) - cube.centre[column]

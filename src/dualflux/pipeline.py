@@ -14,14 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dualflux import preparation
 from dualflux.check import check_study
 from dualflux.constraints import TowerConstraint, from_towers
+from dualflux.errors import Problems
 from dualflux.evaluation import site_metrics
 from dualflux.experiments import Fitted, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import write_report
-from dualflux.results import changed_target_rows, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
-from dualflux.stages import RunFolder, Stage, states, write_atomically
+from dualflux.results import changed_target_rows, left_out_table, regional_table, summary_table, tower_predictions, verdict_table, verdict_text
+from dualflux.stages import RunFolder, Stage, is_done, states, write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.comparison import Case, compare
@@ -33,6 +34,7 @@ STAGES = ("prepare", "train", "upscale", "evaluate", "report")
 def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
     """Run the stages that are not done; with `stages` only those (and what they need)."""
     console = Console(stderr=True)
+    refuse_wrong_input(study, out)
     wanted = STAGES if stages is None else STAGES[: max(STAGES.index(s) for s in stages) + 1]
     plan = stage_plan(study)
     actions: dict[str, Callable[[], None]] = {
@@ -49,13 +51,23 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
             if stage.name in wanted:
                 folder.stage(stage, actions[stage.name])
     if "evaluate" in wanted:
-        print(verdict_table(pd.read_csv(out / "tables/summary.csv")).to_string())
+        print(verdict_text(verdict_table(pd.read_csv(out / "tables/summary.csv"))))
 
 
 CITATIONS = (
     "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
     "Atmos. Chem. Phys. 24, 2555-2582, doi:10.5194/acp-24-2555-2024",
 )
+
+
+def refuse_wrong_input(study: Study, out: Path) -> None:
+    """Raise what `check` finds, all at once and before the first stage; inputs that were prepared and are as they were have passed."""
+    missing = Problems()
+    with missing.collect():
+        if is_done(out, stage_plan(study)[0]):
+            return
+    check_study(study).raise_if_wrong()
+    missing.raise_if_any()
 
 
 def stage_plan(study: Study) -> list[Stage]:
@@ -165,7 +177,7 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
 
 def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
     """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers."""
-    predictions = pd.read_csv(out / "models/tower_predictions.csv", keep_default_na=False, na_values=[""])
+    predictions = pd.read_csv(out / "models/tower_predictions.csv", dtype={"site": str}, keep_default_na=False, na_values=[""])
     found = {}
     for variant, rows in predictions.groupby("product"):
         residual = (rows.observed - rows.tower_like).groupby(rows.site).mean()
@@ -190,7 +202,9 @@ def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[s
 def evaluate(study: Study, out: Path) -> None:
     """Score towers left out, regions and the globe, and what was left out of the experiments."""
     prepared = preparation.load(out / "prepared")
-    predictions = pd.read_csv(out / "models/tower_predictions.csv", parse_dates=["time"], keep_default_na=False, na_values=[""])
+    predictions = pd.read_csv(
+        out / "models/tower_predictions.csv", dtype={"site": str}, parse_dates=["time"], keep_default_na=False, na_values=[""]
+    )
     members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
     regional = regional_table(members[members.run == ""], prepared, make(None, None))
@@ -218,7 +232,7 @@ def twin_case(study: Study, prepared: Prepared) -> Case:
 
 def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
     """Rows of summary.csv: variants, rescaled rivals and the inversions' mean against the truth of a synthetic world."""
-    products = {v: out / "products" / v / "nee_monthly.nc" for v in study.settings.variants}
+    products: dict[str, Path] = {v: out / "products" / v / "nee_monthly.nc" for v in study.settings.variants}
     return compare(twin_case(study, prepared), products, load_models(out / "models")[0])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.consistency import place_sites, site_classes, site_columns, with_site_meteorology
 from dualflux.errors import InputError, Problems
 from dualflux.features import Columns, Cube, Steps, build_cube, default_memory, tower_rows
 from dualflux.grid import Grid, LandCells
@@ -17,9 +18,7 @@ from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land import Land, land_cells
 from dualflux.sources.predictors import read_predictors
 from dualflux.sources.products import read_references
-from dualflux.sources.tower_cells import tower_cells
 from dualflux.sources.towers import Towers, read_towers
-from dualflux.splits import fold_of_groups, site_groups
 from dualflux.study import Study, StudySettings
 
 
@@ -69,15 +68,13 @@ def prepare(study: Study, folder: Path) -> None:
     with problems.collect():
         land = land_cells(grid, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
     with problems.collect():
-        towers = read_towers(s.towers, study.root, s.fitted, s.time_step)
+        towers = with_site_meteorology(s.predictors, read_towers(s.towers, study.root, s.fitted, s.time_step))
     if land is not None:
         with problems.collect():
             target = read_target(study, land, steps)
         if s.references:
             with problems.collect():
                 references = read_references(s.references, study.root, grid, land.regions, land.land_fraction, steps.months)
-        with problems.collect():
-            check_emissions(s, land.cells.region_names)
     cube = None
     if land is not None:
         with problems.collect():
@@ -85,7 +82,7 @@ def prepare(study: Study, folder: Path) -> None:
     problems.raise_if_any()
     if land is None or towers is None or target is None or cube is None:
         raise InputError("prepare: a source could not be read")
-    sites = _place(s, land, towers)
+    sites = place_sites(s, land.cells, towers).drop(columns="distance")
     observations, rows, shift = _tower_predictors(s, cube, towers, sites)
     prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references)
     save(prepared, folder)
@@ -93,16 +90,6 @@ def prepare(study: Study, folder: Path) -> None:
     shift.to_csv(folder / "site_minus_cell.csv", index=False)
     land.shares.to_csv(folder / "land_shares.csv")
     filled.to_csv(folder / "predictors_filled.csv", index=False)
-    target.terms.to_csv(folder / "target_terms.csv", index=False)
-
-
-def check_emissions(settings: StudySettings, region_names: tuple[str, ...]) -> None:
-    """Constant emissions of an experiment name every region of the mask and no other."""
-    given = settings.holdout.emissions
-    if given is not None and set(given.values) != set(region_names):
-        raise InputError(
-            f"holdout.emissions: regions {', '.join(given.values)}; the mask has {', '.join(region_names)}; give one value for each"
-        )
 
 
 def read_target(study: Study, land: Land, steps: Steps) -> Target:
@@ -125,7 +112,7 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     """Standardised predictors of all land cells; cells that rule `drop` removed carry no flux."""
     s = study.settings
     found = read_predictors(s.predictors, study.root, land.cells.grid, land.cells, steps.time, s.time_step)
-    valid = found.valid.values
+    valid = found.valid.to_numpy()
     if not valid.all():
         cells = land.cells
         keep = np.zeros(cells.grid.lat.size * cells.grid.lon.size, dtype=bool)
@@ -141,35 +128,16 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     return land, build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, memory), filled
 
 
-def _place(settings: StudySettings, land: Land, towers: Towers) -> pd.DataFrame:
-    """Cell, group and fold of each site."""
-    places = tower_cells(land.cells, towers.sites, settings.land_fraction.towers_at_sea)
-    sites = towers.sites.assign(cell=places.cell)
-    sites["group"] = site_groups(sites.lat.to_numpy(), sites.lon.to_numpy(), settings.grid.resolution)
-    count = towers.observations.groupby("site").size().reindex(sites.index).to_numpy()
-    sites["fold"] = fold_of_groups(sites.group.to_numpy(), count, settings.network.folds, settings.seed)
-    return sites
-
-
 def _tower_predictors(
     settings: StudySettings, cube: Cube, towers: Towers, sites: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     data = towers.observations
     step = cube.steps.time.get_indexer(pd.DatetimeIndex(data.time))
-    own = {}
-    for predictor in settings.predictors:
-        if predictor.at_towers == "site" and predictor.kind == "dynamic":
-            column = predictor.site_column or predictor.name
-            if column not in data:
-                raise InputError(
-                    f"predictor `{predictor.name}`: the towers have no column `{column}`; state `site_column` or use at_towers: cell"
-                )
-            own[predictor.name] = data[column].to_numpy(float)
-    cover = next((p.name for p in settings.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
+    own = {name: data[column].to_numpy(float) for name, column in site_columns(settings.predictors).items()}
     known = sites.loc[data.site]
+    cover = site_classes(settings.predictors)
     found = tower_rows(cube, step, known.cell.to_numpy(), data.site.to_numpy(), known.igbp.to_numpy(), cover, own)
-    whole = np.isfinite(found.predictors).all(axis=1)
-    return data.loc[whole, ["site", "time", "nee", "uncertainty"]].reset_index(drop=True), found.predictors[whole], found.shift
+    return data[["site", "time", "nee", "uncertainty"]], found.predictors, found.shift
 
 
 def save(prepared: Prepared, folder: Path) -> None:
@@ -196,6 +164,7 @@ def save(prepared: Prepared, folder: Path) -> None:
     for variable in stored.variables.values():
         variable.attrs, variable.encoding = {}, {}
     stored.to_netcdf(folder / "target.nc", engine="h5netcdf")
+    prepared.target.terms.to_csv(folder / "target_terms.csv", index=False)
     if prepared.references is not None:
         prepared.references.rename("integral").to_dataset().to_netcdf(folder / "references.nc", engine="h5netcdf")
     elif (folder / "references.nc").exists():
@@ -211,8 +180,8 @@ def load(folder: Path) -> Prepared:
     columns = Columns(*(tuple(names) for names in about["columns"]))
     parts = [np.load(folder / f"{name}.npy", mmap_mode="r" if name == "dynamic" else None) for name in ("static", "seasonal", "dynamic")]
     cube = Cube(parts[0], parts[1], parts[2], Steps.create(*about["steps"]), columns, a["centre"], a["scale"])
-    observations = pd.read_csv(folder / "observations.csv", parse_dates=["time"], keep_default_na=False, na_values=[""])
-    sites = pd.read_csv(folder / "sites.csv", keep_default_na=False, na_values=[""]).set_index("site")
+    observations = _read_table(folder / "observations.csv", parse_dates=["time"])
+    sites = _read_table(folder / "sites.csv").set_index("site")
     with xr.open_dataset(folder / "target.nc", engine="h5netcdf") as data:
         stored = data.load()
     name, kind, attrs = about["target"]
@@ -222,3 +191,9 @@ def load(folder: Path) -> Prepared:
         with xr.open_dataset(folder / "references.nc", engine="h5netcdf") as data:
             references = data.integral.load()
     return Prepared(cells, a["land_area_map"], cube, observations, sites, np.load(folder / "rows.npy"), target, references)
+
+
+def _read_table(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:
+    """A table of ours: codes stay text, also ``NA`` and ``007``."""
+    text = {"site": str, "igbp": str, "source": str}
+    return pd.read_csv(path, dtype=text, parse_dates=parse_dates, keep_default_na=False, na_values=[""])

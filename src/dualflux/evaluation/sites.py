@@ -17,6 +17,9 @@ _REQUIRED = ["product", "site", "group", "time", "observed", *PREDICTIONS]
 _UNITS = {"nse": "1", "r2": "1", "kge": "1", "rmse": "gC m-2 d-1", "bias": "gC m-2 d-1"}
 
 
+STATISTICS = ("pooled", "median", "median_of_differences")
+
+
 class Difference(NamedTuple):
     """A paired difference first - second with its 95 % bootstrap interval over groups of sites."""
 
@@ -192,7 +195,7 @@ def paired_difference(
 
     Groups, not rows, are drawn with replacement: rows of one site, and sites in one grid cell, are not independent.
     Both predictions are scored on the rows they share and on the same draws. For `median` the difference is that of the medians
-    over sites.
+    over sites; `median_of_differences` pairs the sites themselves: the median over sites of the site's own difference.
 
     Parameters
     ----------
@@ -200,7 +203,7 @@ def paired_difference(
         For example ``("dual", "tower_like")``; the difference is first - second.
     metric : str
         One of `METRICS`, or `centred_nse` (each site's mean removed).
-    statistic : "pooled" or "median"
+    statistic : "pooled", "median" or "median_of_differences"
     repeats : int
         Number of bootstrap samples; percentiles 2.5 and 97.5 are the interval.
     scale : str, optional
@@ -211,8 +214,10 @@ def paired_difference(
     InputError
         An unknown word, no common rows, or fewer than two groups.
     """
-    if metric not in (*METRICS, "centred_nse") or statistic not in ("pooled", "median"):
-        raise InputError(f"metric `{metric}`, statistic `{statistic}`; allowed: {', '.join(METRICS)}, centred_nse; pooled, median")
+    if metric not in (*METRICS, "centred_nse") or statistic not in STATISTICS:
+        raise InputError(
+            f"metric `{metric}`, statistic `{statistic}`; allowed: {', '.join(METRICS)}, centred_nse; {', '.join(STATISTICS)}"
+        )
     pair = _common_rows(predictions, first, second)
     groups = pair[["site", "group"]].drop_duplicates().set_index("site")["group"]
     scored = [at_scale(pair.rename(columns={side: "predicted"}), scale or time_step, time_step) for side in ("first", "second")]
@@ -225,8 +230,14 @@ def paired_difference(
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=repeats)
     weight = np.vstack([np.ones(len(code)), draws[:, code]])
     parts = [s.centred() if metric == "centred_nse" else s for s, _ in statistics]
-    values = [_statistic(s, "nse" if metric == "centred_nse" else metric, statistic, weight) for s in parts]
-    difference = values[0] - values[1]
+    name = "nse" if metric == "centred_nse" else metric
+    if statistic == "median_of_differences":
+        each = METRICS[name](parts[0]) - METRICS[name](parts[1])
+        defined = np.isfinite(each)
+        difference = weighted_median(each[defined], weight[:, defined])
+    else:
+        values = [_statistic(s, name, statistic, weight) for s in parts]
+        difference = values[0] - values[1]
     drawn = difference[1:][np.isfinite(difference[1:])]
     lower, upper = np.percentile(drawn, [2.5, 97.5]) if drawn.size else (np.nan, np.nan)
     return Difference(float(difference[0]), float(lower), float(upper), len(scored[0]), len(code), len(names))

@@ -1,6 +1,6 @@
 """A whole study of a synthetic world against its truth: its products, rescaled rivals, the inversions' mean, an oracle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -20,16 +20,24 @@ from dualflux.sources.adjustments import Target
 from dualflux.sources.tower_cells import tower_cells
 from dualflux.twin.rivals import activity_field, predicted_difference, regional_shift, shifted
 from dualflux.twin.scores import (
-    UNITS, Months, Tally, cell_interval_scores, cell_scores, each_region, map_robustness, regional_interval_scores, regional_scores,
-    site_scores, tally, tropical_regions,
+    UNITS,
+    Months,
+    Tally,
+    cell_interval_scores,
+    cell_scores,
+    each_region,
+    map_robustness,
+    regional_interval_scores,
+    regional_scores,
+    site_scores,
+    tally,
+    tropical_regions,
 )  # fmt: skip
 from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes
 
 UNSEEN_YEARS = "_unseen_years"
 RESCALED = ("rescaled_uniform", "rescaled_activity")
 COLUMNS = ["product", "region", "metric", "value", "unit"]
-_OF_TOWERS = ("unseen_site",)
-_OF_CELLS = ("cell_month", "map_")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Case:
     @cached_property
     def true_field(self) -> Months:
         """Month by month, (cell,)."""
-        return _field(self.truth / "nee_monthly.nc", "nee", self.cells, self.months)
+        return field_months(self.truth / "nee_monthly.nc", "nee", self.cells, self.months)
 
     @cached_property
     def sites(self) -> pd.DataFrame:
@@ -134,7 +142,7 @@ class Candidate:
     fold: np.ndarray | None
 
 
-def compare(case: Case, products: dict[str, Path], ensembles: dict[str, Ensemble]) -> pd.DataFrame:
+def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, Ensemble]) -> pd.DataFrame:
     """Score a study's products, the two rescaled rivals (where `towers` is among the products) and the inversions' mean.
 
     Parameters
@@ -153,9 +161,8 @@ def compare(case: Case, products: dict[str, Path], ensembles: dict[str, Ensemble
     rows, tables = case.tower_predictors(), [_inversion_mean(case)]
     for name, path in products.items():
         ensemble = ensembles[name]
-        candidate = Candidate(
-            _field(path, "nee_member", case.cells, case.months), _unseen_variance(path, case.cells), _at_towers(case, ensemble, rows), ensemble.fold
-        )  # fmt: skip
+        field, extra = field_months(path, "nee_member", case.cells, case.months), _unseen_variance(path, case.cells)
+        candidate = Candidate(field, extra, _at_towers(case, ensemble, rows), ensemble.fold)
         found = _tally(case, candidate)
         tables.append(_score(case, name, candidate, found))
         if name == "towers":
@@ -173,8 +180,14 @@ def compare_oracle(case: Case, oracle: Ensemble) -> pd.DataFrame:
     return _score(case, "oracle", candidate, _tally(case, candidate))
 
 
-def _field(path: Path, variable: str, cells: LandCells, months: pd.DatetimeIndex) -> Months:
-    """Months of a NetCDF variable at the land cells, (cell,) or (member, cell)."""
+def field_months(path: Path, variable: str, cells: LandCells, months: pd.DatetimeIndex) -> Months:
+    """Months of a NetCDF variable at the land cells, (cell,) or (member, cell); one month is in memory at a time.
+
+    Raises
+    ------
+    InputError
+        On reading: no such variable, another grid, missing months, land without a value.
+    """
 
     def read() -> Iterator[np.ndarray]:
         with xr.open_dataset(path, engine="h5netcdf") as data:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from dualflux.covariance import split_parts
 from dualflux.evaluation import PairStatistics, crps_gaussian
@@ -16,7 +17,6 @@ from dualflux.evaluation.probability import LEVELS
 from dualflux.evaluation.statistics import correlation, nse, rmse
 from dualflux.grid import LandCells
 from dualflux.operators import regional_operator
-from scipy.stats import norm
 
 Months = Callable[[], Iterator[np.ndarray]]
 TROPICS = 23.5  # degrees
@@ -315,8 +315,8 @@ def cell_interval_scores(
         for name in (n for n in found if periods[n][t]):
             own = members.astype(np.float64) - found[name].cycle[:, t % 12]
             months[name].append(interval_scores(true - found[name].true_cycle[t % 12], own.mean(axis=0), own.std(axis=0, ddof=1), area))
-    for name, values in months.items():
-        scores[name] |= {f"{k}_anomaly": float(v) for k, v in pd.DataFrame(values).mean(skipna=False).items()}
+    for name, each in months.items():
+        scores[name] |= {f"{k}_anomaly": float(v) for k, v in pd.DataFrame(each).mean(skipna=False).items()}
     return scores
 
 

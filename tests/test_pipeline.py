@@ -1,0 +1,99 @@
+"""A whole study on a tiny synthetic world: two runs give the same, done stages are kept, the folder conforms."""
+
+import hashlib
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import SHARED
+from dualflux import pipeline
+from dualflux.grid import Grid
+from dualflux.preparation import load
+from dualflux.products import integrate_product
+from dualflux.study import load_study
+from dualflux.twin import WorldSettings, build_world, write_world
+
+RESULTS = (
+    "products/dual/nee_monthly.nc",
+    "products/towers/nee_monthly.nc",
+    "models/dual/weights.npz",
+    "tables/regional_monthly.csv",
+    "tables/summary.csv",
+)
+
+
+@pytest.fixture(scope="module", name="study_file")
+def _study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = WorldSettings(resolution=10.0, start=date(2001, 1, 1), end=date(2004, 12, 31), towers=24, unseen_towers=6)
+    options = {
+        "name": "tiny",
+        "fit_period": [date(2001, 1, 1), date(2003, 12, 31)],
+        "network": {"hidden": [8], "members": 2, "folds": 2},
+        "inversion_term": {"estimator": "stratified", "locations": 2, "years": 2, "weight": 1.0},
+        "training": {"steps": 20, "checkpoints": 2, "batch": 64},
+        "holdout": {"years": [2003, 2003]},
+        "truth": "truth",
+    }
+    return write_world(build_world(settings), tmp_path_factory.mktemp("tiny world ä"), **options)
+
+
+@pytest.fixture(scope="module", name="first")
+def _first(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("first")
+    pipeline.run(load_study(study_file, out=out), out)
+    return out
+
+
+def _digests(out: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in RESULTS}
+
+
+def test_two_runs_give_identical_products(study_file: Path, first: Path, tmp_path: Path) -> None:
+    pipeline.run(load_study(study_file, out=tmp_path), tmp_path)
+    assert _digests(tmp_path) == _digests(first)
+
+
+def test_done_stages_are_kept_and_a_lost_output_is_made_again(study_file: Path, first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = _digests(first)
+    (first / "products/towers/nee_monthly.nc").unlink()
+    pipeline.run(load_study(study_file, out=first), first)
+    said = capsys.readouterr().err
+    assert "train: kept" in said and "upscale: its output" in said
+    assert _digests(first) == before
+
+
+def test_table_is_the_map(first: Path) -> None:
+    table = pd.read_csv(first / "tables/regional_monthly.csv", parse_dates=["time"])
+    own = table[table.member.isna() & (table["product"] == "dual")].pivot(index="region", columns="time", values="value")
+    found = integrate_product(first / "products/dual/nee_monthly.nc", load(first / "prepared").cells)
+    assert abs(found.to_pandas().loc[own.index] - own).to_numpy().max() < 1e-5 * own.abs().to_numpy().max()
+
+
+def test_left_out_years_are_not_in_the_constraint(study_file: Path, first: Path) -> None:
+    study = load_study(study_file)
+    prepared = load(first / "prepared")
+    assert pd.DatetimeIndex(prepared.observations.time).year.max() == 2003
+    make = pipeline.constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
+    assert make(None, None).years.tolist() == [2001, 2002, 2003]
+    assert make(None, (2003, 2003)).years.tolist() == [2001, 2002]
+
+
+def test_grid_of_the_product_is_the_study_grid(first: Path) -> None:
+    assert load(first / "prepared").cells.grid.same_as(Grid.global_regular(10.0))
+
+
+def test_resolved_study_is_the_same_study(study_file: Path, first: Path) -> None:
+    written = yaml.safe_load((first / "study.yaml").read_text(encoding="utf-8"))
+    assert written["training"]["steps"] == 20 and written["fit_period"] == ["2001-01-01", "2003-12-31"]
+
+
+def test_folder_conforms(first: Path) -> None:
+    if not (SHARED / "conformance.py").is_file():
+        pytest.skip(f"conformance check absent: {SHARED}")
+    done = subprocess.run([sys.executable, str(SHARED / "conformance.py"), str(first)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

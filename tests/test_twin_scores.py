@@ -1,0 +1,479 @@
+"""Scores against truth on drawn worlds whose answers are known by hand; rivals; the paired table."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+from tests.small_world import CELLS, NETWORK, make_cube, make_regional
+
+from dualflux.errors import InputError
+from dualflux.evaluation import PairStatistics, crps_gaussian
+from dualflux.grid import Grid, LandCells, Regions
+from dualflux.model import Ensemble, FluxModel
+from dualflux.pipeline import twin_case
+from dualflux.preparation import Prepared, load, prepare
+from dualflux.products import ProductWriter
+from dualflux.study import load_study
+from dualflux.training import TrainingSettings
+from dualflux.twin import WorldSettings, build_world, write_world
+from dualflux.twin.comparison import COLUMNS, Case, compare, compare_oracle, field_months, headline
+from dualflux.twin.paired import loss, mean_table, paired_table, paired_text, targets
+from dualflux.twin.rivals import activity_field, oracle_constraint, predicted_difference, regional_shift, shifted, train_oracle
+from dualflux.twin.scores import (
+    KEYS,
+    UNITS,
+    cell_interval_scores,
+    cell_scores,
+    each_region,
+    effective_cases,
+    interval_scores,
+    map_robustness,
+    regional_interval_scores,
+    regional_scores,
+    seasonal_shift,
+    site_scores,
+    tally,
+    tropical_regions,
+)  # fmt: skip
+from dualflux.units import PETAGRAM, days_in_month
+from dualflux.upscaling import tower_fluxes
+
+RNG = np.random.default_rng(0)
+MONTHS = pd.date_range("2001-01-01", periods=48, freq="MS")
+DAYS = days_in_month(MONTHS)
+FITTED = MONTHS.year.to_numpy() < 2003
+PERIODS = {"": FITTED, "_unseen_years": ~FITTED}
+SEASON = np.cos(2 * np.pi * np.arange(12) / 12)
+
+
+def months_of(field: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:
+    """Iterators over the months of (..., month, cell)."""
+    return lambda: iter(np.moveaxis(field, -2, 0))
+
+
+# Regions ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_perfect_product_has_perfect_scores() -> None:
+    truth = RNG.normal(size=(4, 5, 12)) + SEASON
+    found = regional_scores(truth, truth, np.array([True, False, True]))
+    wanted = dict.fromkeys(("global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "phase_days", "trend_error"), 0.0)
+    wanted |= {"region_cycle_rmse_centred": 0.0} | dict.fromkeys(("amplitude_ratio", "variability_r", "variability_sd_ratio"), 1.0)
+    assert found == pytest.approx(wanted, abs=1e-12)
+
+
+def test_regional_scores_by_hand() -> None:
+    truth = np.zeros((3, 3, 12)) + SEASON + np.arange(3.0)[:, None] / 12
+    product = truth.copy()
+    product[0] += 3 / 12  # PgC per year too much in region 0
+    product[1] -= 4 / 12
+    product[2] = 2 * truth[2] - 1 / 12  # the globe: twice the season and twice the trend
+    found = regional_scores(product, truth, np.array([True, False]))
+    assert found["tropical_error"] == pytest.approx(3)
+    assert found["region_annual_rmse"] == pytest.approx(np.sqrt((9 + 16) / 2))
+    assert found["region_cycle_rmse"] == pytest.approx(np.sqrt((9 + 16) / 2) / 12)
+    assert found["region_cycle_rmse_centred"] == pytest.approx(0, abs=1e-12)
+    assert found["global_error"] == pytest.approx(0, abs=1e-12)  # annual truth 0, 1, 2; product -1, 1, 3
+    assert found["amplitude_ratio"] == pytest.approx(2)
+    assert found["variability_r"] == pytest.approx(1) and found["variability_sd_ratio"] == pytest.approx(2)
+    assert found["trend_error"] == pytest.approx(1)
+
+
+def test_no_variability_below_three_years() -> None:
+    truth = RNG.normal(size=(3, 2, 12))
+    found = regional_scores(truth, truth, np.array([True, False]))
+    assert np.isnan([found["variability_r"], found["variability_sd_ratio"], found["trend_error"]]).all()
+
+
+@given(st.integers(-5, 5), st.floats(0.1, 5), st.floats(-3, 3))
+def test_a_cycle_shifted_by_months_is_late_by_their_days(shift: int, factor: float, mean: float) -> None:
+    ratio, days = seasonal_shift(factor * np.roll(SEASON, shift) + mean, SEASON)
+    assert ratio == pytest.approx(factor)
+    assert days == pytest.approx(shift * 365.25 / 12, abs=1e-6)
+
+
+def test_no_phase_without_a_cycle() -> None:
+    assert np.isnan(seasonal_shift(SEASON, np.ones(12))).all()
+
+
+def test_each_region_stands_alone() -> None:
+    truth = np.stack([np.tile(SEASON, (4, 1)), np.tile(2 * SEASON, (4, 1))])
+    product = np.stack([truth[0] + 1 / 12, np.roll(truth[1], 1, axis=-1)])
+    first, second = each_region(product, truth)
+    assert first == pytest.approx({"annual_error": 1, "cycle_rmse": 1 / 12, "amplitude_ratio": 1, "phase_days": 0}, abs=1e-9)
+    assert second["phase_days"] == pytest.approx(365.25 / 12) and second["annual_error"] == pytest.approx(0, abs=1e-12)
+
+
+def test_tropical_regions_have_most_of_their_land_near_the_equator() -> None:
+    grid = Grid.global_regular(10.0)
+    band = np.repeat(np.abs(grid.lat)[:, None], 36, axis=1)
+    regions = Regions(("tropics", "mixed", "north"), np.stack([band < 20, (band > 20) & (band < 40), band > 40]).astype(float))
+    assert tropical_regions(LandCells.build(grid, np.ones(grid.shape), regions)).tolist() == [True, False, False]
+
+
+# Fields -----------------------------------------------------------------------------------------------------------------
+
+
+def small_field(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Truth (month, cell) and three members."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=(48, len(CELLS.index))) + np.tile(SEASON, 4)[:, None]
+    return truth, truth + 0.5 * random.normal(size=(3, *truth.shape)) + 0.3 * random.normal(size=(3, 1, truth.shape[1]))
+
+
+def test_streaming_equals_the_whole_field_at_once() -> None:
+    truth, members = small_field()
+    watch = np.array([4, 9])
+    found = tally(months_of(members), months_of(truth), CELLS, DAYS, PERIODS, watch)
+    weight, mean = CELLS.land_area / CELLS.land_area.sum(), members.mean(axis=0)
+    for name, use in PERIODS.items():
+        o, p = truth[use], mean[use]
+        scores = cell_scores(found.periods[name].pairs, CELLS.land_area)
+        total = (o * weight).sum() / len(o)
+        assert scores["cell_month_nse"] == pytest.approx(1 - ((p - o) ** 2 @ weight).sum() / ((o - total) ** 2 @ weight).sum())
+        oc, pc = o - o.mean(axis=0), p - p.mean(axis=0)
+        assert scores["cell_month_nse_centred"] == pytest.approx(1 - ((pc - oc) ** 2 @ weight).sum() / (oc**2 @ weight).sum())
+        off = p.mean(axis=0) - o.mean(axis=0)
+        assert scores["map_rmse"] == pytest.approx(np.sqrt(off**2 @ weight))
+        one, two = (x - x @ weight for x in (o.mean(axis=0), p.mean(axis=0)))
+        assert scores["map_r"] == pytest.approx((one * two) @ weight / np.sqrt((one**2 @ weight) * (two**2 @ weight)))
+        np.testing.assert_allclose(found.periods[name].cycle, members[:, use].reshape(3, 2, 12, -1).mean(axis=1))
+    np.testing.assert_allclose(found.integral[:, 1], members @ CELLS.region_area[1] * DAYS / PETAGRAM)
+    np.testing.assert_allclose(found.true_integral[-1], truth @ CELLS.land_area * DAYS / PETAGRAM)
+    np.testing.assert_allclose(found.watched, mean[:, watch])
+
+
+def test_a_perfect_field_scores_one_and_the_true_mean_scores_zero() -> None:
+    truth, _ = small_field()
+    perfect = cell_scores(
+        tally(months_of(truth[None]), months_of(truth), CELLS, DAYS, PERIODS, np.array([0])).periods[""].pairs, CELLS.land_area
+    )
+    assert perfect == pytest.approx({"cell_month_nse": 1, "cell_month_nse_centred": 1, "map_rmse": 0, "map_r": 1})
+    flat = np.broadcast_to(truth[FITTED].mean(axis=0), (1, *truth.shape))
+    centred = cell_scores(tally(months_of(flat), months_of(truth), CELLS, DAYS, PERIODS, np.array([0])).periods[""].pairs, CELLS.land_area)
+    assert centred["cell_month_nse_centred"] == pytest.approx(0) and centred["map_rmse"] == pytest.approx(0, abs=1e-12)
+
+
+def test_cells_count_by_their_land() -> None:
+    nothing = np.zeros(2)
+    pairs = PairStatistics(np.ones(2), np.array([0.0, 0.0]), np.array([1.0, 3.0]), nothing, nothing, nothing)
+    assert cell_scores(pairs, np.array([3.0, 1.0]))["map_rmse"] == pytest.approx(np.sqrt((3 * 1 + 1 * 9) / 4))
+
+
+def test_months_of_unequal_number_are_a_defect() -> None:
+    truth, members = small_field()
+    with pytest.raises(ValueError, match="zip"):
+        tally(months_of(members), months_of(truth[:40]), CELLS, DAYS, PERIODS, np.array([0]))
+
+
+def test_robust_maps_are_alike_over_folds() -> None:
+    area, base = np.array([1.0, 1.0, 2.0]), np.array([1.0, -1.0, 0.0])
+    same = map_robustness(np.stack([base, base, 2 * base, 2 * base]), np.array([0, 0, 1, 1]), area)
+    # Folds base and 2 x base: sd |base| / sqrt(2) in the two outer cells, which have half of the land.
+    assert same == pytest.approx({"map_fold_r": 1.0, "map_fold_sd": 0.5})
+    assert map_robustness(np.stack([base, -base]), np.array([0, 1]), area)["map_fold_r"] == pytest.approx(-1)
+    assert map_robustness(base[None], np.array([-1]), area) == {}
+
+
+# Towers -----------------------------------------------------------------------------------------------------------------
+
+
+def test_site_scores_by_hand() -> None:
+    tower, cell = np.array([[0.0, 2.0], [4.0, 6.0]]), np.array([[0.0, 1.0], [2.0, 3.0]])
+    found = site_scores(tower, tower + 1, cell, np.full((2, 2), 1.5))
+    assert found == pytest.approx({"unseen_site_nse": 1 - 4 / 20, "unseen_site_flux_nse": 0.0})
+    assert site_scores(tower, tower, cell, cell) == pytest.approx({"unseen_site_nse": 1.0, "unseen_site_flux_nse": 1.0})
+    assert np.isnan(site_scores(tower, None, cell, cell)["unseen_site_nse"])
+
+
+# Intervals --------------------------------------------------------------------------------------------------------------
+
+
+def test_intervals_of_the_right_width_cover_what_they_say() -> None:
+    random = np.random.default_rng(2)
+    truth, std = random.normal(size=40_000), np.ones(40_000)
+    found = interval_scores(truth, np.zeros_like(truth), std, np.ones(1))
+    for level in (50, 68, 90):
+        assert found[f"coverage_{level}"] == pytest.approx(level / 100, abs=0.01)
+    assert found["crps"] == pytest.approx(1 / np.sqrt(np.pi), abs=0.01)  # Gneiting and Raftery 2007: expected score of N(0, 1)
+
+
+def test_coverage_counts_by_weight() -> None:
+    found = interval_scores(np.array([0.0, 9.0]), np.zeros(2), np.ones(2), np.array([3.0, 1.0]))
+    assert found["coverage_50"] == found["coverage_90"] == 0.75
+    assert found["crps"] == pytest.approx(crps_gaussian(np.array([0.0, 9.0]), np.zeros(2), np.ones(2)) @ [0.75, 0.25])
+
+
+def test_no_interval_no_coverage() -> None:
+    assert np.isnan(list(interval_scores(np.zeros(2), np.zeros(2), np.array([1.0, 0.0]), np.ones(1)).values())).all()
+    assert regional_interval_scores(np.zeros((1, 2, 3, 12)), np.zeros((2, 3, 12))) == {}
+
+
+def test_regional_intervals_part_by_part() -> None:
+    """Members whose offsets alone differ claim nothing of cycle and anomaly."""
+    members = np.zeros((2, 2, 3, 12)) + np.array([-1.0, 1.0])[:, None, None, None]
+    truth = np.zeros((2, 3, 12))
+    truth[1] = np.sqrt(2) * norm.ppf(0.75) * 1.01  # the sd is sqrt(2): just outside at 50 %
+    found = regional_interval_scores(members, truth)
+    assert found["coverage_50"] == found["coverage_50_offset"] == 0.5 and found["coverage_68"] == pytest.approx(1)
+    assert np.isnan(found["coverage_50_cycle"]) and np.isnan(found["crps_anomaly"])
+
+
+def test_an_inversion_without_some_years_counts_where_it_has_data() -> None:
+    members = RNG.normal(size=(4, 2, 3, 12))
+    members[3, :, 0] = np.nan
+    found = regional_interval_scores(members, np.zeros((2, 3, 12)))
+    whole = regional_interval_scores(members[:3], np.zeros((2, 3, 12)))
+    assert np.isfinite(found["coverage_50"]) and found["crps_offset"] == pytest.approx(whole["crps_offset"])
+
+
+def test_effective_cases_lie_between_clusters_and_cases() -> None:
+    always_or_never = np.repeat(np.arange(100)[:, None] < 68, 30, axis=1)
+    assert effective_cases(always_or_never, 0.68) == pytest.approx(100, rel=0.02)  # a region's months are one case
+    independent = np.random.default_rng(3).random((400, 50)) < 0.68
+    assert effective_cases(independent, 0.68) == pytest.approx(400 * 50, rel=0.2)
+
+
+def test_cell_intervals_of_a_world_of_normal_members() -> None:
+    """Truth is one more draw of what the members are drawn from, in the offset and in each month."""
+    random = np.random.default_rng(4)
+    cells = len(CELLS.index)
+    draws = random.normal(size=(41, 1, cells)) + 0.5 * random.normal(size=(41, 48, cells))
+    members, truth = months_of(draws[1:]), months_of(draws[0])
+    found = tally(members, truth, CELLS, DAYS, PERIODS, np.array([0]))
+    scores = cell_interval_scores(members, truth, found.periods, PERIODS, CELLS.land_area, np.zeros(cells))[""]
+    assert scores["coverage_68_anomaly"] == pytest.approx(0.68, abs=0.05)
+    assert scores["coverage_90_cycle"] == pytest.approx(0.90, abs=0.05)
+    more = cell_interval_scores(members, truth, found.periods, PERIODS, CELLS.land_area, np.full(cells, 100.0))[""]
+    assert more["coverage_50_offset"] == 1.0 and more["coverage_50_cycle"] == scores["coverage_50_cycle"]
+
+
+# Rivals -----------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.booleans())
+def test_a_rescaled_field_integrates_to_what_is_wanted(seed: int, uniform: bool) -> None:
+    random = np.random.default_rng(seed)
+    field, wanted = random.normal(size=(2, 48, len(CELLS.index))), random.normal(size=(len(CELLS.region_names), 48))
+    own = CELLS.region_area @ field.mean(axis=0).T * DAYS / PETAGRAM
+    activity = np.ones(field.shape[-1]) if uniform else random.uniform(0.1, 2, field.shape[-1])
+    coefficient, pattern = regional_shift((wanted - own) / DAYS, CELLS, activity)
+    found = np.concatenate(list(shifted(months_of(field), coefficient, pattern)()))
+    np.testing.assert_allclose(CELLS.region_area @ found.T * DAYS / PETAGRAM, wanted, atol=1e-10)
+
+
+def test_the_shift_is_uniform_or_follows_the_activity() -> None:
+    inside = np.flatnonzero(CELLS.region_fraction[0] == 1)
+    activity = np.linspace(1, 2, len(CELLS.index))
+    for given_activity, wanted in ((np.ones_like(activity), 1.0), (activity, activity[inside] / activity[inside[0]])):
+        coefficient, pattern = regional_shift(np.ones((2, 1)), CELLS, given_activity)
+        shift = (coefficient @ pattern)[0, inside]
+        np.testing.assert_allclose(shift / shift[0], wanted)
+    nowhere = CELLS.region_fraction.sum(axis=0) == 0
+    np.testing.assert_array_equal((coefficient @ pattern)[0, nowhere], 0)
+
+
+def test_years_without_inversions_get_the_calendar_months_mean_shift() -> None:
+    difference = np.arange(48.0)[None]
+    found = predicted_difference(difference, MONTHS, FITTED)
+    np.testing.assert_array_equal(found[0, :24], np.arange(24.0))
+    np.testing.assert_array_equal(found[0, 24:36], np.arange(12.0) + 6)
+    np.testing.assert_array_equal(found[0, 36:], found[0, 24:36])
+
+
+def test_activity_is_the_light_that_leaves_absorb() -> None:
+    cube = make_cube()
+    with pytest.raises(InputError, match=r"no predictor `mean_season\(fapar\)`.*add it"):
+        activity_field(cube)
+    column = len(cube.columns.static) + cube.columns.seasonal.index("mean_season(ta)")
+    season = cube.seasonal[..., cube.columns.seasonal.index("mean_season(ta)")] * cube.scale[column] + cube.centre[column]
+    np.testing.assert_allclose(activity_field(cube, "ta", "ta"), (np.maximum(season, 0) ** 2).mean(axis=0), rtol=1e-5)
+
+
+def test_the_oracle_sees_the_truth_of_fitted_months_by_land_area() -> None:
+    cube = make_cube(4)
+    truth = np.arange(48.0)[:, None] + np.arange(len(CELLS.index)) / 1000
+    towers = oracle_constraint(months_of(truth), cube, CELLS, FITTED, seed=1, rows=20_000)
+    month = np.round(towers.observed.astype(int))
+    assert month.max() == 23 and (towers.time == MONTHS[month]).all()
+    np.testing.assert_allclose(towers.observed, truth[month, towers.site], rtol=1e-5)
+    np.testing.assert_array_equal(towers.predictors, cube.rows(month, towers.site))
+    share = np.bincount(towers.site, minlength=len(CELLS.index)) / 20_000
+    np.testing.assert_allclose(share, CELLS.land_area / CELLS.land_area.sum(), atol=5 * np.sqrt(0.03 / 20_000))
+
+
+def test_the_oracle_learns_a_field_its_predictors_tell() -> None:
+    cube = make_cube(4)
+    column = cube.columns.names.index("ta")
+    truth = np.stack([np.tanh(cube.rows(np.full(len(CELLS.index), t), np.arange(len(CELLS.index)))[:, column]) for t in range(48)])
+    settings_ = TrainingSettings(steps=100, checkpoints=2, batch=256, learning_rate=0.01)
+    oracle = train_oracle(months_of(truth), cube, CELLS, make_regional(cube), FITTED, NETWORK, settings_, seed=1)
+    assert oracle.size == NETWORK.members
+    rows = cube.rows(np.repeat(np.arange(24, 48), len(CELLS.index)), np.tile(np.arange(len(CELLS.index)), 24))
+    landscape, tower_like = tower_fluxes(oracle, rows)
+    np.testing.assert_array_equal(landscape, tower_like)
+    error = landscape.mean(axis=0) - truth[24:].ravel()
+    assert 1 - (error**2).mean() / truth[24:].var() > 0.95
+
+
+def test_a_daily_study_has_no_oracle() -> None:
+    with pytest.raises(InputError, match="monthly study only"):
+        oracle_constraint(months_of(np.zeros((12, 72))), make_cube(1, "daily"), CELLS, np.ones(12, bool), 1)
+
+
+# A whole case ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", name="twin")
+def _twin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Prepared]:
+    """A small written and prepared world of four years, the last outside the fit period."""
+    folder = tmp_path_factory.mktemp("case")
+    world = build_world(WorldSettings(resolution=10.0, end=date(2004, 12, 31), towers=20, unseen_towers=8))
+    fit_period = [date(2001, 1, 1), date(2003, 12, 31)]
+    study = load_study(write_world(world, folder, fit_period=fit_period, truth="truth", network={"folds": 2}))
+    prepare(study, study.out / "prepared")
+    prepared = load(study.out / "prepared")
+    return twin_case(study, prepared), prepared
+
+
+def random_ensemble(case: Case) -> Ensemble:
+    """Two untrained members."""
+    columns = case.cube.columns
+    models = [FluxModel.create(jax.random.key(i), len(columns.names), columns.invariant, 0, NETWORK) for i in (1, 2)]
+    return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), np.array([0, 1]), NETWORK, columns.names)
+
+
+def write_product(case: Case, prepared: Prepared, path: Path, spread: float) -> None:
+    """A product whose two members are the truth -+ spread."""
+    with ProductWriter(path, case.cells, case.months, 2, {"title": "truth"}, prepared.land_area) as writer:
+        for t, field in enumerate(case.true_field()):
+            members = field + spread * np.array([[-1.0], [1.0]])
+            writer.write(t, members, members, np.full(field.shape, 0.25))
+
+
+def test_the_truth_as_a_product_is_perfect_and_rivals_have_the_inversions_integrals(twin: tuple[Case, Prepared], tmp_path: Path) -> None:
+    case, prepared = twin
+    write_product(case, prepared, tmp_path / "nee_monthly.nc", 0.1)
+    table = compare(case, {"towers": tmp_path / "nee_monthly.nc"}, {"towers": random_ensemble(case)})
+    assert not table.duplicated(["product", "region", "metric"]).any() and table.unit.notna().all()
+    own = headline(table, "towers", KEYS)
+    perfect = {"cell_month_nse": 1, "cell_month_nse_centred": 1, "unseen_site_flux_nse": 1, "amplitude_ratio": 1, "variability_r": 1}
+    assert {k: own[k] for k in perfect} == pytest.approx(perfect, abs=1e-6)
+    nothing = ("global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "phase_days", "map_rmse")
+    assert {k: own[k] for k in nothing} == pytest.approx(dict.fromkeys(nothing, 0), abs=1e-4)
+    assert own["coverage_50"] == 1 and own["variability_r_unseen_years"] is None
+    assert own["cell_month_nse_unseen_years"] == pytest.approx(1)
+    inversions = headline(table, "inversion_mean", KEYS)
+    for rival in ("rescaled_uniform", "rescaled_activity"):
+        found = headline(table, rival, KEYS)
+        for key in ("region_annual_rmse", "region_cycle_rmse", "tropical_error"):
+            assert found[key] == pytest.approx(inversions[key], rel=2e-3)
+        assert found["unseen_site_nse"] != own["unseen_site_nse"] and found["coverage_50"] is None
+    assert inversions["cell_month_nse"] is None and inversions["coverage_68"] is not None
+
+
+def test_predictions_at_unseen_towers_use_their_own_class_and_their_cells_weather(twin: tuple[Case, Prepared]) -> None:
+    case, _ = twin
+    assert len(case.sites) == 8 and case.tower_truth.site.nunique() == 8
+    rows, names = case.tower_predictors(), case.cube.columns.names
+    at = case.sites.loc[case.tower_truth.site]
+    column = names.index("ta")
+    step = case.cube.steps.time.get_indexer(pd.DatetimeIndex(case.tower_truth.time))
+    np.testing.assert_array_equal(rows[:, column], case.cube.rows(step, at.cell.to_numpy())[:, column])
+    for name in ("ENF", "GRA"):
+        cover = names.index(f"land_cover_{name}")
+        share = rows[:, cover] * case.cube.scale[cover] + case.cube.centre[cover]
+        np.testing.assert_allclose(share, at.igbp == name, atol=1e-6)
+    np.testing.assert_allclose(case.monthly(case.tower_truth.cell_flux.to_numpy())[:, 0], case.tower_truth.cell_flux[:48])
+
+
+def test_the_oracle_of_a_case_is_scored_like_a_product(twin: tuple[Case, Prepared]) -> None:
+    case, _ = twin
+    table = compare_oracle(case, random_ensemble(case))
+    found = headline(table, "oracle", KEYS)
+    assert all(found[k] is not None for k in KEYS) and set(table["product"]) == {"oracle"}
+
+
+def test_a_product_without_members_or_on_another_grid_is_refused(twin: tuple[Case, Prepared], tmp_path: Path) -> None:
+    case, _ = twin
+    other = Grid.global_regular(20.0)
+    for name, grid, message in (("nee", case.cells.grid, "no variable `nee_member`.*it has nee"), ("nee_member", other, "not on the grid")):
+        data = xr.Dataset(
+            {name: (("time", "lat", "lon"), np.zeros((48, *grid.shape)))}, {"time": case.months, "lat": grid.lat, "lon": grid.lon}
+        )
+        data["nee_std"] = data["nee_std_total"] = data[name]
+        data.to_netcdf(tmp_path / "p.nc", engine="h5netcdf")
+        with pytest.raises(InputError, match=message):
+            next(field_months(tmp_path / "p.nc", "nee_member", case.cells, case.months)())
+
+
+# Tables -----------------------------------------------------------------------------------------------------------------
+
+
+def test_headline_takes_each_key_from_where_it_is_scored() -> None:
+    rows = [
+        ("dual", "global", "truth_global_error", -0.5), ("dual", "EU", "truth_amplitude_ratio", 9.0),
+        ("dual", "global", "truth_crps", 0.01),
+        ("dual", "global", "truth_amplitude_ratio", 1.1), ("dual", "cells", "truth_map_rmse_unseen_years", 0.2),
+        ("dual", "towers", "truth_unseen_site_nse", 0.7), ("plain", "global", "truth_global_error", 7.0),
+    ]  # fmt: skip
+    table = pd.DataFrame([(*row, "1") for row in rows], columns=COLUMNS)
+    found = headline(table, "dual", KEYS)
+    known = {k: v for k, v in found.items() if v is not None}
+    assert known == {
+        "global_error": -0.5, "amplitude_ratio": 1.1, "crps": 0.01, "map_rmse_unseen_years": 0.2, "unseen_site_nse": 0.7,
+    }  # fmt: skip
+    assert set(found) == {*KEYS, *(f"{k}_unseen_years" for k in KEYS)} and set(KEYS) <= set(UNITS)
+
+
+def records() -> list[dict[str, object]]:
+    """Two seeds; dual's error is 0.1 and 0.3 smaller than that of towers, its NSE 0.2 and -0.1 larger."""
+    nothing = {k: None for key in (*KEYS, "coverage_cases") for k in (key, f"{key}_unseen_years")}
+    values = {(1, "dual"): (-0.4, 0.9), (1, "towers"): (0.5, 0.7), (2, "dual"): (0.2, 0.6), (2, "towers"): (-0.5, 0.7)}
+    return [
+        {"seed": s, "world": "default", "product": p, **nothing, "global_error": e, "unseen_site_flux_nse": n}
+        for (s, p), (e, n) in values.items()
+    ]
+
+
+def test_losses_are_smaller_where_a_score_is_better() -> None:
+    assert loss("global_error", pd.Series([-2.0])).tolist() == [2.0]
+    assert loss("cell_month_nse", pd.Series([0.8])).tolist() == [-0.8]
+    assert loss("amplitude_ratio_unseen_years", pd.Series([0.75])).tolist() == [0.25]
+    assert loss("coverage_90", pd.Series([0.5])).tolist() == pytest.approx([0.4])
+
+
+def test_paired_differences_by_hand() -> None:
+    table = paired_table(records()).set_index(["score", "against"])
+    error = table.loc[("global_error", "towers")]
+    assert error.difference == pytest.approx(-0.2) and error.sd == pytest.approx(np.std([-0.1, -0.3], ddof=1))
+    assert (error.better, error.seeds) == (2, 2)
+    skill = table.loc[("unseen_site_flux_nse", "towers")]
+    assert skill.difference == pytest.approx(-0.05) and skill.better == 1
+    assert paired_text(records()).loc["global_error", "towers"] == "-0.200 +- 0.141 (2/2)"
+    assert mean_table(records()).loc["global_error", "dual"] == pytest.approx(-0.1)
+
+
+def test_targets_say_which_seeds_meet_them() -> None:
+    table = targets(records()).set_index("target")
+    row = table.loc["unseen_site_flux_nse better than towers"]
+    assert row["smallest margin"] == pytest.approx(-0.1) and (row["met"], row["seeds"]) == (1, 2)
+    assert not any("oracle" in words or "coverage" in words for words in table.index)
+
+
+def test_coverage_is_met_inside_the_binomial_interval() -> None:
+    """Of 100 cases at 50 %, 95 % of samples hold 40 to 60."""
+    nothing = dict.fromkeys([*UNITS, *(f"{k}_unseen_years" for k in UNITS)])
+    dual = {"seed": 1, "world": "default", "product": "dual", **nothing, "coverage_cases": 100.0}
+    for coverage, margin in ((0.41, 0.01), (0.39, -0.01)):
+        assert targets([{**dual, "coverage_50": coverage}])["smallest margin"].tolist() == pytest.approx([margin])
