@@ -40,17 +40,15 @@ def double_precision() -> Iterator[None]:
 @contextmanager
 def quick_compilation(folder: Path) -> Iterator[None]:
     """Compile with less care, and keep programs in a folder so that each is compiled once."""
-    wanted = {
-        "jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.5, "jax_disable_most_optimizations": True,
-    }  # fmt: skip
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for name, value in wanted.items():
-        jax.config.update(name, value)
+    for name, value in (("compilation_cache_dir", str(folder)), ("persistent_cache_min_compile_time_secs", 0.2)):
+        jax.config.update(f"jax_{name}", value)
+    jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+        for name, value in (("compilation_cache_dir", None), ("persistent_cache_min_compile_time_secs", 1.0)):
+            jax.config.update(f"jax_{name}", value)
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def land_cells() -> LandCells:

@@ -316,7 +316,7 @@ def test_the_oracle_learns_a_field_its_predictors_tell() -> None:
     cube = make_cube(4)
     column = cube.columns.names.index("ta")
     truth = np.stack([np.tanh(cube.rows(np.full(len(CELLS.index), t), np.arange(len(CELLS.index)))[:, column]) for t in range(48)])
-    settings_ = TrainingSettings(steps=100, checkpoints=2, batch=256, learning_rate=0.01)
+    settings_ = TrainingSettings(steps=30, checkpoints=2, batch=256, learning_rate=0.02)
     oracle = train_oracle(months_of(truth), cube, CELLS, make_regional(cube), FITTED, NETWORK, settings_, seed=1)
     assert oracle.size == NETWORK.members
     rows = cube.rows(np.repeat(np.arange(24, 48), len(CELLS.index)), np.tile(np.arange(len(CELLS.index)), 24))

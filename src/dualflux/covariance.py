@@ -176,27 +176,37 @@ def _match_annual_variance(ratio: float) -> float:
 
 
 def ensemble_mean(products: np.ndarray) -> np.ndarray:
-    """Mean over products that have the month, (region, year, 12); each product's offset to the others is kept whole.
+    """Mean over products, (region, year, 12), that does not jump where a product begins or ends.
 
-    Products of different periods would shift the mean where one begins; they are first moved by their mean difference
-    from the all-product mean over the months all share, so the mean never jumps.
+    Least squares of x(product, month) = mean(month) + offset(product), offsets summing to zero over products: where all
+    products have all months this is their plain mean.
 
     Raises
     ------
     InputError
-        Products that share no month, or a month that none has.
+        A month that no product has, or products that no chain of shared months connects.
     """
-    common = np.isfinite(products).all(axis=0, keepdims=True)
-    if not common.any(axis=(2, 3)).all() or not np.isfinite(products).any(axis=0).all():
+    there = np.isfinite(products)
+    count = there.sum(axis=0)
+    if (count == 0).any():
+        raise InputError("inversions: a month of a whole year that no product has; change `period`, or add a product")
+    mean = np.where(there, products, 0.0).sum(axis=0) / count
+    if there.all():
+        return mean
+    offset = np.stack([_offsets(products[:, r], mean[r], there[:, r], count[r]) for r in range(products.shape[1])], axis=1)
+    return np.where(there, products - offset[:, :, None, None], 0.0).sum(axis=0) / count
+
+
+def _offsets(products: np.ndarray, mean: np.ndarray, there: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Offsets (product,) of one region: normal equations after the months' means are taken out."""
+    mask = there.reshape(len(there), -1).astype(float)
+    laplacian = np.diag(mask.sum(axis=1)) - (mask / count.ravel()) @ mask.T
+    if np.linalg.matrix_rank(laplacian, tol=1e-8 * mask.sum()) < len(mask) - 1:
         raise InputError(
-            f"inversions: {len(products)} products that share no month, or a month that none has; their mean needs months that all have, "
-            "to tell their offsets apart; leave out the product that reaches least far (`products`) or change `period`"
+            f"inversions: of {len(mask)} products some share no month with the others, directly or through a third, so their offsets cannot "
+            "be told apart from change; leave one group out (`products`) or change `period`"
         )
-    if common.all():
-        return products.mean(axis=0)
-    shared = np.where(common, products, np.nan)
-    centre = np.nanmean(shared, axis=(2, 3), keepdims=True)
-    return np.nanmean(products - centre, axis=0) + centre.mean(axis=0)
+    return np.linalg.pinv(laplacian) @ np.where(there, products - mean, 0.0).reshape(len(mask), -1).sum(axis=1)
 
 
 def to_year_month(integral: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
