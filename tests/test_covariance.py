@@ -214,11 +214,40 @@ def test_the_mean_keeps_what_products_share(seed: int) -> None:
     np.testing.assert_allclose(ensemble_mean(products), signal + offset.mean(axis=0), atol=1e-12)
 
 
-@pytest.mark.parametrize("present", [[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], [[1, 1, 0], [1, 1, 0], [1, 1, 0]]])
-def test_a_mean_that_some_month_does_not_have_is_refused(present: list[list[int]]) -> None:
-    """No year all products share, or a year none covers: never a silent gap in the target."""
+def test_products_may_be_connected_through_a_third() -> None:
+    """0 in years 1-2, 10 in years 2-3, 20 in years 3-4: offsets -10, 0, 10 and a mean of 10 throughout."""
+    products = np.full((3, 1, 4, 12), np.nan)
+    for place in range(3):
+        products[place, :, place : place + 2] = 10 * place
+    np.testing.assert_allclose(ensemble_mean(products), 10)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_mean_is_that_of_dense_least_squares(seed: int) -> None:
+    """All months' means and products' offsets (which sum to zero) fitted at once to noisy products with gaps."""
+    random = np.random.default_rng(seed)
+    products = random.normal(size=(3, 1, 4, 12))
+    products[1, :, :2], products[2, :, 3] = np.nan, np.nan
+    flat = products.reshape(3, 48)
+    product, month = np.nonzero(np.isfinite(flat))
+    design = np.zeros((len(product) + 1, 51))
+    design[np.arange(len(product)), month] = 1
+    design[np.arange(len(product)), 48 + product] = 1
+    design[-1, 48:] = 1
+    solution = np.linalg.lstsq(design, np.append(flat[product, month], 0.0), rcond=None)[0]
+    np.testing.assert_allclose(ensemble_mean(products).ravel(), solution[:48], atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("present", "message"),
+    [
+        ([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], r"share no month with the others.*leave one group out"),
+        ([[1, 1, 0], [1, 1, 0], [1, 1, 0]], "a month of a whole year that no product has"),
+    ],
+)
+def test_a_mean_that_cannot_be_told_is_refused(present: list[list[int]], message: str) -> None:
     products = np.where(np.array(present)[:, None, :, None] > 0, np.ones((3, 1, len(present[0]), 12)), np.nan)
-    with pytest.raises(InputError, match="inversions: "):
+    with pytest.raises(InputError, match=message):
         ensemble_mean(products)
 
 

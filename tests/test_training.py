@@ -358,6 +358,10 @@ def total(model: FluxModel, observed: jax.Array, target: jax.Array, member: Memb
     return changed(model, member._replace(target=target), jax.random.key(0))[0]
 
 
+def tower_terms(model: FluxModel) -> tuple[jax.Array, ...]:
+    return model.tower.intercept, model.tower.coefficient, model.tower.site_effect
+
+
 GRADIENTS = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
 
 
@@ -373,7 +377,6 @@ def test_a_source_that_is_left_out_has_no_influence(variant: str) -> None:
 def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
     """Gradient of g and b exactly zero where the variant has none."""
     member = one_member(variant)
-    tower_terms = lambda m: (m.tower.intercept, m.tower.coefficient, m.tower.site_effect)  # noqa: E731
     fresh = eqx.tree_at(tower_terms, perturbed_model(), replace_fn=jnp.zeros_like)
     gradient, _, _ = GRADIENTS(fresh, jnp.asarray(TOWERS.observed), member.target, member)
     assert tuple(moves(g) for g in tower_terms(gradient)) == TOWER_TERMS[variant]

@@ -203,8 +203,8 @@ def _offsets(products: np.ndarray, mean: np.ndarray, there: np.ndarray, count: n
     laplacian = np.diag(mask.sum(axis=1)) - (mask / count.ravel()) @ mask.T
     if np.linalg.matrix_rank(laplacian, tol=1e-8 * mask.sum()) < len(mask) - 1:
         raise InputError(
-            f"inversions: of {len(mask)} products some share no month with the others, directly or through a third, so their offsets cannot "
-            "be told apart from change; leave one group out (`products`) or change `period`"
+            f"inversions: of {len(mask)} products some share no month with the others, directly or through a third, so their offsets "
+            "cannot be told apart from change; leave one group out (`products`) or change `period`"
         )
     return np.linalg.pinv(laplacian) @ np.where(there, products - mean, 0.0).reshape(len(mask), -1).sum(axis=1)
 

@@ -240,7 +240,7 @@ def _fraction_names(predictors: xr.Dataset) -> list[str]:
 
 
 def _classes(predictors: xr.Dataset, name: str) -> list[str]:
-    return [str(c) for c in predictors[f"{name}_class"].values]
+    return [str(c) for c in predictors[f"{name}_class"].to_numpy()]
 
 
 class _Columns:
@@ -255,15 +255,15 @@ class _Columns:
     def add_read(self, name: str) -> None:
         variable = self.predictors[name]
         if variable.attrs.get("kind") == "fractions":
-            for label, part in zip(_classes(self.predictors, name), variable.transpose(f"{name}_class", "cell").values, strict=True):
+            for label, part in zip(_classes(self.predictors, name), variable.transpose(f"{name}_class", "cell").to_numpy(), strict=True):
                 self.static[f"{name}_{label}"] = part
         elif "time" in variable.dims:
             self.dynamic[name] = self._in_period(variable)
         elif "month" in variable.dims:
-            monthly = variable.sortby("month").transpose("month", "cell").values
+            monthly = variable.sortby("month").transpose("month", "cell").to_numpy()
             self.seasonal[name] = monthly if self._seasons() == 12 else _to_days(monthly)
         else:
-            self.static[name] = variable.values
+            self.static[name] = variable.to_numpy()
 
     def add_derived(self, name: str) -> None:
         function, variable, number = parse_derived(name, self.dynamic)
@@ -293,7 +293,7 @@ class _Columns:
         return np.stack([daily[month == m].mean(axis=0) for m in range(1, 13)]).astype(np.float32)
 
     def _in_period(self, variable: xr.DataArray) -> np.ndarray:
-        return variable.sel(time=self.steps.time).transpose("time", "cell").values
+        return variable.sel(time=self.steps.time).transpose("time", "cell").to_numpy()
 
     def _mean_season(self, name: str) -> np.ndarray:
         values, season = self.dynamic[name], self.steps.season
@@ -312,7 +312,7 @@ class _Columns:
         times = pd.DatetimeIndex(record.time)
         first = int(times.searchsorted(self.steps.time[0]))
         width = require_record(name, function, number, first, self.steps)
-        values = record.values[first - width + 1 : first + len(self.steps.time)]
+        values = record.to_numpy()[first - width + 1 : first + len(self.steps.time)]
         if function == "lag":
             return values[: len(self.steps.time)]
         total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])

@@ -20,8 +20,17 @@ from dualflux.experiments import Fitted, build_objective, choose_weight, constra
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
-from dualflux.report import write_report
-from dualflux.results import changed_target_rows, left_out_table, regional_table, summary_table, tower_predictions, verdict_table, verdict_text
+from dualflux.report import study_notes, write_report
+from dualflux.results import (
+    changed_target_rows,
+    left_out_table,
+    read_summary,
+    regional_table,
+    summary_table,
+    tower_predictions,
+    verdict_table,
+    verdict_text,
+)
 from dualflux.stages import RunFolder, Stage, is_done, states, write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
@@ -45,13 +54,17 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
         "report": lambda: report(study, out),
     }
     citations = [line for line in CITATIONS]
-    with RunFolder(out, study.settings.seed, citations, say=lambda line: console.print(line, highlight=False)) as folder:
+    with RunFolder(
+        out, study.settings.seed, citations, say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+    ) as folder:
         write_atomically(out / "study.yaml", study.to_yaml())
         for stage in plan:
             if stage.name in wanted:
                 folder.stage(stage, actions[stage.name])
     if "evaluate" in wanted:
-        print(verdict_text(verdict_table(pd.read_csv(out / "tables/summary.csv"))))
+        print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
+    if "report" in wanted:
+        print(f"\nreport: {out / 'report.html'}")
 
 
 CITATIONS = (
@@ -238,7 +251,7 @@ def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
 
 def report(study: Study, out: Path) -> None:
     """Draw the figures and write report.html from what is in the folder."""
-    write_report(out, study.resolved(), verdict_table(pd.read_csv(out / "tables/summary.csv")))
+    write_report(out, study.resolved(), verdict_table(read_summary(out / "tables/summary.csv")), study_notes(out))
 
 
 def check(study: Study) -> None:

@@ -1,6 +1,7 @@
 """From predictions to the tables of a study: towers, regions, what was left out, and the verdict."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -230,6 +231,11 @@ _TRUTH_VERDICT = (
     ("variability_r", "year-to-year correlation, global", "1", "global", "high"),
     ("variability_sd_ratio", "year-to-year sd over the true one, global", "1", "global", "high"),
 )
+
+
+def read_summary(path: Path) -> pd.DataFrame:
+    """The table `summary.csv`; a region may be called NA."""
+    return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]})
 
 
 def verdict_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -215,9 +215,7 @@ def paired_difference(
         An unknown word, no common rows, or fewer than two groups.
     """
     if metric not in (*METRICS, "centred_nse") or statistic not in STATISTICS:
-        raise InputError(
-            f"metric `{metric}`, statistic `{statistic}`; allowed: {', '.join(METRICS)}, centred_nse; {', '.join(STATISTICS)}"
-        )
+        raise InputError(f"metric `{metric}`, statistic `{statistic}`; allowed: {', '.join(METRICS)}, centred_nse; {', '.join(STATISTICS)}")
     pair = _common_rows(predictions, first, second)
     groups = pair[["site", "group"]].drop_duplicates().set_index("site")["group"]
     scored = [at_scale(pair.rename(columns={side: "predicted"}), scale or time_step, time_step) for side in ("first", "second")]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from dualflux.report import figures, maps
 from dualflux.report.contents import Contents, read_contents
 from dualflux.report.document import Picture, render
+from dualflux.report.notes import study_notes
 from dualflux.report.style import RC
 from dualflux.report.text import captions
 from dualflux.report.verdict import default_verdict
@@ -20,7 +21,7 @@ from dualflux.stages import write_atomically
 
 DOTS_PER_INCH = 150
 
-__all__ = ["default_verdict", "read_contents", "write_report"]
+__all__ = ["default_verdict", "read_contents", "study_notes", "write_report"]
 
 
 def write_report(out: Path, study: dict[str, Any], verdict: pd.DataFrame | None = None, notes: Sequence[str] = ()) -> Path:

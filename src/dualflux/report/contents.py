@@ -34,6 +34,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
+    left_out : DataFrame
+        experiment, product, region, metric, value; empty where nothing was left out once more.
     """
 
     regional: pd.DataFrame
@@ -43,6 +45,7 @@ class Contents:
     products: dict[str, Path]
     history: dict[str, pd.DataFrame]
     references: frozenset[str]
+    left_out: pd.DataFrame
 
     @cached_property
     def regions(self) -> list[str]:
@@ -128,6 +131,7 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
         products={v: p for v, p in products.items() if p.is_file()},
         history={v: pd.read_csv(p) for v, p in history.items() if p.is_file()},
         references=references,
+        left_out=_left_out(out / "tables/left_out.csv"),
     )
 
 
@@ -139,6 +143,11 @@ def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; wanted {', '.join(columns)}")
     return table
+
+
+def _left_out(path: Path) -> pd.DataFrame:
+    columns = ["experiment", "product", "region", "metric", "value"]
+    return _table(path, columns) if path.is_file() else pd.DataFrame(columns=columns)
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 import dualflux
 from dualflux.errors import InputError
 from dualflux.report.contents import Contents
-from dualflux.report.style import number, pretty_unit
+from dualflux.report.style import fixed, number, pretty_unit
 from dualflux.report.text import methods
 from dualflux.report.verdict import marks
 
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: what is read, what is sorted by, and its mark."""
+    """One cell of a table: what is read, what is sorted by, and a small word beside it (best, a unit)."""
 
     text: str
     key: str = ""
@@ -81,11 +81,17 @@ def render(contents: Contents, study: dict[str, Any], verdict: pd.DataFrame, not
         title=str(study.get("name", "dualflux study")),
         version=dualflux.__version__,
         period=[str(d) for d in study.get("period") or []],
-        verdict=verdict_table(verdict, contents.variants),
+        verdicts=verdict_tables(verdict, contents.variants),
         notes=list(notes),
         sections=_sections(pictures),
         images=_embedded(pictures),
-        tables=[summary_table(contents), comparison_table(contents), sites_table(contents)],
+        tables=[
+            summary_table(contents),
+            comparison_table(contents),
+            sites_table(contents),
+            left_out_table(contents),
+            truth_table(contents),
+        ],
         methods=methods(study),
         provenance=contents.provenance,
         provenance_tables=provenance_tables(contents.provenance),
@@ -126,15 +132,50 @@ def _sections(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
     return [(title, part) for title, part in found if part]
 
 
-def verdict_table(verdict: pd.DataFrame, variants: list[str]) -> Table:
-    """The verdict with marks: by its column `goal`, or by words such as better, worse, met, not met in its cells."""
-    products = [v for v in variants if v in verdict]
-    columns = [str(c) for c in verdict.columns if c != "goal"]
+_GROUPS = (
+    ("", "Verdict"),
+    ("truth: ", "Against the known truth of this synthetic world (column target: the inversions' mean)"),
+    ("without ", "Left out once more, and scored on what was left out"),
+)
+_DECIMALS = {"PgC yr-1": 2, "R": 2}
+
+
+def verdict_tables(verdict: pd.DataFrame, variants: list[str]) -> list[Table]:
+    """The verdict, and apart from it the rows against a known truth and those of what was left out."""
+    if "quantity" not in verdict:
+        return [verdict_table(verdict, variants)]
+    words = verdict["quantity"].astype(str)
+    group = [next((p for p, _ in _GROUPS[1:] if w.startswith(p)), "") for w in words]
+    tables = []
+    for prefix, title in _GROUPS:
+        rows = verdict.loc[[g == prefix for g in group]]
+        scored = [*variants, *{"truth: ": ["target"], "without ": ["climatology"]}.get(prefix, [])]
+        if len(rows):
+            tables.append(verdict_table(rows.assign(quantity=rows["quantity"].str.removeprefix("truth: ")), scored, title))
+    return tables
+
+
+def verdict_table(verdict: pd.DataFrame, scored: list[str], title: str = "Verdict") -> Table:
+    """A table with marks: by its column `goal`, or by words such as better, worse, met, not met in its cells.
+
+    Units stand beside the quantities, columns without any number are left out.
+    """
+    products = [v for v in scored if v in verdict]
+    columns = [str(c) for c in verdict.columns if c not in ("goal", "unit") and (c == "quantity" or verdict[c].notna().any())]
     rows = []
     for _, row in verdict.iterrows():
         found = marks(row, products) if "goal" in verdict else {}
-        rows.append([_marked(_cell(row[c], c), found.get(c, "")) for c in columns])
-    return Table("Verdict", columns, rows)
+        unit = str(row["unit"]) if "unit" in verdict else None
+        rows.append([_verdict_cell(row[c], c, unit, found.get(c, "")) for c in columns])
+    return Table(title, columns, rows)
+
+
+def _verdict_cell(value: Any, column: str, unit: str | None, mark: str) -> Cell:
+    if column == "quantity" and unit is not None:
+        return Cell(str(value), str(value), pretty_unit(unit))
+    if unit is not None and isinstance(value, float) and not math.isnan(value):
+        return _marked(Cell(fixed(value, _DECIMALS.get(unit, 3)), repr(value)), mark)
+    return _marked(_cell(value, column), mark)
 
 
 def _marked(cell: Cell, mark: str) -> Cell:
@@ -158,7 +199,9 @@ def _table(caption: str, data: pd.DataFrame) -> Table:
 
 
 def _wide(rows: pd.DataFrame, index: list[str], names: str) -> pd.DataFrame:
-    """Tidy rows to one column per metric with its unit in the heading, in the order of the table."""
+    """Tidy rows to one column per metric with its unit in the heading, in the order of the table; no rows, no columns."""
+    if rows.empty:
+        return pd.DataFrame()
     units = rows.drop_duplicates(names).set_index(names)["unit"]
     order = list(units.index)
     wide = rows.pivot_table(index=index, columns=names, values="value", sort=False, dropna=False)
@@ -168,7 +211,9 @@ def _wide(rows: pd.DataFrame, index: list[str], names: str) -> pd.DataFrame:
 
 def summary_table(contents: Contents) -> Table:
     """Products and regions on their own and against the target."""
-    own = contents.summary[~contents.summary["metric"].str.contains("_vs_")]
+    metric = contents.summary["metric"].str
+    other = metric.contains("_vs_") | metric.startswith(("left_out_", "truth_")) | ~contents.summary["region"].isin(contents.regions)
+    own = contents.summary[~other]
     return _table("Regions: products on their own and against the target", _wide(own, ["region", "product"], "metric"))
 
 
@@ -177,9 +222,20 @@ def comparison_table(contents: Contents) -> Table:
     rows = contents.summary[contents.summary["metric"].str.contains("_vs_")]
     parts = rows["metric"].str.split("_vs_", n=1)
     tidy = rows.assign(metric=parts.str[0], against=parts.str[1])
-    return _table(
-        "Regions: products against each inversion", _wide(tidy, ["region", "product", "against"], "metric") if len(tidy) else tidy
-    )
+    return _table("Regions: products against each inversion", _wide(tidy, ["region", "product", "against"], "metric"))
+
+
+def left_out_table(contents: Contents) -> Table:
+    """Scores of the experiments on what they did not use."""
+    rows = contents.left_out.assign(unit="")
+    return _table("Left out once more: scores on what was left out", _wide(rows, ["experiment", "region", "product"], "metric"))
+
+
+def truth_table(contents: Contents) -> Table:
+    """Scores against a synthetic world's truth."""
+    rows = contents.summary[contents.summary["metric"].str.startswith("truth_")]
+    tidy = rows.assign(metric=rows["metric"].str.removeprefix("truth_"))
+    return _table("Scores against the known truth", _wide(tidy, ["region", "product"], "metric"))
 
 
 def sites_table(contents: Contents) -> Table:

@@ -189,24 +189,33 @@ def site_scatter(contents: Contents) -> Figure:
     return figure
 
 
+_TERMS = {
+    "validation_loss": "held-out towers: −log density [1]",
+    "validation_rmse": "held-out towers: RMSE [gC m⁻² d⁻¹]",
+    "region_misfit": "inversions: misfit r' R⁻¹ r [1]",
+    "site_effect_sd": "site effects: sd [gC m⁻² d⁻¹]",
+}
+_NOT_DRAWN = ["variant", "member", "fold", "checkpoint", "criterion", "chosen"]
+
+
 def training_history(contents: Contents) -> Figure:
-    """Every term of the objective over steps, one panel per term, mean over members."""
-    tables = {
-        v: t.groupby("step").mean(numeric_only=True).drop(columns=["member", "fold"], errors="ignore") for v, t in contents.history.items()
-    }
+    """What the checkpoints recorded over steps, one panel each, mean over folds and members; dots: states that were kept."""
+    tables = {v: t.groupby("step").mean(numeric_only=True).drop(columns=_NOT_DRAWN, errors="ignore") for v, t in contents.history.items()}
     terms = list(dict.fromkeys(c for t in tables.values() for c in t.columns))
     figure, axes = _panels(len(terms), width=3.6, height=2.4)
     for ax, term in zip(axes, terms, strict=False):
         for variant, table in tables.items():
             if term in table:
-                style = style_of(variant)
+                style, history = style_of(variant), contents.history[variant]
                 ax.plot(table.index, table[term], color=style.colour, linestyle=style.dashes, linewidth=style.width * 0.8)
+                kept = sorted(set(history["step"][history["chosen"]])) if "chosen" in history else []
+                ax.plot(kept, table[term].reindex(kept), "o", color=style.colour, markersize=5)
         values = np.concatenate([t[term].dropna().to_numpy() for t in tables.values() if term in t])
-        if values.size and values.min() > 0 and values.max() > 30 * values.min():
+        if values.size and values.min() > 0 and values.max() > 10 * values.min():
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
-        ax.set(title=term.replace("_", " "), xlabel="step")
+        ax.set(title=_TERMS.get(term, term.replace("_", " ")), xlabel="step")
     figure.legend(handles=[_handle(v, contents, markers=False) for v in tables], loc="outside lower center", ncols=2)
     return figure
 

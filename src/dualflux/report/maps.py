@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dualflux.errors import InputError
 from dualflux.grid import Grid
 from dualflux.report.contents import Contents
-from dualflux.report.style import number
+from dualflux.report.style import number, style_of
 from dualflux.units import DAYS_PER_MEAN_YEAR, days_in_month
 
 _A = (1.340264, -0.081106, 0.000893, 0.003796)  # Savric, Patterson and Jenny (2019), equation 7
@@ -85,7 +85,7 @@ def _mean_over_time(data: xr.DataArray, days: np.ndarray) -> np.ndarray:
 def mean_maps(maps: dict[str, ProductMap], contents: Contents) -> Figure:
     """Mean NEE of each variant on one colour scale, green uptake and brown release."""
     means = contents.means.set_index(["product", "region"])["value"]
-    titles = {v: f"{v}: {number(float(means.get((v, 'global'), np.nan)))} PgC yr⁻¹" for v in maps}
+    titles = {v: f"{style_of(v).label}: {number(float(means.get((v, 'global'), np.nan)))} PgC yr⁻¹" for v in maps}
     return _grid_of_maps(
         {v: (m, m.nee) for v, m in maps.items()}, titles, f"mean net ecosystem exchange [{_UNIT}], negative = uptake", "BrBG_r", signed=True
     )
@@ -93,7 +93,7 @@ def mean_maps(maps: dict[str, ProductMap], contents: Contents) -> Figure:
 
 def spread_maps(maps: dict[str, ProductMap]) -> Figure:
     """Standard deviation of each variant: members and the part that no predictor sees, mean over months."""
-    titles = {v: v for v in maps}
+    titles = {v: style_of(v).label for v in maps}
     return _grid_of_maps(
         {v: (m, m.spread) for v, m in maps.items()}, titles, "standard deviation of a monthly value [gC m⁻² d⁻¹]", "PuBu", signed=False
     )
@@ -115,8 +115,8 @@ def _grid_of_maps(
     rows = ceil(len(panels) / columns)
     wide = {1: 7.6, 2: 5.2, 3: 4.2}[columns]
     south = _southernmost([(product.grid, values) for product, values in panels.values()])
-    limit = _limit([values for _, values in panels.values()])
-    figure = Figure(figsize=(wide * columns, 0.5 * wide * rows + 1.1), layout="constrained")
+    limit = _limit([values for _, values in panels.values()], signed)
+    figure = Figure(figsize=(wide * columns, (0.47 * wide + 0.35) * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
@@ -128,14 +128,14 @@ def _grid_of_maps(
     return figure
 
 
-def _limit(fields: list[np.ndarray]) -> float:
+def _limit(fields: list[np.ndarray], signed: bool) -> float:
     """Colour limit of several fields, rounded up to one leading digit.
 
-    The median over the fields of their 98th percentiles, at least half the largest: one extreme field
-    does not bleach the others.
+    Of fields of both signs the median of their 98th percentiles, at least half the largest: one extreme field does not
+    bleach the others. Of standard deviations the largest: a field beyond the end of the scale would show nothing.
     """
     tops = [float(np.quantile(np.abs(f[np.isfinite(f)]), 0.98)) for f in fields if np.isfinite(f).any()]
-    top = max(float(np.median(tops)), max(tops) / 2) if tops else 0.0
+    top = max(float(np.median(tops)) if signed else max(tops), max(tops) / 2) if tops else 0.0
     if top == 0:
         return 1.0
     size = 10.0 ** np.floor(np.log10(top))

@@ -89,6 +89,20 @@ def pretty_unit(unit: str) -> str:
     return " ".join(words)
 
 
+def fixed(value: float, decimals: int) -> str:
+    """A number with as many decimals as its column; none from 100 on, a real minus sign, no minus zero, a dash where there is none.
+
+    Examples
+    --------
+    >>> fixed(-3.8912, 2), fixed(0.7, 2), fixed(-0.001, 2), fixed(306.48, 2), fixed(float("nan"), 2)
+    ('−3.89', '0.70', '0.00', '306', '–')
+    """
+    if value != value:
+        return "–"
+    text = f"{value:.{0 if abs(value) >= 100 else decimals}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
 def number(value: float, digits: int = 3, sign: bool = False) -> str:
     """A number for readers: `digits` significant digits, a real minus sign, a dash where there is none.
 

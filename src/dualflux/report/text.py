@@ -120,5 +120,7 @@ def captions(contents: Contents) -> dict[str, str]:
         "value below it.",
         "site_scatter": "Each point is one site; above the line the variant on the vertical axis is better. f + g, scored by "
         "members that had not seen the site.",
-        "training_history": "Terms of the objective over the training steps, mean over members.",
+        "training_history": "What each checkpoint recorded over the training steps, mean over members: the fit at towers that a member "
+        "held out to know when to stop, the misfit to the inversions, the size of site effects. Dots: checkpoints that were kept "
+        "(one for each fold).",
     }
