@@ -273,3 +273,12 @@ def test_the_real_land(shared_data: Path) -> None:
     ice = land_cells(*place, NoFluxSettings(rule="zero"), [cover])
     assert ice.shares.loc["global", "no_flux_share"] == pytest.approx(0.10, abs=0.01)  # ice sheets: 10 % of the Earth's land
     assert (tower_cells(ice.cells, sites)["distance"] == 0).all()
+
+
+def test_a_region_without_land_is_named(tmp_path: Path) -> None:
+    field = xr.DataArray(np.zeros((18, 36)), {"lat": np.arange(-85.0, 90, 10), "lon": np.arange(-175.0, 180, 10)}, ("lat", "lon"))
+    field[:9] = 1.0
+    field.to_dataset(name="land_fraction").to_netcdf(tmp_path / "land.nc", engine="h5netcdf")
+    bands = BandSettings(bands={"south": (-90, 0), "north": (0, 90)})
+    with pytest.raises(InputError, match="regions north: no land with a flux on this grid"):
+        land_cells(Grid.global_regular(10.0), tmp_path, LandFractionSettings(path="land.nc"), bands, NoFluxSettings())

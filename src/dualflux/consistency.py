@@ -39,7 +39,7 @@ def with_site_meteorology(predictors: list[PredictorSettings], towers: Towers) -
         if column not in data:
             there = ", ".join(c for c in data.columns if c not in ("site", "time", "nee", "uncertainty")) or "none"
             problems.add(
-                f"predictor `{name}`: the towers have no column `{column}` (meteorology: {there}); state `site_column` or use at_towers: cell"
+                f"predictor `{name}`: the towers have no column `{column}`, but {there}; state `site_column` or use at_towers: cell"
             )
             continue
         lost = data[data[column].isna()].groupby("site").size()
@@ -123,7 +123,9 @@ def check_constraints(settings: StudySettings, target: Target, cells: LandCells,
     if holdout.emissions is not None and set(holdout.emissions.values) != set(cells.region_names):
         given, there = ", ".join(holdout.emissions.values), ", ".join(cells.region_names)
         problems.add(f"holdout.emissions: regions {given}; the mask has {there}; give one value for each")
-    experiments = [("years", f"{holdout.years[0]} to {holdout.years[1]}", None, holdout.years)] if holdout.years else []
+    experiments: list[tuple[str, str, str | None, tuple[int, int] | None]] = []
+    if holdout.years is not None:
+        experiments.append(("years", f"{holdout.years[0]} to {holdout.years[1]}", None, holdout.years))
     if holdout.inversions and len(full.names) < 3:
         problems.add(
             f"holdout.inversions: {len(full.names)} inversions ({', '.join(full.names)}); leaving one out leaves 1, and two must remain; "

@@ -176,6 +176,7 @@ class RegionalConstraint:
     products : array, (product, region, year, 12)
         Adjusted integrals [PgC month-1], whole calendar years.
     names : tuple of str, (product,)
+    regions : tuple of str, (region,)
     observed : array, (region, year, 12)
         Ensemble mean.
     error : EnsembleError
@@ -186,6 +187,7 @@ class RegionalConstraint:
 
     products: np.ndarray
     names: tuple[str, ...]
+    regions: tuple[str, ...]
     observed: np.ndarray
     error: EnsembleError
     years: np.ndarray
@@ -230,4 +232,4 @@ def from_inversions(
     share = len(values) if settings.spread == "centred" else 1
     error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
-    return RegionalConstraint(values, names, ensemble_mean(values), error, years, month)
+    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month)

@@ -53,10 +53,11 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
         "evaluate": lambda: evaluate(study, out),
         "report": lambda: report(study, out),
     }
-    citations = [line for line in CITATIONS]
-    with RunFolder(
-        out, study.settings.seed, citations, say=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
-    ) as folder:
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    with RunFolder(out, study.settings.seed, CITATIONS, say) as folder:
         write_atomically(out / "study.yaml", study.to_yaml())
         for stage in plan:
             if stage.name in wanted:

@@ -131,7 +131,7 @@ def summary_table(
     tables = [
         regional_summary(regional),
         probability_summary(regional),
-        pd.DataFrame(_chi_squares(regional, constraint)),
+        pd.DataFrame(_chi_squares(regional, constraint, list(constraint.regions))),
         pd.DataFrame(_tower_scores(predictions, time_step, seed)),
     ]
     if len(left_out):
@@ -140,8 +140,7 @@ def summary_table(
     return pd.concat([t for t in tables if len(t)], ignore_index=True)
 
 
-def _chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint) -> Iterator[dict[str, object]]:
-    regions = [r for r in dict.fromkeys(regional.region) if r != "global"]
+def _chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint, regions: list[str]) -> Iterator[dict[str, object]]:
     mean = regional[regional.member.isna()]
     months = [pd.Timestamp(y, m, 1) for y in constraint.years for m in range(1, 13)]
     for product in (p for p in VARIANTS if p in set(mean["product"])):

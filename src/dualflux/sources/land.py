@@ -107,6 +107,9 @@ def land_cells(
     cells = LandCells.build(grid, fraction, parts, keep=~without)
     if cells.index.size == 0:
         raise InputError(f"no_flux: classes {list(no_flux.classes)} above {no_flux.above} leave no land; correct `classes` or `above`")
+    empty = [name for name, area in zip(parts.names, cells.region_area.sum(axis=1), strict=True) if area == 0]
+    if empty:
+        raise InputError(f"regions {', '.join(empty)}: no land with a flux on this grid; use a finer `grid`, or a mask without them")
     return Land(cells, parts, fraction, grid.cell_area * fraction, _shares(grid, fraction, parts, without))
 
 

@@ -69,10 +69,11 @@ def read_predictors(
     Returns
     -------
     Dataset
-        On `cell` (in the order of `cells.index`), float32: static (cell), climatology (month, cell), dynamic
-        (time, cell), fractions (NAME_class, cell). `time` begins before the period, by a year or what lags and running means
-        look back to, where every dynamic predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share (of the land
-        area, mean over time), first (first step of its own file). `valid` (cell) is False where rule `drop` removed a cell.
+        On `cell` (in the order of `cells.index`), float32: static (cell), climatology (month, cell), dynamic (time, cell),
+        fractions (NAME_class, cell). `time` begins before the period, by a year or by what lags and running means look back
+        to, where every dynamic predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share
+        (of the land area, mean over time), first (first step of its own file). `valid` (cell) is False where rule `drop`
+        removed a cell.
 
     Raises
     ------
