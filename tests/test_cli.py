@@ -194,7 +194,7 @@ def test_checks_run_the_readme_test_command() -> None:
 def test_readme_names_what_there_is() -> None:
     for name in re.findall(r"`((?:docs|examples)/[\w./]+)`|\]\(((?:docs|examples)/[\w./]+)\)", README):
         path = name[0] or name[1]
-        assert (REPOSITORY / path).is_file() or path == "docs/demo.png", path
+        assert (REPOSITORY / path).is_file(), path
 
 
 def test_citation_file_is_whole() -> None:

@@ -416,6 +416,14 @@ def test_no_common_year_is_not_a_number() -> None:
     assert all(np.isnan(v) for v in found.values())
 
 
+def test_a_climatology_has_no_year_to_year_correlation() -> None:
+    """The same twelve numbers every year: their annual sums differ by rounding at most, which is no variability."""
+    time = pd.date_range("2001-01-01", periods=60, freq="MS")
+    climatology = pd.Series(np.tile(np.linspace(-0.3, 0.1, 12) / 3, 5), time)
+    truth = pd.Series(np.random.default_rng(0).normal(size=60), time)
+    assert np.isnan(comparison_metrics(climatology, truth)["annual_r"]) and np.isnan(comparison_metrics(truth, climatology)["annual_r"])
+
+
 def test_trend_against_scipy() -> None:
     annual = pd.Series(np.random.default_rng(0).normal(size=9), range(2001, 2010))
     assert trend(annual) == pytest.approx(stats.linregress(annual.index, annual.to_numpy()).slope)

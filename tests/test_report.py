@@ -12,12 +12,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from dualflux import evaluation, report
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
 from dualflux.products import ProductWriter, regional_integrals
-from dualflux.report import default_verdict, document, figures, maps, read_contents, write_report
+from dualflux.report import default_verdict, document, figures, maps, notes, read_contents, study_notes, write_report
 from dualflux.report.style import RC, number
 from dualflux.report.text import methods
 from dualflux.report.verdict import marks
@@ -293,6 +294,54 @@ def test_a_given_verdict_is_shown_with_its_words_coloured(run: Path) -> None:
     assert table.rows[0][2].tone == "good" and table.rows[0][1].key == "-3.912345"
 
 
+def test_a_verdict_is_rounded_and_falls_into_its_groups() -> None:
+    """Two decimals for PgC yr-1, three for skill; the inversions' mean is scored against a truth, climatology on what was left out."""
+    nothing = np.nan
+    rows = [
+        ("mean annual flux, global", "PgC yr-1", "target", -3.4573, -15.707, -3.5344, nothing),
+        ("misfit", "R", "", nothing, 306.48, 0.7042, nothing),
+        ("truth: map, RMSE", "gC m-2 d-1", "low", 0.1, 0.4471, 0.2063, nothing),
+        ("without A: cycle RMSE", "", "low", nothing, 0.2, 0.1, 0.05),
+    ]
+    columns = ["quantity", "unit", "goal", "target", "towers", "dual", "climatology"]
+    main, truth, left_out = document.verdict_tables(pd.DataFrame(rows, columns=columns), ["towers", "dual"])
+    assert main.columns == ["quantity", "target", "towers", "dual"] and left_out.columns == ["quantity", "towers", "dual", "climatology"]
+    assert [c.text for c in main.rows[0]] == ["mean annual flux, global", "−3.46", "−15.71", "−3.53"]
+    assert main.rows[0][0].mark == "PgC yr⁻¹" and [c.text for c in main.rows[1]] == ["misfit", "–", "306", "0.70"]
+    assert truth.columns == ["quantity", "inversions' mean", "towers", "dual"]
+    assert [(c.text, c.mark) for c in truth.rows[0]] == [("map, RMSE", "gC m⁻² d⁻¹"), ("0.100", "best"), ("0.447", "worst"), ("0.206", "")]
+    assert [c.mark for c in left_out.rows[0]] == ["", "worst", "", "best"]
+
+
+def test_notes_say_what_is_missing_filled_and_dropped(tmp_path: Path) -> None:
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    columns = [["height"], ["mean_season(ta)"], ["ta", "anomaly(ta)", "running_mean(ta, 90)"]]
+    about = {"target": ["NBE - fire", "tower_nee", {"missing_terms": "crop_consumption, river_evasion"}], "columns": columns}
+    (folder / "about.json").write_text(json.dumps(about))
+    (folder / "land_shares.csv").write_text("region,no_flux_share\nnorth,0.0\nsouth,0.701\nglobal,0.1006\noutside_regions,0.0\n")
+    (folder / "predictors_filled.csv").write_text("predictor,filled_share,dropped_share\nta,0.0,0.0\nwind,0.033,0.0\n")
+    (folder / "observations.csv").write_text("site,time,nee\nA,2001-01-01,1\nA,2001-02-01,1\nB,2001-01-01,1\n")
+    (folder / "towers_dropped.csv").write_text("source,site,reason,count\nx,A,outside the period,24\nx,C,outside the period,1200\n")
+    target, variability, land, towers = (note.replace("\u00a0", " ") for note in study_notes(tmp_path))
+    assert "“NBE - fire”" in target and "Not accounted for: crop consumption and river evasion." in target
+    assert variability.startswith(
+        "Only 1 predictor of this study varies between years (ta): trend and most of the year-to-year variability"
+    )
+    assert land.startswith("Land: 10.1 % of the land has no flux and counts as zero (south 70.1 %); ")
+    assert land.endswith("land without a value and filled, by predictor: wind 3.3 %.")
+    assert towers == "Towers: 2 sites with 3 values. Dropped: 1 224 rows of 2 sites outside the period. Nothing is left of 1 site."
+    assert notes.variability_note(["a", "b", "c"]) == "" and "No predictor varies" in notes.variability_note([])
+    assert study_notes(tmp_path / "nothing") == []
+
+
+def test_land_unlike_any_tower_is_counted(tmp_path: Path) -> None:
+    """Of three modelled cells of 1, 2 and 1 areas the second is beyond the towers; sea and land without flux do not count."""
+    field = {"applicability": (("lat", "lon"), [[0.5, 1.5, 0.9, np.nan]]), "land_area": (("lat", "lon"), [[1.0, 2.0, 1.0, 3.0]])}
+    xr.Dataset(field).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    assert notes.applicability_note(tmp_path / "x.nc").startswith("50.0\u00a0% of the modelled land")
+
+
 def test_methods_follow_the_settings() -> None:
     text = " ".join(methods(STUDY))
     for words in (
@@ -306,6 +355,8 @@ def test_methods_follow_the_settings() -> None:
         assert words in text
     assert "Lateral terms" in text and "are missing" in text
     assert "Lateral" not in " ".join(methods({**STUDY, "target": "nbe", "adjustments": []}))
+    unseen = " ".join(methods({**STUDY, "fit_period": ["2001-01-01", "2002-12-31"]}))
+    assert "constrain 2001-01-01 to 2002-12-31 only" in unseen and "only;" not in text
     assert methods({}) == ["Net ecosystem exchange (NEE, positive to the atmosphere) was estimated."]
 
 

@@ -188,7 +188,8 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    if one.std() == 0 or two.std() == 0:
+    """NaN where a side is constant to rounding, such as the annual sums of a climatology."""
+    if any(side.std() <= 1e-12 * np.abs(side).max() for side in (one, two)):
         return float("nan")
     return float(np.corrcoef(one, two)[0, 1])
 

@@ -99,7 +99,7 @@ def _maps(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterato
 def _save(out: Path, picture: Picture, draw: Callable[[], Figure]) -> Picture:
     path = out / "figures" / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw().savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    draw().savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.08)
     return Picture(picture.name, picture.title, picture.caption, picture.alt, path, picture.region)
 
 

@@ -134,9 +134,10 @@ def _sections(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
 
 _GROUPS = (
     ("", "Verdict"),
-    ("truth: ", "Against the known truth of this synthetic world (column target: the inversions' mean)"),
+    ("truth: ", "Against the known truth of this synthetic world"),
     ("without ", "Left out once more, and scored on what was left out"),
 )
+_MEAN = "inversions' mean"  # what the column target holds in rows against a truth
 _DECIMALS = {"PgC yr-1": 2, "R": 2}
 
 
@@ -149,9 +150,10 @@ def verdict_tables(verdict: pd.DataFrame, variants: list[str]) -> list[Table]:
     tables = []
     for prefix, title in _GROUPS:
         rows = verdict.loc[[g == prefix for g in group]]
-        scored = [*variants, *{"truth: ": ["target"], "without ": ["climatology"]}.get(prefix, [])]
+        if prefix == "truth: ":
+            rows = rows.assign(quantity=rows["quantity"].str.removeprefix(prefix)).rename(columns={"target": _MEAN})
         if len(rows):
-            tables.append(verdict_table(rows.assign(quantity=rows["quantity"].str.removeprefix("truth: ")), scored, title))
+            tables.append(verdict_table(rows, [*variants, _MEAN, *(["climatology"] if prefix == "without " else [])], title))
     return tables
 
 

@@ -116,12 +116,12 @@ def _grid_of_maps(
     wide = {1: 7.6, 2: 5.2, 3: 4.2}[columns]
     south = _southernmost([(product.grid, values) for product, values in panels.values()])
     limit = _limit([values for _, values in panels.values()], signed)
-    figure = Figure(figsize=(wide * columns, (0.47 * wide + 0.35) * rows + 0.7), layout="constrained")
+    figure = Figure(figsize=(wide * columns, (0.47 * wide + 0.35) * rows + 0.7), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
         ax.set_axis_off()
     for ax, (name, (product, values)) in zip(axes, panels.items(), strict=False):
-        shown = _draw(ax, product, values, south, colours, (-limit if signed else 0.0, limit))
+        shown = draw_map(ax, product, values, south, colours, (-limit if signed else 0.0, limit))
         ax.set_title(titles[name], loc="center", fontsize=10.5)
     bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.55, aspect=40, pad=0.03, extend="both" if signed else "max")
     bar.set_label(label)
@@ -149,7 +149,8 @@ def _southernmost(fields: list[tuple[Grid, np.ndarray]]) -> float:
     return max(float(lowest) - 5, float(min(grid.lat_edges[0] for grid, _ in fields)))
 
 
-def _draw(ax: Axes, product: ProductMap, values: np.ndarray, south: float, colours: str, limits: tuple[float, float]) -> QuadMesh:
+def draw_map(ax: Axes, product: ProductMap, values: np.ndarray, south: float, colours: str, limits: tuple[float, float]) -> QuadMesh:
+    """Draw one field, (lat, lon), north of the latitude `south` with the outline of the product's own land."""
     grid = product.grid
     middle = (grid.lon_edges[0] + grid.lon_edges[-1]) / 2
     rows = grid.lat_edges[1:] > south

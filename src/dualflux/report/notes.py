@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 _FEW = 2  # predictors that vary between years: too few to expect trend and year-to-year variability
+_BLANK = "\u00a0"  # where no line may break
 _SMALLEST_SHARE = 5e-4  # of the land; below, nothing is said
 
 
@@ -107,11 +108,11 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}{_BLANK}%"
 
 
 def _count(value: int) -> str:
-    return f"{value:,}".replace(",", " ")
+    return f"{value:,}".replace(",", _BLANK)
 
 
 def _list(words: list[str]) -> str:

@@ -29,8 +29,10 @@ def _data(study: dict[str, Any]) -> str:
     if period:
         text += f" for {period[0]} to {period[1]}"
     if "resolution" in grid:
-        text += f" on a grid of {grid['resolution']:g} degrees"
+        text += f" on a grid of {grid['resolution']:g} degree{'s' if grid['resolution'] != 1 else ''}"
     text += f" at {study['time_step']} time steps." if "time_step" in study else "."
+    if study.get("fit_period"):
+        text += f" Towers and inversions constrain {study['fit_period'][0]} to {study['fit_period'][1]} only; other years are predicted."
     names = [
         str(p.get("name"))
         + (f" (with running means over {_list([str(d) for d in p['running_means']])} days)" if p.get("running_means") else "")
