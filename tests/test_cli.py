@@ -181,7 +181,7 @@ def readme_commands() -> list[str]:
 def test_readme_has_two_setup_commands() -> None:
     commands = readme_commands()
     assert len(commands) == 2
-    assert commands[0].endswith("dualflux demo )") and commands[1].endswith("-m pytest )")
+    assert commands[0].endswith("dualflux demo )") and commands[1].endswith("-m pytest -n 2 )")
     assert all(shlex.split(c)[:3] == ["(", "cd", "$(git rev-parse --show-toplevel)"] for c in commands)
 
 

@@ -96,7 +96,7 @@ def _read_csv(path: Path, columns: set[str] | None = None, nrows: int | None = N
             path, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name}: not a CSV table in UTF-8 ({str(error).strip()})") from error
+        raise InputError(f"{path.name}: not a CSV table in UTF-8 ({str(error).strip()}); save it as such") from error
     return frame.rename(columns=lambda name: str(name).strip())
 
 
