@@ -230,6 +230,15 @@ CASES = {
         (r"weather\.nc", "cannot be opened"), lambda f: (f / "weather.nc").write_bytes((f / "weather.nc").read_bytes()[:3000])
     ),
     "a picture for a table": Case((r"fire\.csv", "not a CSV table"), lambda f: (f / "fire.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")),
+    "emissions of other regions": Case(
+        (r"holdout\.emissions", "regions east; the mask has north, south", "one value for each"),
+        study={"holdout": {"emissions": {"name": "lateral", "values": {"east": 0.5}, "source": "a table"}}},
+    ),
+    "tower in a dropped cell": Case(
+        ("AA-000", "dropped for a missing predictor", "leave it out"),
+        edit_fields("static.nc", with_gap("height", lat=4, lon=1)),
+        study=predictor(1, missing="drop"),
+    ),
     "truth that is not there": Case(("truth", "no such"), study={"truth": "nowhere"}),
 }
 
