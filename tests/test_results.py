@@ -14,9 +14,10 @@ from dualflux.constraints import InversionTermSettings
 from dualflux.covariance import misfit, to_year_month
 from dualflux.experiments import HoldoutSettings, constraint_maker
 from dualflux.features import Cube
+from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save
-from dualflux.results import left_out_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.results import land_table, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
 from small_world import CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
 CUBE = make_cube()
@@ -231,3 +232,19 @@ def test_references_of_an_earlier_run_do_not_stay_behind(tmp_path: Path) -> None
     save(make_prepared(references=True), tmp_path)
     save(make_prepared(), tmp_path)
     assert load(tmp_path).references is None
+
+
+def test_land_table_weighs_by_area() -> None:
+    grid = Grid.global_regular(90.0)
+    fraction = np.zeros((2, *grid.shape))
+    fraction[0, 0], fraction[1, 1] = 1.0, 1.0
+    cells = LandCells.build(grid, np.ones(grid.shape), Regions(("south", "north"), fraction))
+    similarity = np.array([2.0, 0.5, 0.5, 0.5, 2.0, 2.0, 0.5, 0.5])  # one of four equal cells in the south, two in the north
+    shares = pd.DataFrame({"no_flux_share": [0.25]}, index=["south"])
+    filled = pd.DataFrame({"predictor": ["ta", "rain"], "filled_share": [0.1, 0.0], "dropped_share": [0.0, 0.0]})
+    table = land_table(shares, filled, similarity, cells).set_index(["region", "metric"]).value
+    assert table["south", "outside_applicability_share"] == pytest.approx(0.25)
+    assert table["north", "outside_applicability_share"] == pytest.approx(0.5)
+    assert table["global", "outside_applicability_share"] == pytest.approx(0.375)
+    assert table["south", "no_flux_share"] == 0.25 and table["global", "filled_share_ta"] == 0.1
+    assert ("global", "filled_share_rain") not in table.index

@@ -23,6 +23,7 @@ from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import study_notes, write_report
 from dualflux.results import (
     changed_target_rows,
+    land_table,
     left_out_table,
     read_summary,
     regional_table,
@@ -87,7 +88,7 @@ def refuse_wrong_input(study: Study, out: Path) -> None:
 def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
     s = study.settings
-    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out")]
+    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out", "land")]
     sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
                "inversions", "target", "adjustments", "references")  # fmt: skip
     fitting = ("network", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
@@ -229,6 +230,13 @@ def evaluate(study: Study, out: Path) -> None:
     if study.settings.truth is not None:
         summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
     folder = out / "tables"
+    land = land_table(
+        pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False),
+        pd.read_csv(out / "prepared/predictors_filled.csv"),
+        applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy()),
+        prepared.cells,
+    )
+    land.to_csv(folder / "land.csv", index=False)
     regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
     site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
     left_out.to_csv(folder / "left_out.csv", index=False)

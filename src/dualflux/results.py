@@ -13,6 +13,7 @@ from dualflux.evaluation import centred_nse, paired_difference, probability_summ
 from dualflux.evaluation.regions import comparison_metrics
 from dualflux.evaluation.sites import STATISTICS
 from dualflux.experiments import VARIANTS, HoldoutSettings, Maker
+from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.upscaling import tower_fluxes
@@ -71,6 +72,32 @@ def _target_mean(prepared: Prepared) -> pd.DataFrame:
     index = pd.MultiIndex.from_product([["target"], regions, months], names=["product", "region", "time"])
     spread = np.nanstd(values, axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
     return pd.DataFrame({"value": ensemble_mean(values).ravel(), "std": spread.ravel()}, index=index).reset_index()
+
+
+def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarray, cells: LandCells) -> pd.DataFrame:
+    """The table `land.csv`: how much of each region's land is not what it seems.
+
+    Parameters
+    ----------
+    shares : DataFrame
+        Index region; `no_flux_share` (land whose flux is zero by rule).
+    filled : DataFrame
+        predictor, filled_share, dropped_share (of all land with a flux).
+    similarity : array, (cell,)
+        See `upscaling.applicability`.
+
+    Returns
+    -------
+    DataFrame
+        region, metric, value, unit; `outside_applicability_share` is the land unlike any tower.
+    """
+    area = np.vstack([cells.region_area, cells.land_area])
+    outside = area @ (similarity > 1) / area.sum(axis=1)
+    rows = [(str(r), "no_flux_share", float(v)) for r, v in shares.no_flux_share.items()]
+    rows += [(r, "outside_applicability_share", float(v)) for r, v in zip([*cells.region_names, "global"], outside, strict=True)]
+    for kind in ("filled_share", "dropped_share"):
+        rows += [("global", f"{kind}_{n}", float(v)) for n, v in zip(filled.predictor, filled[kind], strict=True) if v > 0]
+    return pd.DataFrame(rows, columns=["region", "metric", "value"]).assign(unit="1")
 
 
 def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, prepared: Prepared) -> pd.DataFrame:
