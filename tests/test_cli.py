@@ -162,7 +162,9 @@ def test_interruption(study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_signals_interrupt_a_process(kind: signal.Signals, study_file: Path) -> None:
     code = (
-        "import sys, time\nfrom dualflux import pipeline\nfrom dualflux.cli import main\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job starts with it ignored
+        "from dualflux import pipeline\nfrom dualflux.cli import main\n"
         "pipeline.run = lambda *_: (print('working', flush=True), time.sleep(60))\n"
         f"sys.exit(main(['run', {str(study_file)!r}]))"
     )
