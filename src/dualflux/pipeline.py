@@ -39,6 +39,10 @@ from dualflux.twin.comparison import Case, compare
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+CITATIONS = (
+    "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
+    "Atmos. Chem. Phys. 24, 2555-2582, doi:10.5194/acp-24-2555-2024",
+)
 
 
 def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
@@ -67,12 +71,6 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
         print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
     if "report" in wanted:
         print(f"\nreport: {out / 'report.html'}")
-
-
-CITATIONS = (
-    "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
-    "Atmos. Chem. Phys. 24, 2555-2582, doi:10.5194/acp-24-2555-2024",
-)
 
 
 def refuse_wrong_input(study: Study, out: Path) -> None:

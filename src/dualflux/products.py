@@ -17,6 +17,7 @@ import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
+from dualflux.operators import regional_operator
 from dualflux.units import PETAGRAM, days_in_month
 
 CONVENTIONS = "CF-1.10"
@@ -75,8 +76,7 @@ def regional_integrals(density: np.ndarray, cells: LandCells, time: np.ndarray |
     missing = int((~np.isfinite(density)).sum())
     if missing:
         raise ValueError(f"{missing} of {density.size} cell-months have no value; a regional sum needs all of them")
-    weight = np.vstack([cells.region_area, cells.land_area[None]]).astype(np.float64)
-    return density @ weight.T * (days_in_month(time)[:, None] / PETAGRAM)
+    return density @ regional_operator(cells).toarray().T * days_in_month(time)[:, None]
 
 
 def members_to_write(members: int, grid: Grid, months: int, limit: int = MEMBER_LIMIT) -> int | None:

@@ -258,7 +258,6 @@ class Score(NamedTuple):
     validation_loss: jax.Array
     validation_weight: jax.Array
     validation_square: jax.Array
-    validation_square_landscape: jax.Array
     site_residual: jax.Array
     site_noise: jax.Array
     region_misfit: jax.Array
@@ -285,7 +284,6 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
         (weight * loss).sum(),
         weight.sum(),
         (weight * (towers.observed - expected) ** 2).sum(),
-        (weight * (towers.observed - flux.landscape) ** 2).sum(),
         residual,
         inside / jnp.maximum(facts, 1.0),
         quadratic_form(residuals[0], residuals[1], member, member.year_use, member.year_use.sum()),

@@ -80,11 +80,6 @@ class PairStatistics:
         off_observed, off_error = observed - mean_observed[group], error - mean_error[group]
         return cls(count, mean_observed, mean_error, *(total(x**2) for x in (off_observed, off_observed + off_error, off_error)))
 
-    @property
-    def mean_predicted(self) -> np.ndarray:
-        """Mean of predicted."""
-        return self.mean_observed + self.mean_error
-
     def __add__(self, other: "PairStatistics") -> "PairStatistics":
         both = type(self)(*(np.stack([getattr(self, f.name), getattr(other, f.name)], axis=-1) for f in fields(self)))
         return both.combine(np.ones(2))
