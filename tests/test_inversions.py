@@ -389,7 +389,7 @@ def test_a_wrong_grid_is_named(tmp_path: Path, data: xr.DataArray, change: dict[
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
-    (tmp_path / "f.nc").write_bytes(b"\x1f\x8b gzip")
+    (tmp_path / "f.nc").write_bytes(b"GRIB....")
     with pytest.raises(InputError, match="neither NetCDF nor Zarr"):
         read(tmp_path, SOURCE)
     with pytest.raises(InputError, match=r"absent\.nc: no such file"):

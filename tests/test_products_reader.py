@@ -9,10 +9,11 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, Regions
-from dualflux.sources.products import GriddedReference, TableReference, read_references, reference_maps
+from dualflux.sources.products import GriddedReference, ReferenceSource, TableReference, read_references, reference_maps
 
 GRID = Grid.global_regular(30.0)
 REGIONS = Regions(
@@ -165,9 +166,16 @@ def test_bad_gridded(tmp_path: Path, settings: dict[str, Any], message: str) -> 
         read(tmp_path, **settings)
 
 
-def test_daily_fields_and_percent_land_are_refused(tmp_path: Path) -> None:
+def test_days_of_whole_months_are_averaged(tmp_path: Path) -> None:
+    """January with days 1, 2, ... 31: mean 16."""
+    write(tmp_path / "x.nc", np.arange(1, 32)[:, None, None] * ones(31), stamp="D")
+    found = read(tmp_path).sel(region="global").isel(product=0, time=0)
+    assert float(found) == pytest.approx(16 * 31 * 2 * HEMISPHERE / 1e15, rel=1e-12)
+
+
+def test_parts_of_months_and_percent_land_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "x.nc", ones(3), stamp="D", land=np.full((12, 24), 60.0))
-    with pytest.raises(InputError, match=r"2001-01 stands more than once .*give one mean value per month"):
+    with pytest.raises(InputError, match=r"2001-01 has 3 time steps; .*or one for each of its days"):
         read(tmp_path)
     write(tmp_path / "x.nc", ones(3), land=np.full((12, 24), 60.0))
     with pytest.raises(InputError, match=r"land_fraction`: from 60 to 60; a land fraction lies between 0 and 1"):
@@ -176,6 +184,49 @@ def test_daily_fields_and_percent_land_are_refused(tmp_path: Path) -> None:
 
 def test_no_references(tmp_path: Path) -> None:
     assert read_references([], tmp_path, GRID, REGIONS, ALL_LAND, TIMES).shape == (0, 3, 12)
+
+
+# --- published products ---
+
+
+def test_x_base_as_published(tmp_path: Path) -> None:
+    """Half-degree yearly files (here 15 degrees), NEE per m2 of land, desert without a value, `land_fraction` beside it, north first.
+
+    Every second column is 80 % land, the western half of them desert: 0.8 x 2 gC m-2 d-1 on a quarter of the area.
+    """
+    flux, land = ones() * 2, np.zeros((12, 24))
+    land[:, ::2] = 0.8
+    flux[:, :, :12] = np.nan
+    for year in (2001, 2002):
+        write(tmp_path / f"NEE_{year}_050_monthly.nc", flux, start=f"{year}-01-01", land=land, north_first=True, stamp="MS")
+    (source,) = TypeAdapter(list[ReferenceSource]).validate_python([{"format": "xbase", "path": "NEE_*_050_monthly.nc"}])
+    found = read_references([source], tmp_path, GRID, REGIONS, ALL_LAND, TIMES).sel(product="X-BASE")
+    np.testing.assert_allclose(found.sel(region="north"), 0.8 * 2 / 4 * HEMISPHERE * TIMES.days_in_month / 1e15, rtol=1e-9)
+    np.testing.assert_allclose(found.missing_share, 0.5, rtol=1e-9)
+    assert float(found.sel(region="global").sum()) == pytest.approx(0.8 * 2 / 4 * 2 * HEMISPHERE * 365 / 1e15)  # the year's own sum
+
+
+def test_fluxcom_as_published(tmp_path: Path) -> None:
+    """One file per year, -9999 without vegetation, no land fraction of its own: the study's (0.5) weighs it."""
+    for year in (2001, 2002):
+        flux = ones() * (year - 2000)
+        flux[:, :, :12] = -9999.0
+        write(
+            tmp_path / f"NEE.RS_METEO.FP-ALL.MLM-ALL.METEO-ALL.720_360.monthly.{year}.nc",
+            flux,
+            start=f"{year}-01-15",
+            stamp="MS",
+            units=None,
+        )
+    (source,) = TypeAdapter(list[ReferenceSource]).validate_python(
+        [{"format": "fluxcom", "path": "NEE.RS_METEO*.nc", "product": "RS+METEO"}]
+    )
+    found = read_references([source], tmp_path, GRID, REGIONS, np.full(GRID.shape, 0.5), TIMES[1:]).sel(product="RS+METEO")
+    np.testing.assert_allclose(found.sel(region="south"), 0.5 * 0.5 * HEMISPHERE * TIMES[1:].days_in_month / 1e15, rtol=1e-9)
+    wrong = TypeAdapter(ReferenceSource).validate_python({**source.model_dump(), "units": "kgC m-2 s-1"})
+    write(tmp_path / "NEE.RS_METEO.2009.nc", ones(), start="2009-01-01")
+    with pytest.raises(InputError, match="the file says unit `gC m-2 d-1`, the study `kgC m-2 s-1`"):
+        read_references([wrong.model_copy(update={"path": "NEE.RS_METEO.2009.nc"})], tmp_path, GRID, REGIONS, ALL_LAND, TIMES)
 
 
 # --- tables ---

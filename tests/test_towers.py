@@ -192,7 +192,7 @@ def test_monthly_files_are_taken_as_they_are_and_go_before_daily_ones(tmp_path: 
     assert towers.observations["nee"].tolist() == list(range(1, 12))
     assert towers.observations["uncertainty"].tolist() == [0.1] * 11
     assert fluxnet(tmp_path, step="daily").observations["nee"].tolist() == [1.0] * 31
-    with pytest.raises(InputError, match="no DD flux file"):
+    with pytest.raises(InputError, match=r"no DD or HH or HR flux file .*1 files: resolution MM is not read in a daily study"):
         fluxnet(tmp_path, path="FLX*_MM_*", step="daily")
 
 
@@ -251,7 +251,7 @@ def test_names_of_all_networks_are_found_among_the_other_files(tmp_path: Path, n
     (tmp_path / "sites.csv").write_text(SITES)
     for other in (
         "AMF_US-Var_FLUXNET_ERA5_DD_1981-2001_v1.3_r1.csv",
-        "FLX_US-Var_FLUXNET2015_SUBSET_HH_2000-2014_1-4.csv",
+        "FLX_US-Var_FLUXNET2015_SUBSET_WW_2000-2014_1-4.csv",
         "AMF_US-Var_BIF_20240101.csv",
         "FLX_US-Var_FLUXNET2015_ERAI_DD_1989-2014_1-4.csv",
         "FLX_US-Var_FLUXNET2015_SUBSET_YY_2000-2014_1-4.csv",
@@ -274,8 +274,8 @@ def good(size: int = 31) -> dict[str, Any]:
         (good() | {"NEE_VUT_REF": ["1"] * 30 + ["?"]}, {}, r"`NEE_VUT_REF`: text among numbers: 1 of 31 rows, first `\?` in line 32"),
         (good(), {"variable": "NEE_VUT_USTAR50"}, r"no values of `NEE_VUT_USTAR50` with"),
         (good(), {"path": "AMF*"}, r"AMF\*: no file below .* matches"),
-        (good(), {"path": "sites.csv"}, r"sites.csv: no DD or MM flux file by its name"),
-        (good(), {"path": "s*"}, r"no MM or DD flux file below .*unpack archives first"),
+        (good(), {"path": "sites.csv"}, r"sites.csv: no flux file by its name"),
+        (good(), {"path": "s*"}, r"no MM or DD or HH or HR flux file below .*1 files: not a flux file by its name"),
         (good(), {"path": "FLX_missing.csv"}, r"no such file"),
         (
             good(),
@@ -296,11 +296,8 @@ def test_missing_quality_is_accepted_where_the_study_says_so(tmp_path: Path) -> 
     assert fluxnet(tmp_path, quality_above=None).observations["nee"].tolist() == [1.0]
 
 
-def test_two_releases_unknown_sites_and_wrong_times(tmp_path: Path) -> None:
+def test_unknown_sites_and_wrong_times(tmp_path: Path) -> None:
     fluxnet_file(tmp_path, good())
-    fluxnet_file(tmp_path, good(), "FLX_DE-Hai_FLUXNET2015_FULLSET_DD_2001-2020_beta-3.csv")
-    with pytest.raises(InputError, match=r"DE-Hai: 2 files \(.*beta-3.csv, .*\); releases are processed differently, keep one"):
-        fluxnet(tmp_path)
     fluxnet_file(tmp_path, good(), "AMF_XX-New_FLUXNET_SUBSET_DD_2001-2001_3-5.csv")
     with pytest.raises(InputError, match=r"sites.csv: no row for XX-New; add their lat, lon and igbp"):
         fluxnet(tmp_path, path="AMF*")

@@ -16,6 +16,7 @@ CO2_GRAMS_PER_MOL = 44.009
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_MEAN_YEAR = 365.2425
 PETAGRAM = 1e15  # grams
+PETAGRAMS_PER_PPM = 2.124  # PgC of the whole atmosphere for 1 ppm of CO2 at the surface (Ballantyne et al. 2012)
 
 _FLUX_TO_GC_M2_D: dict[str, float] = {
     "gC m-2 d-1": 1.0,
@@ -87,10 +88,13 @@ def normalise_units(units: str) -> str:
     'gC m-2 d-1'
     >>> normalise_units("PgC/m^2/yr")
     'PgC m-2 yr-1'
+    >>> normalise_units("gC per m2 per year")
+    'gC m-2 yr-1'
     >>> normalise_units("m (ECHAM bucket)")
     'm'
     """
-    text = re.sub(r"\(.*?\)", " ", units).replace("µ", "u").replace("μ", "u").replace("**", "").replace("^", "")
+    text = re.sub(r"\bper\b", "/", re.sub(r"\(.*?\)", " ", units))
+    text = text.replace("µ", "u").replace("μ", "u").replace("**", "").replace("^", "")
     text = re.sub(r"/\s*([A-Za-z]+)(\d*)", lambda m: f" {m[1]}-{m[2] or 1}", text)
     text = re.sub(r"\b(k|P|G|T|M)?(g|t|umol|mol) (C|CO2)(?=\s|$)", lambda m: f"{m[1] or ''}{m[2]}{m[3]}", text)
     words = [re.fullmatch(r"(.*?)(-?\d+)?", word) for word in text.split()]

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.sources.gridded import read_values
 
 MINIMUM_COVERAGE = 0.5  # part of a step's length that must have values for a mean over the step
 BLOCK_BYTES = 64e6
@@ -39,8 +40,8 @@ class ToGrid:
 
         -9999, undeclared fill values and infinities are missing; so is a cell of which less than a millionth is covered.
         """
-        data = normalise_coordinates(data, self.what)
-        values = data.to_numpy().astype(np.float64)
+        data = normalise_coordinates(data.copy(data=read_values(data, self.what)), self.what)
+        values = data.to_numpy()
         values[~np.isfinite(values) | (values == -9999) | (np.abs(np.nan_to_num(values)) > _UNDECLARED_FILL)] = np.nan
         source = grid_of(data, self.what)
         if source.same_as(self.target):
@@ -159,7 +160,7 @@ def _mean_of_steps(
     covered: np.ndarray | float = 0.0
     for start in range(used[0], used[-1] + 1, size) if used.size else range(0, 1):
         block = slice(start, min(start + size, used[-1] + 1) if used.size else 1)
-        values = read(data.isel(time=block).load())
+        values = read(data.isel(time=block))
         total = total + overlap[:, block] @ np.nan_to_num(values)
         covered = covered + overlap[:, block] @ np.isfinite(values).astype(float)
     enough = covered >= MINIMUM_COVERAGE * lengths[:, None] - 1e-9

@@ -1,17 +1,22 @@
 """Gridded fluxes of others: opening them, their units and time axis, and regional sums read block by block."""
 
+import gzip
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
+import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.sources.region_weights import RegionalWeights
-from dualflux.sources.regional_table import no_overlap, say_months
 from dualflux.sources.tables import MISSING
 from dualflux.units import (
     FLUX_UNITS,
@@ -24,40 +29,71 @@ from dualflux.units import (
     require_units,
 )
 
-TIME_NAMES = ("time", "mtime")
-BLOCK_BYTES = 64e6
+TIME_NAMES = ("time", "mtime", "date")
+BLOCK_BYTES = 16e6
+# What the NetCDF and HDF5 libraries raise for damaged bytes, wherever they meet them.
+DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError, zlib.error)
 LARGEST_VALUE = 1e19  # fill values such as 1e20 that the file does not declare
 
 
 @contextmanager
 def open_gridded(path: Path) -> Iterator[xr.Dataset]:
-    """Open a NetCDF-4, classic NetCDF or Zarr store without reading its fields.
+    """Open a NetCDF-4, classic NetCDF or Zarr store without reading its fields; gzipped ones are unpacked to a temporary file.
 
     Raises
     ------
     InputError
-        The file is missing or of another format, or its time axis cannot be decoded.
+        The file is missing, cut short or of another format, or its time axis cannot be decoded.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
+    with TemporaryDirectory() as folder:
+        file = _unpacked(path, Path(folder)) if _start(path)[:2] == b"\x1f\x8b" else path
+        engine = _engine(file, path)
+        try:
+            if engine == "h5netcdf":
+                _visit(file)
+            data = xr.open_dataset(file, engine=engine, decode_timedelta=False)
+        except DAMAGED as error:
+            raise InputError(
+                f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
+            ) from error
+        with data:
+            yield data
+
+
+def _visit(path: Path) -> None:
+    """Open every object: h5netcdf, when it meets a damaged one, leaves a half-made file behind that complains at exit."""
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: None)
+
+
+def _start(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    target = folder / path.stem
     try:
-        data = xr.open_dataset(path, engine=_engine(path), decode_timedelta=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be opened ({error}); allowed: NetCDF or Zarr with CF time units") from error
-    with data:
-        yield data
+        with gzip.open(path, "rb") as packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error
+    return target
 
 
-def _engine(path: Path) -> Literal["zarr", "scipy", "h5netcdf"]:
+def _engine(path: Path, what: Path) -> Literal["zarr", "scipy", "h5netcdf"]:
     if path.is_dir():
         return "zarr"
-    with path.open("rb") as file:
-        start = file.read(4)
+    start = _start(path)
     if start[:3] == b"CDF":
         return "scipy"
     if start == b"\x89HDF":
         return "h5netcdf"
-    raise InputError(f"{path}: neither NetCDF nor Zarr (it starts with {start!r}); convert it, gzipped files are to be unpacked first")
+    raise InputError(f"{what}: neither NetCDF nor Zarr (it starts with {start!r}); convert it")
 
 
 def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
@@ -89,7 +125,44 @@ def time_axis(variable: xr.DataArray, path: Path) -> tuple[str, pd.DatetimeIndex
         raise InputError(
             f"{path}: time axis of type {stamps.dtype}; allowed: CF time units in the standard calendar, such as `days since 1900-01-01`"
         )
+    if np.isnat(stamps).any():
+        raise InputError(
+            f"{path}: {np.isnat(stamps).sum()} of {stamps.size} time steps of `{variable.name}` have no date; get the file again"
+        )
     return found[0], pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+
+
+@dataclass
+class ValidCells:
+    """The cells that have a value: the same in every month of a product, whatever number of files its months are in.
+
+    Attributes
+    ----------
+    sparse : bool
+        Cells without a value mean zero and may differ from month to month: nothing is checked.
+    pattern : array of bool, (cell,), optional
+        The cells with a value so far.
+    """
+
+    sparse: bool = False
+    pattern: np.ndarray | None = None
+
+    def check(self, valid: np.ndarray, required: np.ndarray, missing: str, what: str) -> None:
+        """Compare (month, cell) with the months before; raise InputError where they differ or land has no value."""
+        if self.sparse:
+            return
+        self.pattern = valid[0] if self.pattern is None or self.pattern.shape != valid[0].shape else self.pattern
+        changed = (valid != self.pattern).any(axis=0)
+        if changed.any():
+            raise InputError(
+                f"{what}: {changed.sum()} cells have a value in some months and none in others; fill or mask them alike in every month"
+            )
+        holes = int((required & ~self.pattern).sum())
+        if holes and missing == "error":
+            raise InputError(
+                f"{what}: no value in {holes} of {int(required.sum())} cells that are land in a region; a partial sum is no regional flux; "
+                "say `missing: zero` if the product means no flux there, or give a complete file"
+            )
 
 
 def integrate_fields(
@@ -99,6 +172,7 @@ def integrate_fields(
     missing: Literal["error", "zero"],
     what: str,
     block_bytes: float = BLOCK_BYTES,
+    valid_cells: ValidCells | None = None,
 ) -> np.ndarray:
     """Weighted sums of the fields at `positions` along time, block of months by block of months.
 
@@ -110,6 +184,8 @@ def integrate_fields(
     missing : {"error", "zero"}
         What a cell without a value means where our map has land. A field without any value is
         absent: NaN.
+    valid_cells : ValidCells, optional
+        Shared by the files of one product.
 
     Returns
     -------
@@ -126,70 +202,33 @@ def integrate_fields(
         raise InputError(f"{what} has dimensions {list(variable.dims)}; allowed: {[time, *weights.dims]}; choose one level or member first")
     step = max(1, int(block_bytes // (8 * weights.required.size)))
     sums = np.full((len(positions), weights.matrix.shape[0]), np.nan)
-    pattern: np.ndarray | None = None
+    known = ValidCells() if valid_cells is None else valid_cells
     for start in range(0, len(positions), step):
         chosen = positions[start : start + step]
         block = variable.isel({time: _as_slice(chosen)}).transpose(time, *weights.dims)
-        field = block.to_numpy().astype(np.float64).reshape(len(chosen), -1)
+        field = read_values(block, what).reshape(len(chosen), -1)
         valid = np.isfinite(field) & (field != MISSING) & (np.abs(np.nan_to_num(field)) < LARGEST_VALUE)
         present = valid.any(axis=1)
         if not present.any():
             continue
-        pattern = valid[present][0] if pattern is None else pattern
-        _check_valid(valid[present], pattern, weights.required, missing, what)
+        known.check(valid[present], weights.required, missing, what)
         sums[start : start + step][present] = (weights.matrix @ np.where(valid, field, 0.0)[present].T).T
     return sums
+
+
+def read_values(block: xr.DataArray, what: str) -> np.ndarray:
+    """A block's values as float64, or InputError where the file is damaged or holds text."""
+    try:
+        return block.to_numpy().astype(np.float64)
+    except DAMAGED as error:
+        raise InputError(
+            f"{what} cannot be read as numbers ({error}); the file is damaged, cut short, or holds text: get it again"
+        ) from error
 
 
 def _as_slice(positions: np.ndarray) -> slice | np.ndarray:
     first, last = int(positions[0]), int(positions[-1])
     return slice(first, last + 1) if np.array_equal(positions, np.arange(first, last + 1)) else positions
-
-
-def _check_valid(valid: np.ndarray, pattern: np.ndarray, required: np.ndarray, missing: str, what: str) -> None:
-    changed = (valid != pattern).any(axis=0)
-    if changed.any():
-        raise InputError(
-            f"{what}: {changed.sum()} cells have a value in some months and none in others; fill or mask them alike in every month"
-        )
-    holes = int((required & ~pattern).sum())
-    if holes and missing == "error":
-        raise InputError(
-            f"{what}: no value in {holes} of {int(required.sum())} cells that are land in a region; a partial sum is no regional flux; "
-            "say `missing: zero` if the product means no flux there, or give a complete file"
-        )
-
-
-def study_integrals(
-    variable: xr.DataArray,
-    weights: RegionalWeights,
-    units: str,
-    per: Literal["area", "cell"],
-    missing: Literal["error", "zero"],
-    what: str,
-    times: pd.DatetimeIndex,
-) -> np.ndarray:
-    """Integrals of the months in `times`, (month, region + 1) [PgC month-1]; NaN where the file has none.
-
-    Raises
-    ------
-    InputError
-        Two fields of one month, no month in common with `times`, or no value in them.
-    """
-    _, months = time_axis(variable, Path(what))
-    inside = np.flatnonzero(months.isin(times))
-    twice = months[inside][months[inside].duplicated()]
-    if len(twice):
-        raise InputError(f"{what}: duplicated {say_months(twice)}; give one field per month (means of finer steps)")
-    if not len(inside):
-        raise InputError(no_overlap(what, months, times))
-    integral = monthly_integrals(integrate_fields(variable, inside, weights, missing, what), units, months[inside], per)
-    if not np.isfinite(integral).any():
-        raise InputError(
-            f"{what} has no value in the study's months {times[0]:%Y-%m} to {times[-1]:%Y-%m}; "
-            "name the products to keep with `products`, or change the period"
-        )
-    return pd.DataFrame(integral, index=months[inside]).reindex(times).to_numpy()
 
 
 def member_names(variable: xr.DataArray, path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.sources.cubes import ToGrid
-from dualflux.sources.gridded import find_variable, open_gridded
+from dualflux.sources.gridded import find_variable, open_gridded, read_values
 from dualflux.sources.predictors import PredictorSettings, read_class_fractions
 from dualflux.sources.region_masks import RegionSettings, read_regions
 from dualflux.sources.tower_cells import TOWER_REACH
@@ -147,7 +147,9 @@ def read_land_fraction(settings: LandFractionSettings, root: Path, grid: Grid) -
         data = find_variable(file, settings.variable, path)
         if data.ndim != 2:
             raise InputError(f"{what} has dimensions {list(data.dims)}; a land fraction has latitude and longitude only")
-        mean, valid = ToGrid(grid, what)(data.load())
+        if np.isinf(read_values(data, what)).any():
+            raise InputError(f"{what}: infinite values; allowed: 0 to 1, missing is sea; correct the file")
+        mean, valid = ToGrid(grid, what)(data)
     values = convert_units(np.nan_to_num(mean) * valid, str(data.attrs.get("units", "1")), "1", what)
     if values.min() < -1e-6 or values.max() > 1 + 1e-6:
         raise InputError(f"{what}: land fractions from {values.min():.4g} to {values.max():.4g}; allowed: 0 to 1, or 0 to 100 with unit %")

@@ -18,7 +18,7 @@ from dualflux.sources.missing import fill_missing
 from dualflux.sources.predictor_settings import LEADING, PredictorSettings, check_names, warm_up_days
 from dualflux.units import convert_units, normalise_units
 
-SCANNED_VALUES = 25e6  # of a dynamic predictor with more, a check reads some steps only
+SCANNED_VALUES = 25e6  # of a dynamic predictor with more, in its file or on the study's cells, a check reads some steps only
 SCANNED_STEPS = 24
 
 
@@ -147,7 +147,7 @@ def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) ->
     """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
     what = _what(settings)
     with _opened(settings, root, what) as (data, _):
-        values, _valid = ToGrid(grid, what)(data.load())
+        values, _valid = ToGrid(grid, what)(data)
         return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
 
 
@@ -202,10 +202,10 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
             values, begin = _dynamic(data, bounds, to_grid, cells, steps, what)
             coords["time"], attributes["first"] = begin, str(begin[0].date())
         elif settings.kind == "climatology":
-            values = to_grid.cells(data.load(), cells)[_month_order(data, what)]
+            values = to_grid.cells(data, cells)[_month_order(data, what)]
             coords["month"] = np.arange(1, 13)
         else:
-            values = to_grid.cells(data.load(), cells)
+            values = to_grid.cells(data, cells)
             if settings.kind == "fractions":
                 coords["class"] = _class_names(data, what)
     values = convert_units(values, found, wanted, what)
@@ -259,7 +259,7 @@ def _dynamic(
         raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
     source = time_intervals(data["time"], bounds, what)
     begin = _steps_within(source, wanted, what)
-    some = wanted.scan and data.size > SCANNED_VALUES
+    some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
     if some:
         begin = begin[np.unique(np.linspace(0, len(begin) - 1, SCANNED_STEPS).round().astype(int))]
     end = step_ends(begin, wanted.time_step)

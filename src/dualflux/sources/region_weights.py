@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy import sparse
 from scipy.spatial import cKDTree
@@ -91,6 +92,27 @@ def _nearest(grid: Grid, lost: np.ndarray, known: np.ndarray) -> sparse.csr_matr
 
 
 @dataclass(frozen=True, eq=False)
+class Place:
+    """Where and when the study is.
+
+    Attributes
+    ----------
+    grid : Grid
+    regions : Regions
+        On `grid`.
+    land_fraction : array, (lat, lon)
+        On `grid`.
+    times : DatetimeIndex
+        First days of the study's months.
+    """
+
+    grid: Grid
+    regions: Regions
+    land_fraction: np.ndarray
+    times: pd.DatetimeIndex
+
+
+@dataclass(frozen=True, eq=False)
 class RegionalWeights:
     """What turns one field of a product, flattened as the file has it, into regional sums.
 
@@ -117,6 +139,7 @@ def regional_weights(
     path: Path,
     per: Literal["area", "cell"] = "area",
     area: xr.DataArray | None = None,
+    surface: Literal["land", "all"] = "land",
 ) -> RegionalWeights:
     """Weights of a product's cells in the order of its own file.
 
@@ -128,6 +151,9 @@ def regional_weights(
         ``cell``: the value is already an integral over its cell.
     area : DataArray, (lat, lon) in any order, optional
         The file's own cell area [m2]; exact areas on the sphere otherwise.
+    surface : {"land", "all"}
+        What the flux covers. ``land``: the sea's is zero, so what stands beyond our coast is land flux of a coarser map.
+        ``all``: the sea's exchange is in it, so cells without land on our map are left out, also of the globe.
 
     Raises
     ------
@@ -148,6 +174,8 @@ def regional_weights(
     if per == "cell":
         size = np.ones(position.size)
     shares, land = shares[to_file], land[to_file]
+    if surface == "all":
+        size = size * (land > 0)
     matrix = sparse.vstack([shares.T, np.ones((1, position.size))]) @ sparse.diags(size)
     return RegionalWeights(dims, sparse.csr_matrix(matrix), (land >= 0.5) & (np.asarray(shares.sum(axis=1)).ravel() > 0))
 
@@ -167,9 +195,10 @@ def _own_area(area: xr.DataArray, dims: tuple[str, str], exact: np.ndarray, path
     if set(map(str, area.dims)) != set(dims):
         raise InputError(f"{path}: cell area `{area.name}` has dimensions {list(area.dims)}; allowed: {list(dims)}")
     values = area.transpose(*dims).to_numpy().astype(float).ravel()
-    if not np.isfinite(values).all() or abs(values.sum() / exact.sum() - 1) > 0.02:
+    if not np.isfinite(values).all() or values.min() < 0 or abs(values.sum() / exact.sum() - 1) > 0.02:
         raise InputError(
             f"{path}: cell area `{area.name}` sums to {np.nansum(values):.4g}, its cells on the sphere to {exact.sum():.4g} m2; "
-            "allowed: m2 within 2 % and without gaps; correct the file or the name of its area variable"
+            f"{(values < 0).sum()} are negative; allowed: m2 within 2 %, none negative, without gaps; correct the file or the name of its "
+            "area variable"
         )
     return values

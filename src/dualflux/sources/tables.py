@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from glob import has_magic
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,10 @@ import pandas as pd
 from dualflux.errors import InputError, Problems
 
 MISSING = -9999.0
+TAIL = 2**16  # bytes at the end of a file that are looked at
 
 
-def find_files(paths: str | Sequence[str], root: Path, suffix: str = ".csv") -> list[Path]:
+def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
     """Files (and *.zarr stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
 
     Parameters
@@ -41,14 +43,14 @@ def find_file(path: str, root: Path) -> Path:
     return found[0]
 
 
-def _find(path: str, root: Path, suffix: str) -> list[Path]:
+def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     whole = root / path
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob(f"*{suffix}") if f.is_file()]
+        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file()]
         if not files:
-            raise InputError(f"{path}: the folder {whole} holds no {suffix} file")
+            raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
     if not has_magic(path):
         raise InputError(f"{path}: no such file ({whole}); correct the path or the data root")
@@ -61,7 +63,7 @@ def _find(path: str, root: Path, suffix: str) -> list[Path]:
 
 
 def _is_store(path: Path) -> bool:
-    return path.suffix == ".zarr" and path.is_dir()
+    return path.is_dir() and (path.suffix == ".zarr" or any((path / name).is_file() for name in (".zgroup", "zarr.json")))
 
 
 def read_header(path: Path) -> list[str]:
@@ -69,8 +71,8 @@ def read_header(path: Path) -> list[str]:
     return [str(name) for name in _read_csv(path, nrows=0).columns]
 
 
-def read_table(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame:
-    """The named columns of a CSV file (all by default), unconverted.
+def read_table(path: Path, columns: Iterable[str] | None = None, comment: str | None = None) -> pd.DataFrame:
+    """The named columns of a CSV file (all by default), unconverted; what follows `comment` in a line is left out.
 
     Raises
     ------
@@ -83,21 +85,70 @@ def read_table(path: Path, columns: Iterable[str] | None = None) -> pd.DataFrame
         missing = sorted(wanted - set(header))
         if missing:
             raise InputError(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {', '.join(header[:20])}")
-    return _read_csv(path, wanted)
+    return _read_csv(path, wanted, comment=comment)
 
 
-def _read_csv(path: Path, columns: set[str] | None = None, nrows: int | None = None) -> pd.DataFrame:
+def _read_csv(path: Path, columns: set[str] | None = None, nrows: int | None = None, comment: str | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path.name}: no such file ({path})")
+    if comment is None:
+        refuse_cut(path)
+    return parse_csv(path, path.name, columns, nrows, comment)
+
+
+def parse_csv(
+    source: Path | IO[bytes], name: str, columns: set[str] | None = None, nrows: int | None = None, comment: str | None = None
+) -> pd.DataFrame:
+    """The columns of a CSV file (all by default; of those named, the ones it has), unconverted, names stripped of blanks.
+
+    Parameters
+    ----------
+    source : Path or binary file
+    name : str
+        For the messages.
+    comment : str, optional
+        The character that starts a comment.
+
+    Raises
+    ------
+    InputError
+        It is no CSV table in UTF-8.
+    """
     keep = None if columns is None else (lambda name: str(name).strip() in columns)
     try:
         # "NA" stays text (it is Namibia); the index never comes from a column
         frame = pd.read_csv(
-            path, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False
-        )
+            source, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False,
+            comment=comment,
+        )  # fmt: skip
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name}: not a CSV table in UTF-8 ({str(error).strip()}); save it as such") from error
+        raise InputError(f"{name}: not a CSV table in UTF-8 ({str(error).strip()}); save it as such") from error
     return frame.rename(columns=lambda name: str(name).strip())
+
+
+def refuse_cut(path: Path) -> None:
+    """Raise InputError for a file that was cut short, see `refuse_short_line`."""
+    with path.open("rb") as stream:
+        header = stream.readline()
+        stream.seek(max(len(header), path.stat().st_size - TAIL))
+        refuse_short_line(header, header[-1:] + stream.read(), path.name)
+
+
+def refuse_short_line(header: bytes, tail: bytes, name: str) -> None:
+    """Raise InputError where the last line has fewer fields than the header: a download that broke off.
+
+    Parameters
+    ----------
+    header : bytes
+        First line.
+    tail : bytes
+        End of the file, from within its last `TAIL` bytes; nothing is said where it holds no whole line.
+    """
+    _, found, line = tail.rstrip(b"\r\n\0 ").rpartition(b"\n")
+    if found and line and b'"' not in line + header and line.count(b",") < header.count(b","):
+        raise InputError(
+            f"{name}: cut short: the last line has {line.count(b',') + 1} of {header.count(b',') + 1} fields; download it again"
+        )
 
 
 def to_numbers(column: pd.Series, what: str) -> pd.Series:

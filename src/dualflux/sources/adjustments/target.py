@@ -9,7 +9,7 @@ carbon, but they do see the uptake that made it:
 with every term positive to the atmosphere, so that sinks are negative.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,8 +18,9 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.adjustments.terms import SINKS, Adjustment, AdjustmentSettings, Emission, term_of
-from dualflux.sources.inversions import UNIT, Inversions, InversionSource, includes_fire, river_adjusted
+from dualflux.sources.adjustments.settings import SINKS, AdjustmentSettings, Emission, term_of
+from dualflux.sources.adjustments.terms import Adjustment
+from dualflux.sources.inversions import UNIT, Fire, Inversions, InversionSource, contents, river_adjusted
 from dualflux.sources.regional_table import say_months
 
 TargetKind = Literal["tower_nee", "stock_change", "nbe"]
@@ -27,10 +28,8 @@ LATERAL_EMISSIONS: tuple[str, ...] = tuple(e for e in get_args(Emission) if e no
 LATERAL_SINKS = ("crop_harvest_uptake", "biofuel_harvest_uptake", "wood_harvest_uptake", "river_uptake")
 CONTAINS: dict[str, tuple[str, ...]] = {"lateral_emissions": LATERAL_EMISSIONS, "river_adjustment_land": ("river_uptake", "river_evasion")}
 RIVER_ADJUSTED = "river_adjustment_land"
-# Global annual means [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
-PLAUSIBLE_NBE = (-6.0, 2.0)
-PLAUSIBLE_TERM = {"fire": (1.0, 4.5)}  # GFED4.1s 2.2 (van der Werf et al. 2017), GFED5 3.4 (Chen et al. 2023)
 SUBTRACTED, ADDED = "subtracted", "added where the product lacks it"
+OWN_SUBTRACTED, UNUSED = "each product's own, subtracted", "not used, products bring their own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +65,13 @@ def check_target(kind: TargetKind, sources: Sequence[InversionSource], settings:
     InputError
         As `make_target`.
     """
-    fire = {_label(s): includes_fire(s) for s in sources}
+    fire = {_label(s): contents(s).fire for s in sources}
     _check(kind, [term_of(s) for s in settings], fire, [_label(s) for s in sources if river_adjusted(s)])
 
 
 def _label(source: InversionSource) -> str:
-    return source.path if source.products is None else f"{source.path} ({', '.join(source.products)})"
+    path = source.path if isinstance(source.path, str) else ", ".join(source.path)
+    return path if source.products is None else f"{path} ({', '.join(source.products)})"
 
 
 def make_target(kind: TargetKind, inversions: Inversions, adjustments: Sequence[Adjustment]) -> Target:
@@ -92,19 +92,24 @@ def make_target(kind: TargetKind, inversions: Inversions, adjustments: Sequence[
     """
     notes = inversions.notes
     names = [a.name for a in adjustments]
-    fire = {str(p): bool(f) for p, f in zip(notes["product"], notes["includes_fire"], strict=True)}
+    fire = _fire_of(inversions)
     rivers = [str(p) for p in notes.loc[notes["river_adjusted"].astype(bool), "product"]]
     _check(kind, names, fire, rivers)
     integral, variance = inversions.integral, xr.zeros_like(inversions.integral.isel(product=0, drop=True))
     problems = Problems()
     rows = [_row("NBE", "base", 1.0, float(notes["mean_annual_global"].mean()), ", ".join(dict.fromkeys(notes["source"])))]
+    if kind == "tower_nee" and inversions.own_fire is not None:
+        integral = integral - inversions.own_fire.fillna(0.0)
+        own = [p for p, f in fire.items() if f == "own"]
+        annual = 12 * float(inversions.own_fire.sel(product=own, region="global").mean())
+        rows.append(_row("own_fire", OWN_SUBTRACTED, -len(own) / len(fire), annual, ", ".join(own)))
     for term in adjustments:
         coefficient = xr.DataArray([_coefficient(kind, term.name, fire[p]) for p in fire], dims="product", coords={"product": list(fire)})
         with problems.collect():
-            integral = integral + coefficient * _needed(term, inversions)
+            integral = integral + coefficient * _needed(term, inversions, coefficient != 0)
         mean = float(coefficient.mean())
         variance = variance + (mean * term.uncertainty.fillna(0.0)) ** 2
-        status = SUBTRACTED if mean < 0 else ADDED
+        status = SUBTRACTED if mean < 0 else ADDED if mean > 0 else UNUSED
         annual = 12 * float(term.integral.sel(region="global").mean())
         rows.append(_row(term.name, status, mean, annual, term.source))
     problems.raise_if_any()
@@ -116,11 +121,20 @@ def make_target(kind: TargetKind, inversions: Inversions, adjustments: Sequence[
     return Target(name, kind, integral.assign_attrs(attributes), variance, pd.DataFrame(rows))
 
 
+def _fire_of(inversions: Inversions) -> dict[str, Fire]:
+    notes, own = inversions.notes, inversions.own_fire
+    has_own = set() if own is None else {str(p) for p in own["product"].to_numpy() if own.sel(product=p).notnull().any()}
+    found: dict[str, Fire] = {}
+    for product, included in zip(notes["product"].astype(str), notes["includes_fire"], strict=True):
+        found[product] = "own" if product in has_own else "in" if included else "out"
+    return found
+
+
 def _row(term: str, status: str, coefficient: float, annual: float, source: str) -> dict[str, object]:
     return {"term": term, "status": status, "coefficient": coefficient, "mean_annual_global": annual, "source": source}
 
 
-def _check(kind: TargetKind, terms: Sequence[str], fire: dict[str, bool], rivers: Sequence[str]) -> None:
+def _check(kind: TargetKind, terms: Sequence[str], fire: Mapping[str, Fire], rivers: Sequence[str]) -> None:
     problems = Problems()
     if kind not in get_args(TargetKind):
         problems.add(f"target: `{kind}`; allowed: {', '.join(get_args(TargetKind))}")
@@ -157,9 +171,11 @@ def _why_no_sink(kind: str, sink: str) -> str:
     )
 
 
-def _check_fire(kind: TargetKind, given: bool, fire: dict[str, bool], problems: Problems) -> None:
-    have, lack = [p for p, f in fire.items() if f], [p for p, f in fire.items() if not f]
-    if given and kind == "tower_nee" and not have:
+def _check_fire(kind: TargetKind, given: bool, fire: Mapping[str, Fire], problems: Problems) -> None:
+    lack = [p for p, f in fire.items() if f == "out"]
+    have = [p for p, f in fire.items() if f == "in" or (f == "own" and kind != "tower_nee")]
+    own = [p for p, f in fire.items() if f == "own" and kind == "tower_nee"]
+    if given and kind == "tower_nee" and not have and not own:
         problems.add(
             "adjustments: no product includes fire, so none is to be subtracted; remove the fire adjustment or correct `includes_fire`"
         )
@@ -167,25 +183,26 @@ def _check_fire(kind: TargetKind, given: bool, fire: dict[str, bool], problems: 
         problems.add(
             f"adjustments: fire belongs to target {kind} and all products include it; remove the fire adjustment, or use target tower_nee"
         )
-    if not given and have and lack:
-        problems.add(f"inversions: {', '.join(have)} include fire, {', '.join(lack)} do not; give a fire adjustment, or keep one kind only")
+    if not given and have and (lack or own):
+        others = [*([f"{', '.join(lack)} do not"] if lack else []), *([f"{', '.join(own)} have their own taken out"] if own else [])]
+        problems.add(f"inversions: {', '.join(have)} include fire, {', '.join(others)}; give a fire adjustment, or keep one kind only")
     if not given and kind != "tower_nee" and lack and not have:
         problems.add(
             f"inversions: {', '.join(lack)} lack fire, which belongs to target {kind}; give a fire adjustment, or use target tower_nee"
         )
 
 
-def _coefficient(kind: TargetKind, term: str, product_has_fire: bool) -> float:
+def _coefficient(kind: TargetKind, term: str, fire: Fire) -> float:
     if term != "fire":
         return -1.0
     if kind == "tower_nee":
-        return -1.0 if product_has_fire else 0.0
-    return 0.0 if product_has_fire else 1.0
+        return -1.0 if fire == "in" else 0.0
+    return 1.0 if fire == "out" else 0.0
 
 
-def _needed(term: Adjustment, inversions: Inversions) -> xr.DataArray:
-    """The term, after a check that it has a value wherever a product has one."""
-    used = inversions.integral.notnull().any(["product", "region"])
+def _needed(term: Adjustment, inversions: Inversions, applies: xr.DataArray) -> xr.DataArray:
+    """The term, after a check that it has a value wherever a product that it applies to has one."""
+    used = (inversions.integral.notnull() & applies).any(["product", "region"])
     holes = (used & term.integral.isnull().any("region")).to_numpy()
     if holes.any():
         months = pd.DatetimeIndex(used["time"].to_numpy()[holes])
@@ -193,7 +210,7 @@ def _needed(term: Adjustment, inversions: Inversions) -> xr.DataArray:
             f"adjustments: {term.name} ({term.source}) has no value in {say_months(months)}, years {months.year.min()} to "
             f"{months.year.max()}, where inversions have; give a file that covers them or shorten the period"
         )
-    return term.integral
+    return term.integral.fillna(0.0)
 
 
 def _given(terms: Sequence[str], rivers: Sequence[str]) -> list[str]:
@@ -201,47 +218,14 @@ def _given(terms: Sequence[str], rivers: Sequence[str]) -> list[str]:
     return [*terms, *([RIVER_ADJUSTED] if rivers else [])]
 
 
-def _missing(kind: TargetKind, given: Sequence[str], fire: dict[str, bool]) -> list[str]:
+def _missing(kind: TargetKind, given: Sequence[str], fire: Mapping[str, Fire]) -> list[str]:
     """Terms that the target should be free of but is not."""
     wanted = {"nbe": (), "tower_nee": LATERAL_EMISSIONS, "stock_change": (*LATERAL_EMISSIONS, *LATERAL_SINKS)}[kind]
     covered = {part for term in given for part in (term, *CONTAINS.get(term, ()))}
-    no_fire = kind == "tower_nee" and "fire" not in given and any(fire.values())
+    no_fire = kind == "tower_nee" and "fire" not in given and "in" in fire.values()
     return [*(["fire"] if no_fire else []), *(w for w in wanted if w not in covered)]
 
 
-def _name(kind: TargetKind, given: Sequence[str], fire: dict[str, bool]) -> str:
-    without_fire = kind == "tower_nee" and ("fire" in given or not any(fire.values()))
+def _name(kind: TargetKind, given: Sequence[str], fire: Mapping[str, Fire]) -> str:
+    without_fire = kind == "tower_nee" and ("fire" in given or "in" not in fire.values())
     return " - ".join(["NBE", *(["fire"] if without_fire else []), *(t for t in given if t != "fire")])
-
-
-def sanity_lines(inversions: Inversions, target: Target) -> list[str]:
-    """One line per product, term and target: the global annual mean against a plausible range.
-
-    Returns
-    -------
-    list of str
-        For example ``"CAMSv20r1 2001-2012: -2.55 PgC/yr, inside -6..+2"``; a mean outside its range
-        says to check unit and sign.
-    """
-    notes, terms = inversions.notes, target.terms
-    lines = [
-        _line(f"{product} {first:%Y}-{last:%Y}", annual, PLAUSIBLE_NBE)
-        for product, first, last, annual in zip(notes["product"], notes["first"], notes["last"], notes["mean_annual_global"], strict=True)
-    ]
-    used = terms[terms["status"].isin([SUBTRACTED, ADDED])]
-    lines += [_line(t, a, PLAUSIBLE_TERM.get(t)) for t, a in zip(used["term"], used["mean_annual_global"], strict=True)]
-    shift = float((used["coefficient"] * used["mean_annual_global"]).sum())
-    mean = 12 * target.integral.mean("product").mean("time")
-    parts = ", ".join(f"{r} {float(mean.sel(region=r)):.2f}" for r in mean["region"].to_numpy() if r != "global")
-    years = pd.DatetimeIndex(target.integral["time"].to_numpy()[target.integral.notnull().any(["product", "region"]).to_numpy()]).year
-    what = f"target {target.name} {years.min()}-{years.max()} ({parts})"
-    line = _line(what, float(mean.sel(region="global")), (PLAUSIBLE_NBE[0] + shift, PLAUSIBLE_NBE[1] + shift))
-    missing = target.integral.attrs["missing_terms"]
-    return [*lines, line + (f"; not accounted for: {missing}" if missing else "")]
-
-
-def _line(what: str, mean: float, limits: tuple[float, float] | None) -> str:
-    if limits is None:
-        return f"{what}: {mean:.2f} PgC/yr"
-    span = "..".join(f"{round(limit, 1) + 0.0:+g}" for limit in limits)
-    return f"{what}: {mean:.2f} PgC/yr, " + (f"inside {span}" if limits[0] <= mean <= limits[1] else f"OUTSIDE {span}: check unit and sign")

@@ -1,6 +1,6 @@
 """What both tower formats become: rows and sites, checked, and brought to the study's time step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.tables import to_numbers
+from dualflux.sources.tables import MISSING, to_numbers
 
 TimeStep = Literal["monthly", "daily"]
 IGBP_CODES = ["ENF", "EBF", "DNF", "DBF", "MF", "CSH", "OSH", "WSA", "SAV", "GRA", "WET", "CRO", "URB", "CVM", "SNO", "BSV", "WAT"]
+IMPOSSIBLE_FLUX = 500.0  # gC m-2 d-1: ten times what any ecosystem does in a day; a fill value or another unit
 SITE_COLUMNS = ["site", "lat", "lon", "igbp"]
-ROW_COLUMNS = ["site", "time", "nee", "quality", "random", "systematic"]
+ROW_COLUMNS = ["site", "time", "flag", "nee", "quality", "random", "systematic"]
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,20 @@ class Records:
     Attributes
     ----------
     rows : DataFrame
-        site, time, nee [gC m-2 d-1], quality (NaN unknown), random and systematic
+        site, time, flag (why the row is not to be used, None where it is), nee [gC m-2 d-1], quality (NaN unknown), random and systematic
         (parts of the standard uncertainty of nee [gC m-2 d-1], NaN unknown), then meteorology.
     sites : DataFrame
-        Index site; lat, lon, igbp, source (file name), variable, uncertainty (which kind).
+        Index site; lat, lon, igbp, source (file name), variable, uncertainty (which kind); of FLUXNET files also release, utc_offset
+        [h], citation and note.
     step : "monthly" or "daily"
+    flags : DataFrame
+        See `flags.consistency_flags`.
     """
 
     rows: pd.DataFrame
     sites: pd.DataFrame
     step: TimeStep
+    flags: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def check_sites(table: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -74,12 +79,18 @@ def _names(values: pd.Series | np.ndarray | list[str], most: int = 8) -> str:
 
 
 def check_rows(rows: pd.DataFrame, what: str) -> None:
-    """Raise InputError for no rows at all, a negative uncertainty, or a site and time given twice."""
+    """Raise InputError for no rows at all, a negative uncertainty, a value that is no flux, or a site and time given twice."""
     if rows.empty:
         raise InputError(f"{what}: no rows; give files with data")
     for part in ("random", "systematic"):
         if (rows[part] < 0).any():
             raise InputError(f"{what}: {int((rows[part] < 0).sum())} negative uncertainties; give standard deviations")
+    beyond = rows["nee"].abs() > IMPOSSIBLE_FLUX
+    if beyond.any():
+        raise InputError(
+            f"{what}: {int(beyond.sum())} fluxes beyond +-{IMPOSSIBLE_FLUX:g} gC m-2 d-1, first {rows.loc[beyond, 'nee'].iloc[0]:g}; "
+            f"correct the unit, or the fill value to {MISSING:g}"
+        )
     twice = rows.duplicated(["site", "time"])
     if twice.any():
         first = rows.loc[twice].iloc[0]
@@ -114,11 +125,13 @@ def to_time_step(
     lost: list[pd.DataFrame] = []
     inside = rows["time"].between(pd.Timestamp(period[0]), pd.Timestamp(period[1]))
     rows = _keep(rows, inside, "outside the period", lost)
+    for reason in sorted(rows["flag"].dropna().unique()):
+        rows = _keep(rows, rows["flag"] != reason, reason, lost)
     if records.step == time_step:
         rows = _keep(rows, rows["nee"].notna(), "no value", lost)
         if quality_above is not None:
             rows = _keep(rows, rows["quality"] > quality_above, f"quality not above {quality_above:g}", lost)
-        observed = rows.drop(columns=["quality", "random", "systematic"])
+        observed = rows.drop(columns=["flag", "quality", "random", "systematic"])
         observed.insert(3, "uncertainty", _joint(rows["random"], rows["systematic"]))
     else:
         observed = _months(rows, quality_above, minimum_coverage, lost)

@@ -80,7 +80,7 @@ def _rows(table: pd.DataFrame, source: TableSource, units: str, what: str) -> tu
     for name in ("nee", "random"):
         rows[name] = flux_to_daily(rows[name].to_numpy(), units, rows["time"].to_numpy(), what)
     rows["random"] = rows["random"].mask(rows["random"] == 0)
-    rows["systematic"] = np.nan
+    rows["systematic"], rows["flag"] = np.nan, None
     used = {*SITE_COLUMNS, *ROW_COLUMNS, source.variable, source.uncertainty, source.quality}
     weather = {name: _meteorology(table[name], f"{what}, column `{name}`") for name in table.columns if name not in used}
     rows = pd.concat([rows, pd.DataFrame({name: column for name, column in weather.items() if column is not None})], axis=1)

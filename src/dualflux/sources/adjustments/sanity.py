@@ -1,0 +1,45 @@
+"""Lines that say whether signs and units of what was read are plausible."""
+
+import pandas as pd
+
+from dualflux.sources.adjustments.target import ADDED, OWN_SUBTRACTED, SUBTRACTED, Target
+from dualflux.sources.inversions import Inversions
+
+# Global annual means [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
+PLAUSIBLE_NBE = (-6.0, 2.0)
+_FIRE = (1.0, 4.5)  # GFED4.1s 2.2 (van der Werf et al. 2017), GFED5 3.4 (Chen et al. 2023)
+PLAUSIBLE_TERM = {"fire": _FIRE, "own_fire": _FIRE}
+
+
+def sanity_lines(inversions: Inversions, target: Target) -> list[str]:
+    """One line per product, term and target: the global annual mean against a plausible range.
+
+    Returns
+    -------
+    list of str
+        For example ``"CAMSv20r1 2001-2012: -2.55 PgC/yr, inside -6..+2"``; a mean outside its range
+        says to check unit and sign.
+    """
+    notes, terms = inversions.notes, target.terms
+    lines = [
+        plausibility_line(f"{product} {first:%Y}-{last:%Y}", annual, PLAUSIBLE_NBE)
+        for product, first, last, annual in zip(notes["product"], notes["first"], notes["last"], notes["mean_annual_global"], strict=True)
+    ]
+    used = terms[terms["status"].isin([SUBTRACTED, OWN_SUBTRACTED, ADDED])]
+    lines += [plausibility_line(t, a, PLAUSIBLE_TERM.get(t)) for t, a in zip(used["term"], used["mean_annual_global"], strict=True)]
+    shift = float((used["coefficient"] * used["mean_annual_global"]).sum())
+    mean = 12 * target.integral.mean("product").mean("time")
+    parts = ", ".join(f"{r} {float(mean.sel(region=r)):.2f}" for r in mean["region"].to_numpy() if r != "global")
+    years = pd.DatetimeIndex(target.integral["time"].to_numpy()[target.integral.notnull().any(["product", "region"]).to_numpy()]).year
+    what = f"target {target.name} {years.min()}-{years.max()} ({parts})"
+    line = plausibility_line(what, float(mean.sel(region="global")), (PLAUSIBLE_NBE[0] + shift, PLAUSIBLE_NBE[1] + shift))
+    missing = target.integral.attrs["missing_terms"]
+    return [*lines, line + (f"; not accounted for: {missing}" if missing else "")]
+
+
+def plausibility_line(what: str, mean: float, limits: tuple[float, float] | None) -> str:
+    """A global annual mean [PgC yr-1] against the range it should be in, for example ``X 2001-2012: -2.55 PgC/yr, inside -6..+2``."""
+    if limits is None:
+        return f"{what}: {mean:.2f} PgC/yr"
+    span = "..".join(f"{round(limit, 1) + 0.0:+g}" for limit in limits)
+    return f"{what}: {mean:.2f} PgC/yr, " + (f"inside {span}" if limits[0] <= mean <= limits[1] else f"OUTSIDE {span}: check unit and sign")

@@ -1,0 +1,53 @@
+"""Regional tables: product, region, time, value, unit."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dualflux.errors import InputError, Problems
+from dualflux.sources.inversions.contents import contents
+from dualflux.sources.inversions.record import Record, choose
+from dualflux.sources.inversions.settings import TableInversions
+from dualflux.sources.region_weights import Place
+from dualflux.sources.regional_table import (
+    check_regions,
+    convert_by_unit,
+    load_table,
+    no_overlap,
+    parse_months,
+    pivot_once,
+    with_global,
+)
+from dualflux.units import integral_to_monthly
+
+
+def read_table(source: TableInversions, root: Path, place: Place) -> list[Record]:
+    """One record per product; `global` is the sum of the parts."""
+    path = root / source.path
+    table = load_table(path, ["product", "region", "time", "value", "unit"])
+    keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
+    table = table[table["product"].isin(keep)]
+    check_regions(table, place.regions.names, path)
+    table = table.assign(time=parse_months(table["time"], path))
+    table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))
+    problems, records = Problems(), []
+    for name in keep:
+        with problems.collect():
+            parts = _parts_of(table[table["product"] == name], name, path, place)
+            records.append(Record(name, path.name, with_global(parts), "regional table", contents(source)))
+    problems.raise_if_any()
+    return records
+
+
+def _parts_of(rows: pd.DataFrame, name: str, path: Path, place: Place) -> np.ndarray:
+    pivot = pivot_once(rows, "time", place.regions.names, path)
+    absent = [str(r) for r in pivot.columns if pivot[r].isna().all()]
+    if absent:
+        raise InputError(
+            f"{path}: {name} has no value for region {', '.join(absent)}; add its rows or leave the product out with `products`"
+        )
+    inside = pivot.reindex(place.times)
+    if inside.notna().to_numpy().any():
+        return inside.to_numpy()
+    raise InputError(no_overlap(f"{path}: {name}", pd.DatetimeIndex(pivot.index), place.times))
