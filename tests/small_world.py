@@ -1,5 +1,6 @@
 """A drawn world of 72 cells that the tests of features, constraints and training share."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -10,19 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.linalg import block_diag
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.covariance import EnsembleError
 from dualflux.experiments import Run, build_objective
 from dualflux.features import Cube, Steps, build_cube, tower_rows
 from dualflux.grid import Grid, LandCells, Regions
+from dualflux.linear_posterior import LinearData
 from dualflux.model import NetworkSettings
 from dualflux.sources.adjustments import Target
+from dualflux.spatial import SpatialBasis, SpatialSettings
 from dualflux.splits import fold_of_groups
 from dualflux.training import Objective, TrainingSettings
 
 GRID = Grid.global_regular(30.0)
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)
 TRAINING = TrainingSettings(steps=40, checkpoints=2, batch=64)
+SPATIAL = SpatialSettings(correlation_length=4000.0)
+DEGREES_OF_FREEDOM = 4.0
 CLASSES = ("ENF", "GRA")
 WHOLE_PERIOD = (date(2001, 1, 1), date(2030, 12, 31))
 
@@ -61,6 +68,7 @@ def land_cells() -> LandCells:
 
 
 CELLS = land_cells()
+BASIS = SpatialBasis.create(CELLS.lat(), CELLS.lon(), SPATIAL.correlation_length)
 
 
 def predictors(first: str, last: str, time_step: str) -> xr.Dataset:
@@ -117,12 +125,15 @@ def make_towers(cube: Cube, every: int = 3) -> TowerConstraint:
 
 
 def make_target(years: int = 4, products: int = 3) -> Target:
-    """Inversions: a common cycle, an offset of each product and noise [PgC month-1]."""
+    """Inversions: a common cycle, an offset of each product and noise [PgC month-1]; totals are better known than regions."""
     rng = np.random.default_rng(4)
     time = pd.date_range("2001-01-01", periods=12 * years, freq="MS")
     regions = CELLS.region_names
     common = -0.2 + 0.5 * np.cos(2 * np.pi * np.arange(12 * years) / 12)
-    values = common + 0.1 * rng.normal(size=(products, len(regions), 1)) + 0.05 * rng.normal(size=(products, len(regions), 12 * years))
+    offset, noise = 0.1 * rng.normal(size=(products, len(regions), 1)), 0.05 * rng.normal(size=(products, len(regions), 12 * years))
+    error = offset + noise
+    error[:, 1] = 0.4 * error[:, 1] - error[:, 0]  # what one region has too much another has too little
+    values = common + error
     coords = {"product": [f"P{i}" for i in range(products)], "region": list(regions), "time": time}
     integral = xr.DataArray(values, coords, dims=("product", "region", "time"), attrs={"missing_terms": "fire"})
     variance = xr.DataArray(np.full(values.shape[1:], 0.01), {k: coords[k] for k in ("region", "time")}, dims=("region", "time"))
@@ -141,6 +152,29 @@ def make_objective(
     """The objective of this world, two locations a region."""
     term = InversionTermSettings(estimator=estimator, weight=1.0, locations=2, years=years)  # type: ignore[arg-type]
     return build_objective(towers, regional, cube, CELLS, NETWORK, TowerTermSettings(), term, TRAINING)
+
+
+def make_linear(cube: Cube, towers: TowerConstraint, regional: RegionalConstraint) -> LinearData:
+    """What members of this world share in the closing step."""
+    return LinearData.create(towers, regional, cube, CELLS, BASIS, DEGREES_OF_FREEDOM)
+
+
+def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
+    """R over (region, year, month), flattened: D - D J (J' D J + T)^-1 J' D in each part, J taking the sum, which is observed too."""
+    names = ("offset_variance", "cycle_variance", "anomaly_variance")
+    size, regions = 12 * years, len(error.autocorrelation)
+    found = np.zeros((regions * size, regions * size))
+    total_of = np.tile(np.eye(size), (regions, 1))
+    for name in names:
+        alone = {other: np.zeros_like(getattr(error, other)) for other in names if other != name}
+        part = block_diag(*dataclasses.replace(error, **alone, total=None).covariance(years))
+        if error.total is not None and np.isfinite(getattr(error.total, name)[0]):
+            nothing = {other: np.zeros(1) for other in names if other != name}
+            of_sum = dataclasses.replace(error.total, **nothing).covariance(years)[0]
+            across = part @ total_of
+            part = part - across @ np.linalg.pinv(total_of.T @ across + of_sum, rcond=1e-10, hermitian=True) @ across.T
+        found += part
+    return found
 
 
 def study_runs(regional: RegionalConstraint, variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:

@@ -1,5 +1,6 @@
 """What towers and inversions are worth: residuals, clusters, effective numbers, and the regional constraint."""
 
+import dataclasses
 from datetime import date
 
 import numpy as np
@@ -18,6 +19,7 @@ from dualflux.constraints import (
     from_towers,
     held_out_linear_residual,
 )
+from dualflux.covariance import EnsembleError
 from dualflux.errors import InputError
 from small_world import CELLS, WHOLE_PERIOD, make_cube, make_regional, make_sites, make_target
 
@@ -201,7 +203,7 @@ def test_what_is_left_out_has_no_influence_at_all() -> None:
         changed = from_inversions(target, cube.steps, CELLS.region_names, AREA, InversionTermSettings(), WHOLE_PERIOD, **left_out)  # type: ignore[arg-type]
         same = constraint(**left_out)
         np.testing.assert_array_equal(changed.observed, same.observed)
-        np.testing.assert_array_equal(changed.error.covariance(2), same.error.covariance(2))
+        np.testing.assert_array_equal(changed.error.precisions(), same.error.precisions())
         assert changed.names == same.names
 
 
@@ -223,9 +225,26 @@ def test_years_without_inversions_are_outside_the_constraint() -> None:
 def test_centred_spread_is_the_error_of_a_mean_but_adjustments_keep_theirs() -> None:
     one, mean = constraint(), constraint(InversionTermSettings(spread="centred"))
     extra = 0.01  # of make_target, common to all products
-    np.testing.assert_allclose(mean.error.offset_variance - extra, (one.error.offset_variance - extra) / 3)
-    np.testing.assert_allclose(mean.error.cycle_variance, one.error.cycle_variance / 3)
-    np.testing.assert_allclose(mean.error.anomaly_variance, one.error.anomaly_variance / 3)
+    (offset, cycle, anomaly), (of_mean, cycle_of_mean, anomaly_of_mean) = (c.error.marginals() for c in (one, mean))
+    np.testing.assert_allclose(of_mean - extra, (offset - extra) / 3, rtol=5e-3)  # regions and their sum are coupled by iteration
+    np.testing.assert_allclose(cycle_of_mean, cycle / 3)
+    np.testing.assert_allclose(anomaly_of_mean, anomaly / 3)
+
+
+def test_adjustments_of_all_regions_add_in_the_total() -> None:
+    """Each region's own: 0.01 in either, 0.02 in their sum, beside what the products show."""
+    found, without = constraint(), from_inversions(
+        dataclasses.replace(make_target(6), adjustment_variance=0 * make_target(6).adjustment_variance),
+        make_cube(6).steps, CELLS.region_names, AREA, InversionTermSettings(), WHOLE_PERIOD,
+    )  # fmt: skip
+
+    def of_total(error: EnsembleError) -> float:
+        assert error.total is not None
+        regions, further = error.offset_variance.sum(), float(error.total.offset_variance[0])
+        return float(regions * further / (regions + further))
+
+    assert of_total(found.error) == pytest.approx(of_total(without.error) + 0.02)
+    np.testing.assert_allclose(found.error.marginals()[0], without.error.marginals()[0] + 0.01, rtol=5e-3)
 
 
 @pytest.mark.parametrize("count", [2, 5, 8])

@@ -13,13 +13,15 @@ PACKAGE = Path(dualflux.__file__).parent
 LAYERS = [
     {"__init__", "errors"},
     {"units", "files", "yaml_reader"},
-    {"grid", "lock", "stages", "settings_errors"},
+    {"grid", "lock", "stages", "settings_errors", "spatial"},
     {"sources", "features", "splits", "operators", "covariance"},
     {"constraints", "model"},
     {"training", "upscaling", "evaluation", "products"},
+    {"linear_posterior"},
+    {"closing"},
     {"experiments"},
     {"study", "report", "twin"},
-    {"consistency", "preparation", "check", "results"},
+    {"consistency", "preparation", "check", "results", "independent", "compare"},
     {"pipeline"},
     {"cli"},
 ]

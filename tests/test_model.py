@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,21 +11,24 @@ from pydantic import ValidationError
 
 from dualflux.errors import InputError
 from dualflux.model import FLUX_SCALE, Ensemble, FluxModel, Network, NetworkSettings, TowerTerm, fluxes
+from dualflux.spatial import SpatialBasis
 
 SETTINGS = NetworkSettings(hidden=(5, 3), activation="relu", members=2, folds=2)
 NAMES = ("height", "season", "ta", "rain")
+BASIS = SpatialBasis(np.array([[50.0, 10.0], [-10.0, -60.0]]), 1234.5)
 
 
 def member(seed: int, sites: int = 6) -> FluxModel:
     """A member with every parameter away from its start."""
     model = FluxModel.create(jax.random.key(seed), len(NAMES), 2, sites, SETTINGS)
+    model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
     keys = iter(jax.random.split(jax.random.key(seed + 100), len(jax.tree.leaves(model))))
     return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(next(keys), a.shape), model)
 
 
 def ensemble(members: int = 4) -> Ensemble:
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *[member(i) for i in range(members)])
-    return Ensemble(stacked, np.arange(members) % 2, SETTINGS, NAMES)
+    return Ensemble(stacked, np.arange(members) % 2, SETTINGS, NAMES, BASIS)
 
 
 def test_a_network_is_what_it_says() -> None:
@@ -32,6 +36,30 @@ def test_a_network_is_what_it_says() -> None:
     network = Network([jnp.asarray([[1.0, -1.0]]), jnp.asarray([[2.0], [3.0]])], [jnp.asarray([0.5, 0.0]), jnp.asarray([1.0])], "relu")
     found = network(jnp.asarray([[1.0], [-2.0]]))
     np.testing.assert_allclose(found, FLUX_SCALE * np.array([2 * 1.5 + 1, 3 * 2 + 1]))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_flux_is_linear_in_its_readout(activation: str) -> None:
+    """features @ readout is the network's flux, and with_readout changes the last layer to what is asked and nothing before it."""
+    settings = NetworkSettings(hidden=(7, 5), activation=activation)  # type: ignore[arg-type]
+    network = FluxModel.create(jax.random.key(0), 4, 2, 0, settings).network
+    x, readout = jax.random.normal(jax.random.key(1), (11, 4)), jax.random.normal(jax.random.key(2), (6,))
+    features = np.asarray(network.features(x), np.float64)
+    np.testing.assert_allclose(features @ np.asarray(network.readout, np.float64), network(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(features[:, -1], FLUX_SCALE)  # the bias
+    other = network.with_readout(readout)
+    np.testing.assert_array_equal(other.readout, readout)
+    np.testing.assert_array_equal(other.hidden(x), network.hidden(x))
+    np.testing.assert_allclose(other(x), features @ np.asarray(readout, np.float64), rtol=1e-5, atol=1e-5)
+
+
+def test_the_spatial_effect_belongs_to_the_landscape() -> None:
+    """u moves f and f + g by the same amount: representativeness is what it was."""
+    model, x = member(0), jax.random.normal(jax.random.key(2), (50, 4))
+    u = jax.random.normal(jax.random.key(3), (50,))
+    without, with_u = fluxes(model, x), fluxes(model, x, u)
+    np.testing.assert_allclose(with_u.landscape - without.landscape, u, atol=1e-5)
+    np.testing.assert_allclose(with_u.tower_like - without.tower_like, u, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
@@ -79,7 +107,7 @@ def test_away_from_the_sites_nothing_is_lost_but_their_effects() -> None:
     term = TowerTerm.create(3, 5)
     assert term.without_sites().site_effect.shape == (0,)
     model = member(1)
-    bare = FluxModel(model.network, model.tower.without_sites())
+    bare = FluxModel(model.network, model.tower.without_sites(), model.spatial)
     x = jax.random.normal(jax.random.key(0), (9, 4))
     np.testing.assert_array_equal(fluxes(model, x).tower_like, fluxes(bare, x).tower_like)
 
@@ -93,6 +121,8 @@ def test_an_ensemble_comes_back_bit_by_bit(tmp_path: Path) -> None:
     after = Ensemble.load(tmp_path / "weights.npz")
     assert after.network == SETTINGS and after.predictors == NAMES and after.size == 4
     np.testing.assert_array_equal(after.fold, before.fold)
+    np.testing.assert_array_equal(after.basis.centre, BASIS.centre)
+    assert after.basis.length == BASIS.length
     assert jax.tree.structure(after.model) == jax.tree.structure(before.model)
     for one, two in zip(jax.tree.leaves(before.model), jax.tree.leaves(after.model), strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
@@ -106,6 +136,7 @@ def test_members_are_chosen_whole() -> None:
     for place, seed in enumerate((2, 0)):
         mine = jax.tree.map(lambda a, p=place: a[p], chosen.model)
         np.testing.assert_allclose(fluxes(mine, x).tower_like, fluxes(member(seed), x).tower_like, rtol=1e-6)
+        np.testing.assert_array_equal(mine.spatial, member(seed).spatial)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped", "pickle", "other archive", "fewer"])

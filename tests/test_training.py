@@ -33,22 +33,31 @@ from dualflux.model import FluxModel
 from dualflux.operators import every_location, regional_operator
 from dualflux.training import (
     SMALLEST_SITE_EFFECT_SD,
+    Anchor,
     Member,
     Objective,
     RegionData,
     Score,
+    TrainingSettings,
+    anchored_checkpoints,
     draw_rows,
     exact_integrals,
+    optimiser_of,
     quadratic_form,
     score,
+    set_anchor,
     site_effect_spread,
+    start,
     tower_negative_log_likelihood,
 )
 from small_world import (
+    BASIS,
     CELLS,
     NETWORK,
+    SPATIAL,
     TRAINING,
     WHOLE_PERIOD,
+    dense_covariance,
     double_precision,
     make_cube,
     make_objective,
@@ -161,13 +170,14 @@ def test_a_month_is_as_many_steps_as_the_study_says(time_step: str, steps: int) 
 
 
 def small_member() -> Member:
-    return one_member("dual")._replace(mean_precision=REGIONAL.error.mean_precision(), anomaly_precision=REGIONAL.error.anomaly_precision())
+    mean, anomaly = REGIONAL.error.precisions()
+    return one_member("dual")._replace(mean_precision=mean, anomaly_precision=anomaly)
 
 
 def full_form(residual: np.ndarray) -> float:
-    """r' R^-1 r by dense algebra, summed over regions."""
-    dense = REGIONAL.error.covariance(residual.shape[1])
-    return float(sum(r @ np.linalg.solve(c, r) for r, c in zip(residual.reshape(2, -1), dense, strict=True)))
+    """r' R^-1 r by dense algebra over regions, years and months."""
+    flat = residual.ravel()
+    return float(flat @ np.linalg.solve(dense_covariance(REGIONAL.error, residual.shape[1]), flat))
 
 
 def form(first: np.ndarray, second: np.ndarray, use: np.ndarray, years: int) -> float:
@@ -176,6 +186,8 @@ def form(first: np.ndarray, second: np.ndarray, use: np.ndarray, years: int) -> 
 
 def test_the_quadratic_form_is_generalised_least_squares() -> None:
     residual = np.random.default_rng(0).normal(size=(2, 4, 12))
+    total = REGIONAL.error.total
+    assert total is not None and np.isfinite([total.offset_variance, total.cycle_variance, total.anomaly_variance]).all()
     with double_precision():
         assert form(residual, residual, np.ones(4), 4) == pytest.approx(full_form(residual), rel=1e-9)
         padded = np.concatenate([residual, 99 + np.zeros((2, 1, 12))], axis=1)
@@ -193,10 +205,12 @@ def test_random_years_give_the_full_form_on_average(chosen: int) -> None:
 
 
 def test_one_year_alone_has_no_anomalies() -> None:
+    """Its dense R over regions and months has an offset and a cycle only; so has the form."""
     residual = np.random.default_rng(2).normal(size=(2, 1, 12))
-    wanted = np.einsum("ri,rij,rj->", residual[:, 0], REGIONAL.error.mean_precision(), residual[:, 0])
+    wild = dataclasses.replace(REGIONAL.error, anomaly_variance=1e-9 * REGIONAL.error.anomaly_variance)
+    np.testing.assert_allclose(dense_covariance(wild, 1), dense_covariance(REGIONAL.error, 1), atol=1e-15)
     with double_precision():
-        assert form(residual, residual, np.ones(1), 1) == pytest.approx(wanted, rel=1e-9)
+        assert form(residual, residual, np.ones(1), 1) == pytest.approx(full_form(residual), rel=1e-9)
 
 
 def test_two_samples_are_unbiased_and_one_squared_is_biased_by_its_own_form() -> None:
@@ -224,6 +238,61 @@ def test_the_stratified_estimator_is_unbiased(time_step: str) -> None:
     error = found.std() / np.sqrt(len(found))
     assert abs(found.mean() - exact) < 4 * error
     assert error < 0.1 * exact  # the test can tell
+
+
+def anchor_of(objective: Objective, model: FluxModel) -> Anchor:
+    return Anchor(model, jax.jit(exact_integrals)(model, objective.regions))
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_at_its_anchor_an_integral_is_exact(time_step: str) -> None:
+    """Whatever locations and days are drawn: nothing has changed, so nothing is estimated."""
+    cube = make_cube(4, time_step)
+    objective = make_objective(cube, make_towers(cube), make_regional(cube))
+    member, model, years = one_member("dual"), perturbed_model(cube), jnp.arange(4)
+    anchor = anchor_of(objective, model)
+    residual = jax.jit(lambda key, anchor: objective.residual(model, member, years, key, anchor))
+    for key in range(3):
+        found = residual(jax.random.key(key), anchor)
+        np.testing.assert_allclose(found, integrals_by_hand(model, cube) - np.asarray(member.target), rtol=1e-3, atol=1e-4)
+        assert np.abs(np.asarray(residual(jax.random.key(key), None) - found)).max() > 0.01
+
+
+def test_away_from_its_anchor_the_estimator_is_unbiased_and_less_noisy() -> None:
+    """A member that has moved a little: mean over 3000 batches within 4 standard errors of the exact form, half the sd of none."""
+    objective, member, anchored = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
+    model = jax.tree.map(lambda a, b: a + 0.1 * (b - a), anchored, perturbed_model(seed=5))
+    exact = full_form(integrals_by_hand(model, CUBE) - np.asarray(member.target, np.float64))
+    term = jax.jit(lambda keys, a: jax.lax.map(lambda k: objective.region_term(model, member, k, a), keys, batch_size=100))
+    keys = jax.random.split(jax.random.key(0), 3000)
+    found, plain = (np.asarray(term(keys, a), np.float64) for a in (anchor_of(objective, anchored), None))
+    assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found))
+    assert found.std() < 0.5 * plain.std()
+
+
+def test_an_anchor_is_the_member_with_its_integrals() -> None:
+    """Zeros where no inversions are used: there they are never computed."""
+    objective, optimiser = make_objective(CUBE, TOWERS, REGIONAL), optimiser_of(TRAINING)
+    for variant in ("dual", "towers"):
+        member = one_member(variant)
+        state = start(member, NETWORK, TOWERS.predictors.shape[1], CUBE.columns.invariant, optimiser)
+        found = jax.jit(set_anchor)(objective, state, member)
+        assert same(found.model, state.model)
+        wanted = integrals_by_hand(state.model, CUBE) if variant == "dual" else np.zeros((2, 4, 12))
+        np.testing.assert_allclose(found.integral, wanted, rtol=2e-4, atol=2e-5)
+
+
+@given(st.integers(2, 30), st.integers(0, 40))
+@settings(deadline=None)
+def test_anchors_are_set_in_the_second_half(checkpoints: int, anchors: int) -> None:
+    """As many as asked for or as checkpoints there are, the first at half-time, never after the last, evenly to one checkpoint."""
+    found = sorted(anchored_checkpoints(TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)))
+    half = checkpoints // 2
+    assert len(found) == min(anchors, checkpoints - half)
+    if found:
+        assert found[0] == half and found[-1] < checkpoints
+        gaps = np.diff([*found, checkpoints])
+        assert gaps.max() - gaps.min() <= 1
 
 
 def test_years_that_are_left_out_are_never_drawn() -> None:
@@ -481,7 +550,10 @@ def chosen(stack: Stack, variant: str, run: str = "") -> Member:
 def test_a_variant_or_an_experiment_more_does_not_change_the_others() -> None:
     full = make_stack()
     for variant in ALL_VARIANTS:
-        assert same(chosen(full, variant), chosen(make_stack((variant,)), variant))
+        alone, mine = make_stack((variant,)), np.flatnonzero(full.table.variant == variant)
+        assert same(chosen(full, variant), chosen(alone, variant))
+        assert [full.seeds[i] for i in mine] == alone.seeds  # of the closing step
+        np.testing.assert_array_equal(full.observed[mine], alone.observed)
     use = np.array([1.0, 1, 1, 0])
     runs = [Run("without_2004_2004", "dual", (ALL_SITES,), 2, REGIONAL, use), *study_runs(REGIONAL, ("dual",))]
     more = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
@@ -493,11 +565,25 @@ def test_a_variant_or_an_experiment_more_does_not_change_the_others() -> None:
 def test_no_two_members_share_a_key_and_no_two_seeds_a_member(seed: int, other: int) -> None:
     runs = study_runs(REGIONAL, ALL_VARIANTS)
     runs += [Run(name, "dual", (ALL_SITES,), 2, REGIONAL, np.ones(4)) for name in ("without_AB", "without_BA")]
-    keys = []
+    keys: list[tuple[int, ...]] = []
+    closing: list[tuple[int, ...]] = []
     for s in (seed, other):
-        members = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, s).members
-        keys += [tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in members.key]
-    assert len(set(keys)) == len(keys)
+        stack = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, s)
+        keys += [tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in stack.members.key]
+        closing += stack.seeds
+    assert len(set(keys)) == len(keys) and len(set(closing)) == len(closing)
+
+
+def test_draws_of_a_pair_are_antithetic_throughout() -> None:
+    """Two members of a fold share the seed of their closing draw with opposite signs, and their targets average to what was observed."""
+    stack = make_stack()
+    for _, index in stack.table.groupby(["variant", "fold"]).groups.items():
+        one, two = index
+        assert stack.seeds[one][:-1] == stack.seeds[two][:-1] and stack.seeds[one][-1] == -stack.seeds[two][-1]
+        target = np.asarray(stack.members.target, np.float64)
+        np.testing.assert_allclose((target[one] + target[two]) / 2, stack.observed[one], atol=1e-6)
+        np.testing.assert_array_equal(stack.observed[one], REGIONAL.observed)
+    assert len({seed[:-1] for seed in stack.seeds}) == len(stack.seeds) / 2
 
 
 def test_left_out_years_and_products_are_planned() -> None:
@@ -512,15 +598,18 @@ def test_left_out_years_and_products_are_planned() -> None:
     stack = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
     held_out = chosen(stack, "dual", "without_2003_2003")
     assert not np.asarray(held_out.target)[:, :, 2].any() and np.asarray(held_out.target)[:, :, 3].all()
+    observed = stack.observed[np.flatnonzero(stack.table.run == "without_2003_2003")]
+    assert not observed[:, :, 2].any()
+    np.testing.assert_array_equal(observed[0][:, [0, 1, 3]], runs[2].regional.observed)
 
 
 # Fits
 
 
 def fit(towers: TowerConstraint) -> Fitted:
-    """Train all variants for 40 steps."""
+    """Train all variants for 40 steps, and close."""
     stack = stack_members(study_runs(REGIONAL), REGIONAL.years, towers, TowerTermSettings(), 1.0, 1)
-    return train_all(make_objective(CUBE, towers, REGIONAL), stack, NETWORK, TRAINING, CUBE, lambda done, of: None)
+    return train_all(make_objective(CUBE, towers, REGIONAL), stack, towers, REGIONAL, CUBE, CELLS, NETWORK, TRAINING, SPATIAL)
 
 
 @pytest.fixture(scope="module")
@@ -565,6 +654,21 @@ def test_training_lowers_the_objective_and_the_history_says_which_state_is_kept(
     first, last = (history[history.checkpoint == c].set_index(["variant", "fold"]) for c in (0, 1))
     assert (last.region_misfit < first.region_misfit)[["plain", "dual", "inversions"]].mean() > 0.5
     assert history[history.variant == "inversions"].validation_loss.isna().all()
+
+
+def test_the_history_tells_the_sds_of_each_fold(fitted: Fitted) -> None:
+    """Those of u and of g's slopes: one per fold of a variant at all its checkpoints, g's exactly 0 where there is no g."""
+    names = ["spatial_mean_sd", "spatial_season_sd", "representativeness_sd"]
+    for (variant, _), rows in fitted.history.groupby(["variant", "fold"]):
+        assert (rows[names].nunique() == 1).all() and (rows[names[:2]] > 0).all(axis=None)
+        assert (rows.representativeness_sd > 0).all() == (variant == "dual")
+    assert fitted.history.spatial_mean_sd.nunique() == 7  # three variants of two folds, and one of all sites
+
+
+def test_every_ensemble_knows_where_its_spatial_effect_stands(fitted: Fitted) -> None:
+    for ensemble in fitted.ensembles.values():
+        np.testing.assert_array_equal(ensemble.basis.centre, BASIS.centre)
+        assert ensemble.model.spatial.shape == (ensemble.size, 3, BASIS.size) and np.asarray(ensemble.model.spatial).all()
 
 
 # The weight

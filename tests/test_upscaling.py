@@ -1,5 +1,6 @@
 """The model over all cells: months are means of days, maps and integrals agree, and the spread of what no predictor sees."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +20,11 @@ from dualflux.upscaling import (
     monthly_fluxes,
     stack_ensembles,
     tower_fluxes,
+    wave_of,
 )
-from small_world import CELLS, NETWORK, make_cube
+from small_world import BASIS, CELLS, NETWORK, make_cube
+
+PLACE = BASIS.at(CELLS.lat(), CELLS.lon())
 
 
 def ensemble(cube: Cube, members: int, sites: int, seed: int = 0) -> Ensemble:
@@ -28,10 +32,18 @@ def ensemble(cube: Cube, members: int, sites: int, seed: int = 0) -> Ensemble:
 
     def one(key: jax.Array) -> FluxModel:
         model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, sites, NETWORK)
+        model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
     stacked = jax.vmap(one)(jax.random.split(jax.random.key(seed), members))
-    return Ensemble(stacked, np.arange(members) % 2, NETWORK, cube.columns.names)
+    return Ensemble(stacked, np.arange(members) % 2, NETWORK, cube.columns.names, BASIS)
+
+
+def effect_by_hand(model: FluxModel, lat: np.ndarray, lon: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """u of one member at rows (row,), `phase` the share of the year that has passed: sums written out."""
+    a, b, c = np.asarray(model.spatial, np.float64)
+    wave = np.sqrt(2) * np.array([np.cos(2 * np.pi * phase), np.sin(2 * np.pi * phase)])
+    return np.array([(p * (a + b * cos + c * sin)).sum() for p, cos, sin in zip(BASIS.at(lat, lon), *wave, strict=True)])
 
 
 def pick(model: FluxModel, place: int) -> FluxModel:
@@ -40,17 +52,21 @@ def pick(model: FluxModel, place: int) -> FluxModel:
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_a_month_is_the_mean_of_its_days_of_every_member(time_step: str) -> None:
-    """February of a leap year and all others, against the model run on plain rows."""
+    """February of a leap year and all others, against network plus u by hand on plain rows."""
     cube = make_cube(4, time_step)
     found = ensemble(cube, 3, 5)
-    months = list(monthly_fluxes(stack_ensembles([found]), cube))
+    months = list(monthly_fluxes(stack_ensembles([found]), cube, PLACE))
     assert [m.month for m in months] == list(range(48))
     for m in (1, 37):  # February 2001 and 2004
         steps = np.arange(cube.steps.month_start[m], cube.steps.month_start[m] + cube.steps.month_steps[m])
         assert len(steps) == (1 if time_step == "monthly" else cube.steps.months[m].days_in_month)
         rows = cube.rows(np.repeat(steps, 72), np.tile(np.arange(72), len(steps)))
+        phase = (np.repeat(cube.steps.season[steps], 72) + 0.5) / len(cube.seasonal)
         for place in range(3):
-            plain = fluxes(pick(found.model, place), jnp.asarray(rows))
+            own = pick(found.model, place)
+            u = effect_by_hand(own, *(np.tile(x, len(steps)) for x in (CELLS.lat(), CELLS.lon())), phase)
+            assert np.abs(u).max() > 0.1
+            plain = fluxes(own, jnp.asarray(rows), jnp.asarray(u, jnp.float32))
             for one, two in zip(plain, (months[m].landscape, months[m].tower_like), strict=True):
                 np.testing.assert_allclose(two[place], np.asarray(one, np.float64).reshape(-1, 72).mean(axis=0), rtol=1e-4, atol=1e-5)
 
@@ -58,7 +74,7 @@ def test_a_month_is_the_mean_of_its_days_of_every_member(time_step: str) -> None
 def test_map_times_area_is_the_table() -> None:
     """Mean flux x region area x days, summed over cells, is the regional integral; with a leap day where there is one."""
     cube = make_cube(4)
-    for found in monthly_fluxes(stack_ensembles([ensemble(cube, 2, 0)]), cube):
+    for found in monthly_fluxes(stack_ensembles([ensemble(cube, 2, 0)]), cube, PLACE):
         days = cube.steps.month_days[found.month]
         table = integrate_month(found.landscape, CELLS, days)
         flux = found.landscape.astype(np.float64)
@@ -78,7 +94,7 @@ def test_a_flux_that_is_not_finite_is_never_written() -> None:
     model = stack_ensembles([ensemble(cube, 2, 0)])
     broken = jax.tree.map(lambda a: a.at[1].set(jnp.nan), model)
     with pytest.raises(FloatingPointError, match="72 fluxes of 2001-01 are not finite"):
-        next(monthly_fluxes(broken, cube))
+        next(monthly_fluxes(broken, cube, PLACE))
 
 
 def test_ensembles_of_different_towers_are_stacked_in_order() -> None:
@@ -89,17 +105,24 @@ def test_ensembles_of_different_towers_are_stacked_in_order() -> None:
     for place in range(5):
         own = pick(first.model, place) if place < 2 else pick(second.model, place - 2)
         np.testing.assert_array_equal(fluxes(pick(whole, place), x).tower_like, fluxes(own, x).tower_like)
+        np.testing.assert_array_equal(pick(whole, place).spatial, own.spatial)
 
 
-def test_fluxes_at_towers_are_those_of_the_model() -> None:
-    cube = make_cube(1)
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_fluxes_at_towers_are_those_of_the_model(time_step: str) -> None:
+    """Network plus u by hand at the towers' own places, in any order of rows and seasons."""
+    cube = make_cube(1, time_step)
     found = ensemble(cube, 2, 5)
-    rows = cube.rows(np.arange(12), np.arange(12))
-    landscape, tower_like = tower_fluxes(found, rows)
+    random = np.random.default_rng(0)
+    step, cell = random.integers(0, len(cube.steps.time), 40), random.integers(0, 72, 40)
+    rows, lat, lon = cube.rows(step, cell), CELLS.lat()[cell] + random.normal(size=40), CELLS.lon()[cell]
+    landscape, tower_like = tower_fluxes(found, rows, lat, lon, wave_of(cube, cube.steps.time[step]))
     for place in range(2):
-        plain = fluxes(pick(found.model, place), jnp.asarray(rows))
-        np.testing.assert_allclose(landscape[place], plain.landscape, rtol=1e-5)
-        np.testing.assert_allclose(tower_like[place], plain.tower_like, rtol=1e-5)
+        own = pick(found.model, place)
+        u = effect_by_hand(own, lat, lon, (cube.steps.season[step] + 0.5) / len(cube.seasonal))
+        plain = fluxes(own, jnp.asarray(rows), jnp.asarray(u, jnp.float32))
+        np.testing.assert_allclose(landscape[place], plain.landscape, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(tower_like[place], plain.tower_like, rtol=1e-4, atol=1e-5)
 
 
 # Where the model may be used

@@ -9,6 +9,10 @@ over all months (offset), the mean seasonal cycle around it, and the anomalies. 
     B = inverse of anomaly_variance x AR1(autocorrelation), 12 x 12,
 
 where 1, 11 and 12 (Y - 1) degrees of freedom belong to the parts: nothing is counted twice.
+
+Totals are better known than parts: errors move flux between neighbours. Regions are therefore independent but for one
+more observation of their sum, whose variances make that of the total what the products show. With D the
+regions' variances, S their sum and T the sum's own variance, the covariance is D - D 11' D / (S + T) in each part.
 """
 
 from dataclasses import dataclass
@@ -21,6 +25,7 @@ from scipy import optimize
 from dualflux.errors import InputError
 
 PRIOR_DEGREES_OF_FREEDOM = 3.0  # weight of the variance pooled over regions against a region's own
+TOTAL_PRIOR_DEGREES_OF_FREEDOM = 1.0  # weight of independent regions against the products' own total
 _CENTRE = np.eye(12) - 1 / 12
 
 
@@ -35,45 +40,103 @@ class EnsembleError:
         cycle, and of a single month's anomaly.
     autocorrelation : array, (region,)
         Lag-one autocorrelation of monthly anomalies inside a year.
+    total : EnsembleError or None
+        Of the sum over regions as one more observation, one entry each; infinite variances say nothing. None: regions are independent.
     """
 
     offset_variance: np.ndarray
     cycle_variance: np.ndarray
     anomaly_variance: np.ndarray
     autocorrelation: np.ndarray
+    total: "EnsembleError | None" = None
+
+    def precisions(self) -> tuple[np.ndarray, np.ndarray]:
+        """S and B of the regions and, last, of their sum, two arrays (region + 1, 12, 12)."""
+        total = self.total if self.total is not None else unknown_total()
+        mean = np.concatenate([self.mean_precision(), total.mean_precision()])
+        return mean, np.concatenate([self.anomaly_precision(), total.anomaly_precision()])
 
     def mean_precision(self) -> np.ndarray:
-        """S, (region, 12, 12)."""
+        """S of the regions, (region, 12, 12)."""
         ones = np.ones((12, 12)) / 144
         return ones / self.offset_variance[:, None, None] + _CENTRE / self.cycle_variance[:, None, None]
 
     def anomaly_precision(self) -> np.ndarray:
-        """B, (region, 12, 12)."""
-        covariance = self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
-        return np.linalg.inv(covariance)
+        """B of the regions, (region, 12, 12)."""
+        return np.linalg.inv(autoregressive_correlation(self.autocorrelation)) / self.anomaly_variance[:, None, None]
 
     def covariance(self, years: int) -> np.ndarray:
-        """Dense R over all months (year-major), (region, months, months): for checks and small cases."""
+        """Dense R over all months (year-major) without the total, (region, months, months): for checks and small cases."""
         mean = self.offset_variance[:, None, None] + self.cycle_variance[:, None, None] * _CENTRE
-        within = self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
+        within = self._anomaly_covariance()
         same, other = np.ones((years, years)), np.eye(years) - 1 / years
         return np.stack([np.kron(same, m) + np.kron(other, w) for m, w in zip(mean, within, strict=True)])
 
     def draw(self, random: np.random.Generator, years: int) -> np.ndarray:
         """One realisation of the error, (region, year, month) [PgC month-1]."""
+        error = self._draw_parts(random, years)
+        if self.total is None:
+            return error
+        # Regions given the sum: x - C (sum of C + T)^-1 (sum of x + e) with e a draw of the sum's own error.
+        offset, cycle, anomaly = split_parts(error.sum(axis=0) + self.total._draw_parts(random, years)[0])
+        offset_share, cycle_share, anomaly_share = self._shares()
+        error = error - np.einsum("rij,yj->ryi", anomaly_share, anomaly)
+        return error - (offset_share[:, None] * offset + cycle_share[:, None] * cycle)[:, None]
+
+    def marginals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A region's own variances of offset and cycle, (region,), and covariance of a year of anomalies, (region, 12, 12), given all."""
+        offset_share, cycle_share, anomaly_share = self._shares()
+        anomaly = self._anomaly_covariance()
+        return self.offset_variance * (1 - offset_share), self.cycle_variance * (1 - cycle_share), anomaly - anomaly_share @ anomaly
+
+    def _shares(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a region takes of an error of the sum, C (sum of C + T)^-1: offset and cycle (region,), anomaly (region, 12, 12)."""
+        total, anomaly = unknown_total() if self.total is None else self.total, self._anomaly_covariance()
+        offset, cycle = (v / (v.sum() + t) for v, t in zip(self._variances(), total._variances(), strict=True))
+        if not np.isfinite(total.anomaly_variance[0]):
+            return offset, cycle, np.zeros_like(anomaly)
+        return offset, cycle, anomaly @ np.linalg.inv(anomaly.sum(axis=0) + total._anomaly_covariance()[0])
+
+    def _anomaly_covariance(self) -> np.ndarray:
+        return self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
+
+    def _variances(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.offset_variance, self.cycle_variance
+
+    def _draw_parts(self, random: np.random.Generator, years: int) -> np.ndarray:
+        """Independent regions; an infinite variance draws zero, it is never used."""
+        variances = [np.where(np.isfinite(v), v, 0.0) for v in (*self._variances(), self.anomaly_variance)]
         regions = len(self.offset_variance)
-        offset = random.normal(size=(regions, 1)) * np.sqrt(self.offset_variance)[:, None]
-        cycle = random.normal(size=(regions, 12)) @ _CENTRE * np.sqrt(self.cycle_variance)[:, None]
+        offset = random.normal(size=(regions, 1)) * np.sqrt(variances[0])[:, None]
+        cycle = random.normal(size=(regions, 12)) @ _CENTRE * np.sqrt(variances[1])[:, None]
         factor = np.linalg.cholesky(autoregressive_correlation(self.autocorrelation))
         anomaly = np.einsum("rij,ryj->ryi", factor, random.normal(size=(regions, years, 12)))
-        anomaly = (anomaly - anomaly.mean(axis=1, keepdims=True)) * np.sqrt(self.anomaly_variance)[:, None, None]
+        anomaly = (anomaly - anomaly.mean(axis=1, keepdims=True)) * np.sqrt(variances[2])[:, None, None]
         return (offset + cycle)[:, None] + anomaly
+
+    def plus(self, variance: np.ndarray) -> "EnsembleError":
+        """With a further, independent error whose offset, cycle and anomaly have the variances (3, region + 1), last those of its sum."""
+        total = unknown_total() if self.total is None else self.total
+        own = zip((*self._variances(), self.anomaly_variance), (*total._variances(), total.anomaly_variance), variance, strict=True)
+        regions, totals = [], []
+        for region, of_sum, more in own:
+            share = region.sum() / (region.sum() + of_sum[0])  # how much of independent regions' errors the total takes away
+            marginal = region * (1 - region * share / region.sum())
+            found, further = couple_to_total(marginal + more[:-1], region.sum() * (1 - share) + more[-1])
+            regions.append(found)
+            totals.append(np.array([further]))
+        return EnsembleError(*regions, self.autocorrelation, EnsembleError(*totals, total.autocorrelation))
 
     def scaled(self, factor: float) -> "EnsembleError":
         """The same with every variance times `factor`."""
-        return EnsembleError(
-            self.offset_variance * factor, self.cycle_variance * factor, self.anomaly_variance * factor, self.autocorrelation
-        )
+        offset, cycle, anomaly = (v * factor for v in (*self._variances(), self.anomaly_variance))
+        return EnsembleError(offset, cycle, anomaly, self.autocorrelation, None if self.total is None else self.total.scaled(factor))
+
+
+def unknown_total() -> EnsembleError:
+    """A sum over regions that is observed no further."""
+    nothing = np.full(1, np.inf)
+    return EnsembleError(nothing, nothing, nothing, np.zeros(1))
 
 
 def autoregressive_correlation(autocorrelation: np.ndarray) -> np.ndarray:
@@ -90,13 +153,14 @@ def split_parts(residual: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def misfit(residual: np.ndarray, error: EnsembleError) -> dict[str, np.ndarray]:
-    """Chi-square per degree of freedom of each part, (..., region), of residuals (..., region, year, 12)."""
+    """Chi-square per degree of freedom of each part in a region's own R, (..., region), of residuals (..., region, year, 12)."""
     years = residual.shape[-2]
     offset, cycle, anomaly = split_parts(residual)
-    quadratic = np.einsum("...ryi,rij,...ryj->...r", anomaly, error.anomaly_precision(), anomaly)
+    offset_variance, cycle_variance, anomaly_covariance = error.marginals()
+    quadratic = np.einsum("...ryi,rij,...ryj->...r", anomaly, np.linalg.inv(anomaly_covariance), anomaly)
     return {
-        "offset": offset**2 / error.offset_variance,
-        "cycle": (cycle**2).sum(axis=-1) / (11 * error.cycle_variance),
+        "offset": offset**2 / offset_variance,
+        "cycle": (cycle**2).sum(axis=-1) / (11 * cycle_variance),
         "anomaly": quadratic / (12 * (years - 1)),
     }
 
@@ -123,12 +187,50 @@ def estimate_error(products: np.ndarray, region_area: np.ndarray, extra_variance
     InputError
         Fewer than two products, or fewer than two years that at least two products share.
     """
-    parts = _squared_deviations(products)
+    extra = np.zeros(len(region_area)) if extra_variance is None else extra_variance
+    *parts, ratio = _squared_deviations(products)
+    *sums, total_ratio = _squared_deviations(products.sum(axis=1, keepdims=True))
     area = region_area / region_area.mean()
-    variances = [_shrink(squares, freedom, area) for squares, freedom in parts[:3]]
-    autocorrelation = np.array([_match_annual_variance(ratio) for ratio in parts[3]])
-    offset = variances[0] if extra_variance is None else variances[0] + extra_variance
-    return EnsembleError(offset, variances[1], variances[2], autocorrelation)
+    variances, totals = [], []
+    for (squares, freedom), (square, _), more in zip(parts, sums, (extra, 0.0 * extra, 0.0 * extra), strict=True):
+        own = _shrink(squares, freedom, area)
+        prior = TOTAL_PRIOR_DEGREES_OF_FREEDOM
+        total = (freedom * float(square[0]) + prior * own.sum()) / (freedom + prior)
+        region, of_sum = couple_to_total(own + more, total + float(more.sum()))
+        variances.append(region)
+        totals.append(np.array([of_sum]))
+    correlation, total_correlation = (np.array([_match_annual_variance(float(r)) for r in rs]) for rs in (ratio, total_ratio))
+    total_error = EnsembleError(totals[0], totals[1], totals[2], total_correlation)
+    return EnsembleError(variances[0], variances[1], variances[2], correlation, total_error)
+
+
+def couple_to_total(variance: np.ndarray, total: float) -> tuple[np.ndarray, float]:
+    """Variances of independent regions D, and of one more observation of their sum T, that give the stated ones.
+
+    Solves D_i - D_i^2 / (S + T) = variance_i and S T / (S + T) = total, S the sum of D, by iteration. Where no solution
+    exists (one region's error is larger than all others' together, yet the total is well known) D stays below three
+    times `variance`, which gives the total up to the regions. A total not below that of independent regions says nothing.
+
+    Parameters
+    ----------
+    variance : array, (region,)
+    total : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> region, of_sum = couple_to_total(np.ones(4), 1.0)
+    >>> covariance = np.diag(region) - np.outer(region, region) / (region.sum() + of_sum)
+    >>> bool(np.allclose(np.diag(covariance), 1)), bool(np.isclose(covariance.sum(), 1.0))
+    (True, True)
+    """
+    if total >= variance.sum() or len(variance) == 1:
+        return variance, np.inf
+    region = variance
+    for _ in range(200):
+        share = (region.sum() - total) / region.sum() ** 2
+        region = np.minimum(variance + region**2 * share, 3 * variance)
+    return region, float(total * region.sum() / (region.sum() - total))
 
 
 def _squared_deviations(

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualflux.closing import close
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.covariance import EnsembleError
 from dualflux.features import Cube, DeviceCube
 from dualflux.grid import LandCells
+from dualflux.linear_posterior import LinearData
 from dualflux.model import Ensemble, FluxModel, NetworkSettings
 from dualflux.operators import every_location, stratify
+from dualflux.representative import choose, refresh
 from dualflux.sources.adjustments import Target
+from dualflux.spatial import SpatialBasis, SpatialSettings
 from dualflux.splits import inner_validation
 from dualflux.training import Fit, Member, Objective, RegionData, TowerData, TrainingSettings, fit, quadratic_form
 
@@ -149,11 +154,20 @@ class Stack(NamedTuple):
     Attributes
     ----------
     members : Member
+    observed : array, (member, region, year, 12)
+        The inversions' mean that a member's own draw scatters about [PgC month-1].
+    errors : list of EnsembleError, (member,)
+        Of the inversions a member was made with.
+    seeds : list of tuple of int, (member,)
+        Of each member's draw in the closing step; antithetic pairs share all but the last, the sign.
     table : DataFrame
         run, variant, fold, member; one row per member.
     """
 
     members: Member
+    observed: np.ndarray
+    errors: list[EnsembleError]
+    seeds: list[tuple[int, ...]]
     table: pd.DataFrame
 
 
@@ -165,9 +179,10 @@ def stack_members(
     A member's draw and initial weights depend on the run's place, fold and member only, so a variant more or less
     does not change the others.
     """
-    members, rows = [], []
+    members, observed, rows, errors, seeds = [], [], [], list[EnsembleError](), list[tuple[int, ...]]()
     for run in runs:
-        own = jax.random.fold_in(jax.random.key(seed), zlib.crc32(f"{run.name}/{run.variant}".encode()))
+        name = zlib.crc32(f"{run.name}/{run.variant}".encode())
+        own = jax.random.fold_in(jax.random.key(seed), name)
         draws = run.regional.draws(len(run.folds) * run.members, seed)
         for place, (fold, member) in enumerate((f, m) for f in run.folds for m in range(run.members)):
             use, held = _sites_of(run, fold, member, towers, seed)
@@ -176,9 +191,19 @@ def stack_members(
                     run, draws[place], years, use, held, tower_term, weight, jax.random.fold_in(jax.random.fold_in(own, fold + 1), member)
                 )
             )
+            observed.append(_on_years(run.regional.observed, run.regional.years, years))
+            errors.append(run.regional.error)
+            seeds.append((seed, name, fold + 1, member // 2, 1 - 2 * (member % 2)))
             rows.append((run.name, run.variant, fold, member))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-    return Stack(stacked, pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
+    return Stack(stacked, np.stack(observed), errors, seeds, pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
+
+
+def _on_years(values: np.ndarray, own: np.ndarray, years: np.ndarray) -> np.ndarray:
+    """Values (region, own year, 12) among all years, 0 elsewhere."""
+    found = np.zeros((values.shape[0], len(years), 12))
+    found[:, np.isin(years, own)] = values
+    return found
 
 
 def _sites_of(run: Run, fold: int, member: int, towers: TowerConstraint, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,12 +219,11 @@ def _member(
     run: Run, draw: np.ndarray, years: np.ndarray, use: np.ndarray, held: np.ndarray, term: TowerTermSettings, weight: float, key: jax.Array
 ) -> Member:
     variant, error = VARIANTS[run.variant], run.regional.error
-    target = np.zeros((draw.shape[0], len(years), 12))
-    target[:, np.isin(years, run.regional.years)] = draw
+    target = _on_years(draw, run.regional.years, years)
     representativeness = term.representativeness_sd if variant.representativeness and term.representativeness else 0.0
     site_effect = INITIAL_SITE_EFFECT_SD if variant.site_effects and term.site_effects else 0.0
     values = (
-        use, held, target, run.year_use, error.mean_precision(), error.anomaly_precision(), float(variant.towers),
+        use, held, target, run.year_use, *error.precisions(), float(variant.towers),
         weight if variant.inversions else 0.0, representativeness, site_effect,
     )  # fmt: skip
     return Member(key, *(jnp.asarray(v, dtype=jnp.float32) for v in values))
@@ -207,9 +231,9 @@ def _member(
 
 def build_objective(
     towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells, network: NetworkSettings,
-    tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
+    tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings, seed: int = 0,
 ) -> Objective:  # fmt: skip
-    """Everything members share, on the device."""
+    """Everything members share, on the device; `seed` is that of the representative estimator's library."""
     data = TowerData(
         jnp.asarray(towers.predictors), jnp.asarray(towers.site), jnp.asarray(towers.observed), jnp.asarray(towers.uncertainty),
         jnp.asarray(towers.weight), tower_term.degrees_of_freedom,
@@ -225,7 +249,25 @@ def build_objective(
     prior = tuple(float(np.sqrt(2 / width)) * training.weight_sd for width in widths)
     term = inversion_term
     years = min(term.years, len(regional.years))
-    return Objective(data, regions, prior, training.batch, term.estimator, term.locations, years)
+    objective = Objective(data, regions, prior, training.batch, term.estimator, term.locations, years)
+    if term.estimator != "representative":
+        return objective
+    return choose(objective, towers.sites.group.to_numpy(), network, training, term.error_target, seed)
+
+
+def with_structure_error(stack: Stack, objective: Objective) -> Member:
+    """Members for training: R has the error of representative locations in it. The closing step integrates exactly and goes without."""
+    if objective.regions.structure is None:
+        return stack.members
+    widened = [error_in_training(e, objective).precisions() for e in stack.errors]
+    mean, anomaly = (jnp.asarray(np.stack(p), jnp.float32) for p in zip(*widened, strict=True))
+    return stack.members._replace(mean_precision=mean, anomaly_precision=anomaly)
+
+
+def error_in_training(error: EnsembleError, objective: Objective) -> EnsembleError:
+    """R of the inversions and, of representative locations, their own."""
+    structure = objective.regions.structure
+    return error if structure is None else error.plus(np.asarray(structure.variance, np.float64))
 
 
 class Fitted(NamedTuple):
@@ -236,7 +278,8 @@ class Fitted(NamedTuple):
     ensembles : dict
         (run, variant) -> Ensemble.
     history : DataFrame
-        run, variant, fold, step, validation_loss, validation_rmse, region_misfit, site_effect_sd, chosen.
+        run, variant, fold, step, validation_loss, validation_rmse, region_misfit, site_effect_sd, chosen,
+        spatial_mean_sd, spatial_season_sd, representativeness_sd.
     """
 
     ensembles: dict[tuple[str, str], Ensemble]
@@ -244,20 +287,41 @@ class Fitted(NamedTuple):
 
 
 def train_all(
-    objective: Objective, stack: Stack, network: NetworkSettings, training: TrainingSettings, cube: Cube, report: Callable[[int, int], None]
-) -> Fitted:
-    """Train every member in one compiled program and stop each fold of each ensemble by its own inner validation sites."""
+    objective: Objective, stack: Stack, towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells,
+    network: NetworkSettings, training: TrainingSettings, spatial: SpatialSettings,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> Fitted:  # fmt: skip
+    """Train every member in one compiled program, stop each fold of each ensemble by its own inner validation sites, and close.
+
+    Parameters
+    ----------
+    regional : RegionalConstraint
+        The full one: it says which months are constrained.
+    """
     table = stack.table
     family = table.groupby(["run", "variant", "fold"], sort=False).ngroup().to_numpy()
-    found = fit(objective, stack.members, family, network, training, cube.columns.invariant, report)
+    members = with_structure_error(stack, objective)
+    found = fit(objective, members, family, network, training, cube.columns.invariant, report, refresh)
     history = pd.DataFrame(_history(found, stack, family))
     stop = history[history.chosen].set_index(["run", "variant", "fold"]).checkpoint
     at = stop.loc[list(zip(table.run, table.variant, table.fold, strict=True))].to_numpy()
     chosen: FluxModel = jax.tree.map(lambda *leaves: np.stack([leaves[c][i] for i, c in enumerate(at)]), *found.snapshots)
-    whole = Ensemble(chosen, table.fold.to_numpy(), network, cube.columns.names)
+    members = stack.members._replace(site_effect_sd=jnp.asarray(found.site_effect_sd[at, np.arange(len(at))]))
+    basis = SpatialBasis.create(cells.lat(), cells.lon(), spatial.correlation_length)
+    data = LinearData.create(towers, regional, cube, cells, basis, objective.towers.degrees_of_freedom)
+    closed, spread = close(chosen, members, stack.observed, data, objective.regions, spatial, family, stack.seeds)
+    history = history.merge(_spread_table(table, spread), on=["run", "variant", "fold"])
+    whole = Ensemble(closed, table.fold.to_numpy(), network, cube.columns.names, basis)
     pairs = list(dict.fromkeys(zip(table.run, table.variant, strict=True)))
     of = {(r, v): np.flatnonzero((table.run == r) & (table.variant == v)) for r, v in pairs}
     return Fitted({pair: whole.select(index) for pair, index in of.items()}, history)
+
+
+def _spread_table(table: pd.DataFrame, spread: np.ndarray) -> pd.DataFrame:
+    """Estimated sds of the spatial effect and of g's slopes of each fold of each ensemble."""
+    names = ("spatial_mean_sd", "spatial_season_sd", "representativeness_sd")
+    found = table[["run", "variant", "fold"]].assign(**dict(zip(names, spread.T, strict=True)))
+    return found.drop_duplicates(["run", "variant", "fold"])
 
 
 def _history(found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str, object]]:
@@ -313,7 +377,7 @@ def choose_weight(
     part = make(None, held)
     run = Run("weight", "dual", (ALL_SITES,), TRIAL_MEMBERS, part, np.isin(full.years, part.years).astype(float))
     stacks = [stack_members([run], full.years, towers, tower_term, w, seed) for w in CANDIDATE_WEIGHTS]
-    members = jax.tree.map(lambda *a: jnp.concatenate(a), *[s.members for s in stacks])
+    members = jax.tree.map(lambda *a: jnp.concatenate(a), *[with_structure_error(s, objective) for s in stacks])
     members = members._replace(target=jnp.broadcast_to(jnp.asarray(full.observed, jnp.float32), members.target.shape))
     short = training.model_copy(update={"steps": max(training.steps // 2, 10), "checkpoints": 2})
     found = fit(objective, members, np.repeat(np.arange(len(stacks)), TRIAL_MEMBERS), network, short, cube.columns.invariant)
@@ -330,13 +394,14 @@ def choose_weight(
 
 def held_out_region_loss(objective: Objective, models: FluxModel, members: Member, full: RegionalConstraint) -> np.ndarray:
     """Half the quadratic form of the years a member has not used, in the full constraint's R, (member,)."""
-    precision = (jnp.asarray(full.error.mean_precision(), jnp.float32), jnp.asarray(full.error.anomaly_precision(), jnp.float32))
+    precision = [jnp.asarray(p, jnp.float32) for p in error_in_training(full.error, objective).precisions()]
     observed = jnp.asarray(full.observed, jnp.float32)
 
-    def loss(model: FluxModel, member: Member) -> jax.Array:
+    def loss(objective: Objective, model: FluxModel, member: Member) -> jax.Array:
         other = member._replace(year_use=1 - member.year_use, target=observed, mean_precision=precision[0], anomaly_precision=precision[1])
         years = jnp.arange(len(full.years))
-        residuals = [objective.residual(model, other, years, k) for k in jax.random.split(jax.random.key(1))]
-        return quadratic_form(residuals[0], residuals[1], other, other.year_use, other.year_use.sum()) / 2
+        residuals = objective.residuals(model, other, years, jax.random.split(jax.random.key(1)))
+        return quadratic_form(*residuals, other, other.year_use, other.year_use.sum()) / 2
 
-    return np.asarray(jax.jit(lambda a: jax.lax.map(lambda one: loss(*one), a))((models, members)))
+    # The objective goes in as an argument: closed over, its whole cube would be compiled in as a constant.
+    return np.asarray(jax.jit(lambda o, a: jax.lax.map(lambda one: loss(o, *one), a))(objective, (models, members)))

@@ -7,7 +7,7 @@ g the representativeness of the tower network, b a site effect. The model knows 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zipfile import BadZipFile
@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError
+from dualflux.spatial import SpatialBasis
 
 FLUX_SCALE = 2.0  # gC m-2 d-1: a typical size of NEE, so that the network's own output is of order one
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -64,10 +65,28 @@ class Network(eqx.Module):
 
     def __call__(self, predictors: jax.Array) -> jax.Array:
         """Flux [gC m-2 d-1], (...), of predictors (..., predictor)."""
+        return FLUX_SCALE * (self.hidden(predictors) @ self.weights[-1] + self.biases[-1])[..., 0]
+
+    def hidden(self, predictors: jax.Array) -> jax.Array:
+        """Last hidden layer, (..., width)."""
         hidden = predictors
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = ACTIVATIONS[self.activation](hidden @ weight + bias)
-        return FLUX_SCALE * (hidden @ self.weights[-1] + self.biases[-1])[..., 0]
+        return hidden
+
+    def features(self, predictors: jax.Array) -> jax.Array:
+        """What the flux is linear in, (..., width + 1): with `readout`, flux = features @ readout."""
+        hidden = self.hidden(predictors)
+        return FLUX_SCALE * jnp.concatenate([hidden, jnp.ones((*hidden.shape[:-1], 1))], axis=-1)
+
+    @property
+    def readout(self) -> jax.Array:
+        """Weights and bias of the last layer, (..., width + 1)."""
+        return jnp.concatenate([self.weights[-1][..., 0], self.biases[-1]], axis=-1)
+
+    def with_readout(self, readout: jax.Array) -> "Network":
+        """The same hidden layers with another last layer."""
+        return Network([*self.weights[:-1], readout[..., :-1, None]], [*self.biases[:-1], readout[..., -1:]], self.activation)
 
 
 class TowerTerm(eqx.Module):
@@ -106,15 +125,24 @@ class TowerTerm(eqx.Module):
 
 
 class FluxModel(eqx.Module):
-    """f, g and b of one member, or of many when every array has a leading member axis."""
+    """f, g and b of one member, or of many when every array has a leading member axis.
+
+    Attributes
+    ----------
+    network : Network
+    tower : TowerTerm
+    spatial : array, (3, bump)
+        Coefficients of the spatial effect (see `spatial`), which belongs to f; no bump before the closing step.
+    """
 
     network: Network
     tower: TowerTerm
+    spatial: jax.Array
 
     @classmethod
     def create(cls, key: jax.Array, inputs: int, invariant: int, sites: int, settings: NetworkSettings) -> "FluxModel":
         """A fresh member."""
-        return cls(Network.create(key, inputs, settings), TowerTerm.create(invariant, sites))
+        return cls(Network.create(key, inputs, settings), TowerTerm.create(invariant, sites), jnp.zeros((3, 0)))
 
 
 class Fluxes(NamedTuple):
@@ -124,9 +152,9 @@ class Fluxes(NamedTuple):
     tower_like: jax.Array
 
 
-def fluxes(model: FluxModel, predictors: jax.Array) -> Fluxes:
-    """f and f + g of one member at predictors (..., predictor)."""
-    landscape = model.network(predictors)
+def fluxes(model: FluxModel, predictors: jax.Array, spatial: jax.Array | float = 0.0) -> Fluxes:
+    """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there."""
+    landscape = model.network(predictors) + spatial
     return Fluxes(landscape, landscape + model.tower.representativeness(predictors))
 
 
@@ -143,12 +171,15 @@ class Ensemble:
     network : NetworkSettings
     predictors : tuple of str
         Names of the input columns, in order.
+    basis : SpatialBasis
+        Of the members' spatial effect.
     """
 
     model: FluxModel
     fold: np.ndarray
     network: NetworkSettings
     predictors: tuple[str, ...]
+    basis: SpatialBasis
 
     @property
     def size(self) -> int:
@@ -157,7 +188,7 @@ class Ensemble:
 
     def select(self, members: np.ndarray) -> "Ensemble":
         """The chosen members."""
-        return Ensemble(jax.tree.map(lambda a: a[members], self.model), self.fold[members], self.network, self.predictors)
+        return replace(self, model=jax.tree.map(lambda a: a[members], self.model), fold=self.fold[members])
 
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
@@ -165,7 +196,7 @@ class Ensemble:
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, about=json.dumps(about), fold=self.fold, **arrays)
+            np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
         os.replace(partial, path)
 
     @classmethod
@@ -180,10 +211,10 @@ class Ensemble:
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                fold = file["fold"]
-                leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 2)]
+                fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
+                leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 4)]
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
             template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, 0, settings))
-            return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names)
+            return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names, basis)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error

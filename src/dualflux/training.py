@@ -9,7 +9,7 @@ compiled program (`lax.map` over `scan`): on a CPU that keeps a member's small m
 than one batched product over members.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class TrainingSettings(BaseModel):
 
     steps: int = Field(600, ge=10)
     checkpoints: int = Field(10, ge=2, description="times the averaged weights are kept and scored on inner validation sites")
+    anchors: int = Field(2, ge=0, description="stratified, representative: times in the second half of training that integrals are taken exactly")
     batch: int = Field(1024, ge=8, description="tower observations per step")
     learning_rate: float = Field(4e-3, gt=0)
     weight_sd: float = Field(2.0, gt=0, description="prior sd of network weights, in units of their initial sd")
@@ -53,7 +54,8 @@ class Member(NamedTuple):
         Its draw of the inversions [PgC month-1].
     year_use : array, (year,)
         1 where the year constrains this member.
-    mean_precision, anomaly_precision : array, (region, 12, 12)
+    mean_precision, anomaly_precision : array, (region + 1, 12, 12)
+        Of the regions and, last, of their sum.
     tower_weight, inversion_weight : array, ()
         0 leaves the source out.
     representativeness_sd, site_effect_sd : array, ()
@@ -84,6 +86,26 @@ class TowerData(NamedTuple):
     degrees_of_freedom: float
 
 
+class Structure(NamedTuple):
+    """Locations that stand for their regions in all months, and how well (see `representative`).
+
+    Attributes
+    ----------
+    locations : Locations
+    count : array of int, (region,)
+        Places of each region among the locations, in order; some may have no weight.
+    bias : array, (region + 1,)
+        Mean error of the monthly integrals [PgC month-1]; last that of the sum over regions.
+    variance : array, (3, region + 1)
+        Mean square error of offset, cycle and anomaly, as in `EnsembleError` [(PgC month-1)^2].
+    """
+
+    locations: Locations
+    count: jax.Array
+    bias: jax.Array
+    variance: jax.Array
+
+
 class RegionData(NamedTuple):
     """What the regional term needs on the device.
 
@@ -95,6 +117,8 @@ class RegionData(NamedTuple):
         All cells in blocks (exact estimator and validation).
     month_start, month_steps : array of int, (year, 12)
     month_days : array, (year, 12)
+    structure : Structure or None
+        The representative estimator's; None: locations are drawn anew each time.
     """
 
     cube: DeviceCube
@@ -103,6 +127,7 @@ class RegionData(NamedTuple):
     month_start: jax.Array
     month_steps: jax.Array
     month_days: jax.Array
+    structure: Structure | None = None
 
 
 def tower_negative_log_likelihood(
@@ -133,26 +158,35 @@ def integrate(model: FluxModel, data: RegionData, locations: Locations, step: ja
 
 
 def exact_integrals(model: FluxModel, data: RegionData) -> jax.Array:
-    """Integrals over every cell and step [PgC month-1], (region, year, 12).
+    """Integrals of f over every cell and step [PgC month-1], (region, year, 12)."""
+    return integrate_values(lambda rows: model.network(rows)[..., None], data)[..., 0]
+
+
+def integrate_values(values: Callable[[jax.Array], jax.Array], data: RegionData) -> jax.Array:
+    """Integrals of functions of the predictors, ``values(rows)`` (..., function), over every cell and step, (region, year, 12, function).
 
     Blocks are recomputed in the backward pass (`jax.checkpoint`), so that memory holds one block of one month.
     """
     starts, counts = data.month_start.reshape(-1), data.month_steps.reshape(-1)
     days = (data.month_days.reshape(-1) / counts).astype(jnp.float32)
+    longest = 1 if data.cube.seasonal.shape[0] == 12 else 31
 
     @jax.checkpoint
     def month(start: jax.Array, count: jax.Array, per_step: jax.Array) -> jax.Array:
-        def block(total: jax.Array, locations: Locations) -> tuple[jax.Array, None]:
-            step = start + jnp.arange(longest)
-            flux = model.network(data.cube.block(jnp.minimum(step, data.cube.season.shape[0] - 1), locations.cell))
-            use = (jnp.arange(longest) < count) * per_step
-            return total + jnp.einsum("rn,tn,t->r", locations.weight, flux, use), None
+        step = jnp.minimum(start + jnp.arange(longest), data.cube.season.shape[0] - 1)
+        use = (jnp.arange(longest) < count) * per_step
 
-        return jax.lax.scan(jax.checkpoint(block), jnp.zeros(data.every.weight.shape[1]), data.every)[0]
+        def integral(locations: Locations) -> jax.Array:
+            found = values(data.cube.block(step, locations.cell))
+            return locations.weight @ jnp.einsum("tnk,t->nk", found, use)
 
-    longest = 1 if data.cube.seasonal.shape[0] == 12 else 31
+        first = jax.tree.map(lambda a: a[0], data.every)
+        rest = jax.tree.map(lambda a: a[1:], data.every)
+        add = jax.checkpoint(lambda total, locations: (total + integral(locations), None))
+        return jax.lax.scan(add, integral(first), rest)[0]
+
     integral = jax.lax.map(lambda m: month(*m), (starts, counts, days))
-    return integral.T.reshape(-1, *data.month_start.shape)
+    return jnp.moveaxis(integral, 0, 1).reshape(-1, *data.month_start.shape, integral.shape[-1])
 
 
 def quadratic_form(first: jax.Array, second: jax.Array, member: Member, use: jax.Array, years: jax.Array) -> jax.Array:
@@ -172,6 +206,7 @@ def quadratic_form(first: jax.Array, second: jax.Array, member: Member, use: jax
     For a simple random sample of n of Y years, mean' S mean is overestimated by (1/n - 1/Y) times the sample variance
     of the years' residuals in the metric S; the sum of squared anomalies is (Y - 1) times their sample variance.
     """
+    first, second = (jnp.concatenate([r, r.sum(axis=0, keepdims=True)]) for r in (first, second))
     n = use.sum()
     freedom = jnp.maximum(n - 1, 1)  # one year alone has no anomalies: their sums are zero
     mean_first, mean_second = (jnp.einsum("ryi,y->ri", r, use) / n for r in (first, second))
@@ -180,6 +215,24 @@ def quadratic_form(first: jax.Array, second: jax.Array, member: Member, use: jax
     excess = jnp.einsum("ryi,rij,ryj->", first, member.mean_precision, second) / freedom
     anomaly = jnp.einsum("ryi,rij,ryj->", first, member.anomaly_precision, second) / freedom
     return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly
+
+
+class Anchor(NamedTuple):
+    """An earlier state of a member whose integrals are known exactly.
+
+    On random locations only the change since then is estimated: ``I(model) = I(anchor) + [I(model) - I(anchor)]_sample``.
+    The estimate stays unbiased and its noise vanishes as training settles (stochastic variance reduced gradient; Johnson
+    and Zhang 2013, NIPS 26).
+
+    Attributes
+    ----------
+    model : FluxModel
+    integral : array, (region, year, 12)
+        [PgC month-1]
+    """
+
+    model: FluxModel
+    integral: jax.Array
 
 
 class Objective(eqx.Module):
@@ -193,7 +246,9 @@ class Objective(eqx.Module):
     locations: int = eqx.field(static=True)
     years: int = eqx.field(static=True)
 
-    def __call__(self, model: FluxModel, member: Member, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(
+        self, model: FluxModel, member: Member, key: jax.Array, anchor: Anchor | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Total and its terms by name."""
         tower_key, region_key = jax.random.split(key)
         terms = {
@@ -201,7 +256,9 @@ class Objective(eqx.Module):
                 member.tower_weight > 0, lambda: member.tower_weight * self.tower_term(model, member, tower_key), lambda: 0.0
             ),
             "inversions": jax.lax.cond(
-                member.inversion_weight > 0, lambda: member.inversion_weight / 2 * self.region_term(model, member, region_key), lambda: 0.0
+                member.inversion_weight > 0,
+                lambda: member.inversion_weight / 2 * self.region_term(model, member, region_key, anchor),
+                lambda: 0.0,
             ),
             "prior": self.prior(model, member),
         }
@@ -213,7 +270,7 @@ class Objective(eqx.Module):
         values = tower_negative_log_likelihood(model, self.towers, rows, member.representativeness_sd, member.site_effect_sd)
         return total * values.mean()
 
-    def region_term(self, model: FluxModel, member: Member, key: jax.Array) -> jax.Array:
+    def region_term(self, model: FluxModel, member: Member, key: jax.Array, anchor: Anchor | None = None) -> jax.Array:
         """r' R^-1 r: exact, or unbiased from two independent samples of locations and days in the same random years."""
         years = member.year_use.sum()
         if self.estimator == "exact":
@@ -222,16 +279,27 @@ class Objective(eqx.Module):
         year_key, *keys = jax.random.split(key, 3)
         scores = jnp.where(member.year_use > 0, jax.random.gumbel(year_key, member.year_use.shape), -jnp.inf)
         chosen = jax.lax.top_k(scores, self.years)[1]
-        residuals = [self.residual(model, member, chosen, k) for k in keys]
-        return quadratic_form(residuals[0], residuals[1], member, member.year_use[chosen], years)
+        return quadratic_form(*self.residuals(model, member, chosen, keys, anchor), member, member.year_use[chosen], years)
 
-    def residual(self, model: FluxModel, member: Member, chosen: jax.Array, key: jax.Array) -> jax.Array:
-        """H f - y on random locations, the same day of a month in all years, (region, chosen year, 12)."""
+    def residuals(
+        self, model: FluxModel, member: Member, chosen: jax.Array, keys: Sequence[jax.Array] | jax.Array, anchor: Anchor | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Two residuals that share no randomness: one for each of two keys, or twice the same where nothing is random."""
+        first = self.residual(model, member, chosen, keys[0], anchor)
+        fixed = self.regions.structure is not None and self.regions.cube.seasonal.shape[0] == 12  # a month is one step
+        return first, first if fixed else self.residual(model, member, chosen, keys[1], anchor)
+
+    def residual(self, model: FluxModel, member: Member, chosen: jax.Array, key: jax.Array, anchor: Anchor | None = None) -> jax.Array:
+        """H f - y on random or representative locations, the same day of a month in all years, (region, chosen year, 12)."""
         day_key, cell_key = jax.random.split(key)
         count = self.regions.month_steps[chosen]
         day = jnp.floor(jax.random.uniform(day_key, (12,)) * count).astype(jnp.int32)
-        locations = draw_locations(self.regions.strata, cell_key, self.locations)
-        found = integrate(model, self.regions, locations, self.regions.month_start[chosen] + day, self.regions.month_days[chosen])
+        structure = self.regions.structure
+        locations = draw_locations(self.regions.strata, cell_key, self.locations) if structure is None else structure.locations
+        step, days = self.regions.month_start[chosen] + day, self.regions.month_days[chosen]
+        found = integrate(model, self.regions, locations, step, days)
+        if anchor is not None:
+            found = found - integrate(anchor.model, self.regions, locations, step, days) + anchor.integral[:, chosen]
         return found - member.target[:, chosen]
 
     def prior(self, model: FluxModel, member: Member) -> jax.Array:
@@ -278,7 +346,7 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
     facts = jax.ops.segment_sum(towers.row_weight, towers.site, sites)
     key = jax.random.key(0)
     years = jnp.arange(len(member.year_use))
-    residuals = [objective.residual(model, member, years, k) for k in jax.random.split(key)]
+    residuals = objective.residuals(model, member, years, jax.random.split(key))
     return Score(
         objective(model, member, key)[0],
         (weight * loss).sum(),
@@ -286,7 +354,7 @@ def score(objective: Objective, model: FluxModel, member: Member) -> Score:
         (weight * (towers.observed - expected) ** 2).sum(),
         residual,
         inside / jnp.maximum(facts, 1.0),
-        quadratic_form(residuals[0], residuals[1], member, member.year_use, member.year_use.sum()),
+        quadratic_form(*residuals, member, member.year_use, member.year_use.sum()),
     )
 
 
@@ -304,11 +372,37 @@ def start(member: Member, network: NetworkSettings, inputs: int, invariant: int,
     return State(model, model, optimiser.init(model), jnp.zeros((), jnp.int32))
 
 
-def advance(objective: Objective, optimiser: optax.GradientTransformation, steps: int, scale: float, state: State, member: Member) -> State:
+def set_anchor(objective: Objective, state: State, member: Member) -> Anchor:
+    """The member as it is, with its exact integrals (zeros where it uses no inversions)."""
+    integral = jax.lax.cond(
+        member.inversion_weight > 0, lambda: exact_integrals(state.model, objective.regions), lambda: jnp.zeros_like(member.target)
+    )
+    return Anchor(state.model, integral)
+
+
+def anchored_checkpoints(settings: TrainingSettings) -> set[int]:
+    """Checkpoints (0, 1, ...) before which anchors are set, evenly over the second half.
+
+    >>> sorted(anchored_checkpoints(TrainingSettings(checkpoints=10, anchors=2)))
+    [5, 7]
+    """
+    half = settings.checkpoints // 2
+    return {half + i * (settings.checkpoints - half) // settings.anchors for i in range(settings.anchors)}
+
+
+def advance(
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    scale: float,
+    state: State,
+    member: Member,
+    anchor: Anchor | None,
+) -> State:
     """`steps` optimiser steps of one member."""
 
     def loss(model: FluxModel, key: jax.Array) -> jax.Array:
-        return objective(model, member, key)[0] / scale
+        return objective(model, member, key, anchor)[0] / scale
 
     def one(state: State, _: None) -> tuple[State, None]:
         gradient = jax.grad(loss)(state.model, jax.random.fold_in(member.key, state.step + 1))
@@ -319,6 +413,9 @@ def advance(objective: Objective, optimiser: optax.GradientTransformation, steps
         return State(model, average, optimiser_state, state.step + 1), None
 
     return jax.lax.scan(one, state, None, length=steps)[0]
+
+
+Refresh = Callable[[Objective, FluxModel, Anchor, Member], Objective]
 
 
 @dataclass(frozen=True)
@@ -343,7 +440,7 @@ class Fit:
 
 def fit(
     objective: Objective, members: Member, family: np.ndarray, network: NetworkSettings, settings: TrainingSettings, invariant: int,
-    report: Callable[[int, int], None] = lambda done, of: None,
+    report: Callable[[int, int], None] = lambda done, of: None, refresh: Refresh = lambda objective, *_: objective,
 ) -> Fit:  # fmt: skip
     """Train all members.
 
@@ -355,17 +452,24 @@ def fit(
         Members that share a site-effect variance, estimated from their inner validation sites at each checkpoint.
     report : callable
         Called with (checkpoints done, checkpoints in all).
+    refresh : callable
+        ``refresh(objective, models, anchors, members)`` gives the objective from an anchor on.
     """
     optimiser = optimiser_of(settings)
     inputs = objective.towers.predictors.shape[-1]
     chunk = settings.steps // settings.checkpoints
     scale = float(jnp.maximum(objective.towers.row_weight.sum(), 1.0))
     begin = jax.jit(lambda m: jax.lax.map(lambda one: start(one, network, inputs, invariant, optimiser), m))
-    go = jax.jit(lambda o, s, m: jax.lax.map(lambda a: advance(o, optimiser, chunk, scale, *a), (s, m)))
+    go = jax.jit(lambda o, s, m, a: jax.lax.map(lambda one: advance(o, optimiser, chunk, scale, *one), (s, m, a)))
+    anchored = jax.jit(lambda o, s, m: jax.lax.map(lambda one: set_anchor(o, *one), (s, m)))
+    anchors, anchor = anchored_checkpoints(settings) if objective.estimator != "exact" else set[int](), None
     look = jax.jit(lambda o, s, m: jax.lax.map(lambda a: score(o, a[0].average, a[1]), (s, m)))
     state, snapshots, scores, spreads = begin(members), [], [], []
     for done in range(settings.checkpoints):
-        state = go(objective, state, members)
+        if done in anchors:
+            anchor = anchored(objective, state, members)
+            objective = refresh(objective, state.model, anchor, members)
+        state = go(objective, state, members, anchor)
         found = jax.tree.map(np.asarray, look(objective, state, members))
         _require_finite(found, done)
         snapshots.append(jax.tree.map(np.asarray, state.average))

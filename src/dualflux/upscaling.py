@@ -13,6 +13,7 @@ from dualflux.features import Cube, DeviceCube
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble, Fluxes, FluxModel, fluxes
 from dualflux.operators import regional_operator
+from dualflux.spatial import harmonics
 
 
 class MonthlyFlux(NamedTuple):
@@ -32,24 +33,40 @@ class MonthlyFlux(NamedTuple):
 
 
 def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:
-    """All members of several ensembles in one pytree; the number of site effects may differ, so they are left out."""
+    """All members of several ensembles of one spatial basis in one pytree; the number of site effects may differ: they are left out."""
     models = [e.model for e in ensembles]
-    bare = [FluxModel(m.network, m.tower.without_sites()) for m in models]
+    bare = [FluxModel(m.network, m.tower.without_sites(), m.spatial) for m in models]
     return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.asarray(a) for a in leaves]), *bare)
 
 
-def monthly_fluxes(model: FluxModel, cube: Cube) -> Iterator[MonthlyFlux]:
+def monthly_fluxes(model: FluxModel, cube: Cube, place: np.ndarray) -> Iterator[MonthlyFlux]:
     """Predict month after month.
 
-    Predictors of a month are put together once for all members; members run one after the other on them.
+    Parameters
+    ----------
+    model : FluxModel
+        Stacked members.
+    place : array, (cell, bump)
+        The members' spatial basis at the cells.
+
+    Notes
+    -----
+    Predictors of a step are put together once for all members; members run one after the other on them, step after step,
+    so that a member's hidden layers of one step stay in the processor's cache.
     """
     device = DeviceCube.of(cube)
     cell = jnp.arange(cube.static.shape[0])
+    bump, wave = jnp.asarray(place, jnp.float32), jnp.asarray(harmonics(cube.steps.season, len(cube.seasonal)), jnp.float32)
 
     @jax.jit
-    def month(model: FluxModel, device: DeviceCube, step: jax.Array) -> Fluxes:
-        rows = device.block(step, cell)
-        return jax.lax.map(lambda one: Fluxes(*(f.mean(axis=0) for f in fluxes(one, rows))), model)
+    def month(model: FluxModel, device: DeviceCube, steps: jax.Array) -> Fluxes:
+        def add(total: Fluxes, step: jax.Array) -> tuple[Fluxes, None]:
+            rows = device.block(step[None], cell)[0]
+            found = jax.lax.map(lambda one: fluxes(one, rows, bump @ (wave[step] @ one.spatial)), model)
+            return jax.tree.map(jnp.add, total, found), None
+
+        nothing = jnp.zeros((jax.tree.leaves(model)[0].shape[0], len(cell)))
+        return jax.tree.map(lambda total: total / len(steps), jax.lax.scan(add, Fluxes(nothing, nothing), steps)[0])
 
     for m, (start, count) in enumerate(zip(cube.steps.month_start, cube.steps.month_steps, strict=True)):
         found = month(model, device, jnp.arange(start, start + count))
@@ -64,10 +81,27 @@ def integrate_month(flux: np.ndarray, cells: LandCells, days: float) -> np.ndarr
     return (regional_operator(cells) @ np.asarray(flux, dtype=np.float64).T).T * days
 
 
-def tower_fluxes(ensemble: Ensemble, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """f and f + g of every member at the towers' rows, two arrays (member, row)."""
-    found = jax.jit(lambda model, x: jax.lax.map(lambda one: fluxes(one, x), model))(ensemble.model, jnp.asarray(rows))
+def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.ndarray, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f and f + g of every member at the towers' rows, two arrays (member, row).
+
+    Parameters
+    ----------
+    rows : array, (row, column)
+    lat, lon : array, (row,)
+        Of the towers [degrees].
+    wave : array, (row, 3)
+        `spatial.harmonics` of the rows' season.
+    """
+    effect = ensemble.basis.effect(np.asarray(ensemble.model.spatial), lat, lon, wave).astype(np.float32)
+    found = jax.jit(lambda model, x, u: jax.lax.map(lambda one: fluxes(one[0], x, one[1]), (model, u)))(
+        ensemble.model, jnp.asarray(rows), effect
+    )
     return np.asarray(found.landscape), np.asarray(found.tower_like)
+
+
+def wave_of(cube: Cube, time: pd.DatetimeIndex) -> np.ndarray:
+    """`spatial.harmonics` of the given steps, (row, 3)."""
+    return harmonics(cube.steps.season[cube.steps.time.get_indexer(time)], len(cube.seasonal))
 
 
 def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:

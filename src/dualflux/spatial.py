@@ -1,0 +1,92 @@
+"""A spatially correlated random effect: what lasts in a landscape and stands in no predictor (age of stands, management, soil).
+
+    u(s, t) = sum over k of phi_k(s) [a_k + sqrt(2) (b_k cos w(t) + c_k sin w(t))],    w: the time of the year,
+
+with Gaussian bumps phi_k around places on land and independent normal coefficients: a random field of a given
+correlation length (low-rank kriging; Cressie and Johannesson 2008, J. R. Stat. Soc. B 70, 209). It belongs to
+the landscape's flux f, so regional integrals see it and towers see it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+EARTH_RADIUS = 6371.0  # km
+SPACING = 1.5  # correlation lengths between bumps: wider ones leave gaps, closer ones add little
+HARMONICS = 3  # mean, cosine and sine of the year
+
+
+class SpatialSettings(BaseModel):
+    """The landscape's random effect."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    correlation_length: float = Field(1000.0, ge=100, description="of the field [km]")
+    mean_sd: float = Field(0.2, gt=0, description="prior centre of its sd, the lasting part [gC m-2 d-1]; the sd itself is estimated")
+    season_sd: float = Field(0.1, gt=0, description="the same of its seasonal part [gC m-2 d-1]")
+
+
+@dataclass(frozen=True)
+class SpatialBasis:
+    """Bumps on land.
+
+    Attributes
+    ----------
+    centre : array, (bump, 2)
+        Latitude and longitude [degrees].
+    length : float
+        Correlation length [km].
+    """
+
+    centre: np.ndarray
+    length: float
+
+    @classmethod
+    def create(cls, lat: np.ndarray, lon: np.ndarray, length: float) -> "SpatialBasis":
+        """Bumps on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
+        place = _on_sphere(lat, lon)
+        chosen, apart = [0], _distance(place, place[:1])[:, 0]
+        while apart.max() > SPACING * length:
+            chosen.append(int(apart.argmax()))
+            apart = np.minimum(apart, _distance(place, place[chosen[-1:]])[:, 0])
+        return cls(np.column_stack([lat, lon])[chosen].astype(np.float64), float(length))
+
+    @property
+    def size(self) -> int:
+        """Number of bumps."""
+        return len(self.centre)
+
+    def at(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+        """phi (place, bump), scaled so that their squares sum to 1: the field's prior variance is the same everywhere."""
+        away = _distance(_on_sphere(lat, lon), _on_sphere(*self.centre.T)) / self.length
+        bump = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
+        return bump / np.sqrt((bump**2).sum(axis=1, keepdims=True))
+
+    def effect(self, coefficient: np.ndarray, lat: np.ndarray, lon: np.ndarray, wave: np.ndarray) -> np.ndarray:
+        """u [gC m-2 d-1], (member, row), of coefficients a, b, c (member, 3, bump) at places (row,) and times, `harmonics` (row, 3)."""
+        place, row = np.unique(np.column_stack([lat, lon]), axis=0, return_inverse=True)
+        field = np.asarray(coefficient, dtype=np.float64) @ self.at(*place.T).T
+        return np.einsum("mhr,rh->mr", field[:, :, row.ravel()], wave)
+
+
+def harmonics(season: np.ndarray, seasons: int) -> np.ndarray:
+    """1, sqrt(2) cos, sqrt(2) sin of the middle of each part of the mean year, (..., 3).
+
+    Parameters
+    ----------
+    season : array of int, (...)
+        Part of the mean year, 0 to `seasons` - 1 (see `features.Steps`).
+    """
+    angle = 2 * np.pi * (np.asarray(season) + 0.5) / seasons
+    return np.stack([np.ones_like(angle), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)], axis=-1)
+
+
+def _on_sphere(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    phi, theta = np.radians(np.asarray(lat, dtype=np.float64)), np.radians(np.asarray(lon, dtype=np.float64))
+    return np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)], axis=-1)
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Great-circle distance [km], (one, other)."""
+    return np.asarray(EARTH_RADIUS * np.arccos(np.clip(one @ other.T, -1.0, 1.0)))

@@ -1,0 +1,322 @@
+"""The closing step: exact integrals, reachable targets reached, predictions as the model makes them, and nothing known that may not be."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualflux.closing import close, integrate_features, member_problem, member_regional, with_parameters
+from dualflux.constraints import RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.experiments import VARIANTS, Stack, stack_members
+from dualflux.features import Cube
+from dualflux.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
+from dualflux.model import Ensemble, FluxModel, Network
+from dualflux.operators import regional_operator
+from dualflux.training import Member, RegionData, exact_integrals
+from dualflux.upscaling import integrate_month, monthly_fluxes, tower_fluxes, wave_of
+from small_world import (
+    BASIS,
+    CELLS,
+    NETWORK,
+    SPATIAL,
+    make_cube,
+    make_linear,
+    make_objective,
+    make_regional,
+    make_towers,
+    quick_compilation,
+    study_runs,
+)
+
+CUBE = make_cube()
+TOWERS = make_towers(CUBE)
+REGIONAL = make_regional(CUBE)
+DATA = make_linear(CUBE, TOWERS, REGIONAL)
+REGIONS = make_objective(CUBE, TOWERS, REGIONAL).regions
+ALL_VARIANTS = tuple(VARIANTS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with quick_compilation(tmp_path_factory.mktemp("compiled")):
+        yield
+
+
+def pick(tree: Any, place: int) -> Any:
+    return jax.tree.map(lambda a: a[place], tree)
+
+
+def make_models(count: int, cube: Cube = CUBE, same: bool = False) -> FluxModel:
+    """Members as a training might leave them, stacked: every parameter away from zero, no spatial effect yet."""
+
+    def one(seed: int) -> FluxModel:
+        model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, len(TOWERS.sites), NETWORK)
+        keys = iter(jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(model))))
+        return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(next(keys), a.shape), model)
+
+    return jax.tree.map(lambda *a: jnp.stack(a), *[one(0 if same else 10 * i) for i in range(count)])
+
+
+def make_stack(variants: tuple[str, ...] = ALL_VARIANTS, regional: RegionalConstraint = REGIONAL) -> Stack:
+    return stack_members(study_runs(regional, variants), regional.years, TOWERS, TowerTermSettings(), 1.0, 1)
+
+
+def families(stack: Stack) -> np.ndarray:
+    return stack.table.groupby(["variant", "fold"], sort=False).ngroup().to_numpy()
+
+
+def closed(stack: Stack, models: FluxModel, data: LinearData = DATA, regions: RegionData = REGIONS) -> tuple[FluxModel, np.ndarray]:
+    return close(models, stack.members, stack.observed, data, regions, SPATIAL, families(stack), stack.seeds)
+
+
+def with_observed(towers: TowerConstraint, observed: np.ndarray) -> LinearData:
+    return make_linear(CUBE, dataclasses.replace(towers, observed=observed.astype(np.float32)), REGIONAL)
+
+
+def same(one: object, two: object) -> bool:
+    return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
+
+
+def differs(one: object, two: object) -> np.ndarray:
+    """Whether anything of a member differs, (member,)."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    return np.any([(np.asarray(a) != np.asarray(b)).reshape(len(a), -1).any(axis=1) for a, b in pairs], axis=0)
+
+
+def effect_integrals(model: FluxModel, cube: Cube = CUBE) -> np.ndarray:
+    """Integrals of u of one member by hand: every cell and step, (region, year, 12)."""
+    step, cell = np.indices((len(cube.steps.time), len(CELLS.index)))
+    wave = wave_of(cube, cube.steps.time)[step.ravel()]
+    u = BASIS.effect(np.asarray(model.spatial)[None], CELLS.lat()[cell.ravel()], CELLS.lon()[cell.ravel()], wave)[0].reshape(step.shape)
+    days = np.repeat(cube.steps.month_days / cube.steps.month_steps, cube.steps.month_steps)
+    return np.add.reduceat((regional_operator(CELLS) @ u.T)[:-1] * days, cube.steps.month_start, axis=1).reshape(2, -1, 12)
+
+
+# Integrals of hidden layers
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_integrals_are_linear_in_the_readout(time_step: str) -> None:
+    """Integrals of the last hidden layer times the readout: the network's exact integrals, of every member."""
+    cube = make_cube(2, time_step)
+    regions = make_objective(cube, make_towers(cube), make_regional(cube, 2)).regions
+    models = make_models(3, cube)
+    found = integrate_features(models.network, regions)
+    assert found.shape == (3, 2, 2, 12, NETWORK.hidden[-1] + 1)
+    for place in range(3):
+        one = pick(models, place)
+        wanted, readout = jax.jit(exact_integrals)(one, regions), np.asarray(one.network.readout, np.float64)
+        np.testing.assert_allclose(found[place].astype(np.float64) @ readout, wanted, rtol=2e-4, atol=2e-5)
+
+
+# What is reached
+
+
+def test_a_reachable_target_is_reached_where_the_inversions_are_certain() -> None:
+    """Targets that some readout and u of a member's own hidden layers have, inversions known 10 000 times better: network + u has them."""
+    stack, random = make_stack(("inversions", "plain", "dual")), np.random.default_rng(0)
+    models = make_models(len(stack.table))
+    integrals = integrate_features(models.network, REGIONS).astype(np.float64)
+    readout = random.normal(size=(len(integrals), NETWORK.hidden[-1] + 1))
+    effect = 0.2 * random.normal(size=(len(integrals), 3 * BASIS.size))
+    target = np.einsum("mryif,mf->mryi", integrals, readout) + np.einsum("ryik,mk->mryi", DATA.regional, effect)
+    sharp = {name: getattr(stack.members, name) * 1e8 for name in ("mean_precision", "anomaly_precision")}
+    members = stack.members._replace(target=jnp.asarray(target, jnp.float32), **sharp)
+    found, _ = closed(stack._replace(members=members, observed=target), models)
+    for place in range(len(integrals)):
+        one = pick(found, place)
+        reached = np.asarray(jax.jit(exact_integrals)(one, REGIONS), np.float64) + effect_integrals(one)
+        np.testing.assert_allclose(reached, target[place], atol=2e-3 * np.abs(target[place]).max())
+
+
+def test_towers_that_are_certain_are_reached() -> None:
+    """What the network itself says at the towers, seen with hardly any error: `towers` has it at all sites of its fold's complement."""
+    stack = make_stack(("towers",))
+    models = make_models(4, same=True)
+    exact = np.asarray(pick(models, 0).network(jnp.asarray(TOWERS.predictors)))
+    data = with_observed(dataclasses.replace(TOWERS, uncertainty=np.full_like(TOWERS.uncertainty, 1e-3)), exact)
+    certain = dataclasses.replace(models.tower, log_error_floor=jnp.full(4, -7.0), log_error_growth=jnp.full(4, -12.0))
+    found, _ = closed(stack, FluxModel(models.network, certain, models.spatial), data)
+    ensemble = Ensemble(found, stack.table.fold.to_numpy(), NETWORK, CUBE.columns.names, BASIS)
+    lat, lon = (TOWERS.sites[name].to_numpy()[TOWERS.site] for name in ("lat", "lon"))
+    landscape, _ = tower_fluxes(ensemble, TOWERS.predictors, lat, lon, wave_of(CUBE, TOWERS.time))
+    for place, fold in enumerate(ensemble.fold):
+        use = (TOWERS.sites.fold.to_numpy() != fold)[TOWERS.site]
+        off = np.abs(landscape[place] + np.asarray(found.tower.site_effect)[place][TOWERS.site] - exact)
+        assert off[use].max() < 0.02 < off[~use].max()
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_parameters_mean_the_same_at_towers_and_in_the_model(time_step: str) -> None:
+    """`expected_flux` of any parameters is f + g (upscaling's) + b of the members that carry them."""
+    cube = make_cube(2, time_step)
+    towers = make_towers(cube)
+    data = make_linear(cube, towers, make_regional(cube, 2))
+    models = make_models(3, cube)
+    count = NETWORK.hidden[-1] + 1 + data.constant.shape[1] + len(towers.sites)
+    parameters = np.random.default_rng(1).normal(size=(3, count))
+    ensemble = Ensemble(with_parameters(models, parameters, data.spatial), np.zeros(3, int), NETWORK, cube.columns.names, BASIS)
+    lat, lon = (towers.sites[name].to_numpy()[towers.site] for name in ("lat", "lon"))
+    _, tower_like = tower_fluxes(ensemble, towers.predictors, lat, lon, wave_of(cube, towers.time))
+    for place in range(3):
+        features = np.asarray(Network.features(pick(models, place).network, jnp.asarray(towers.predictors[data.order])), np.float64)
+        site_effect = np.asarray(pick(ensemble.model, place).tower.site_effect)[towers.site]
+        wanted = (tower_like[place] + site_effect)[data.order]
+        np.testing.assert_allclose(expected_flux(data, features, parameters[place]), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_the_map_integrates_to_what_was_closed(time_step: str) -> None:
+    """Big path = small path: upscaled months times area are the integrals of hidden layers and of u times the parameters."""
+    cube = make_cube(2, time_step)
+    towers, regional = make_towers(cube), make_regional(cube, 2)
+    data, regions = make_linear(cube, towers, regional), make_objective(cube, towers, regional).regions
+    models = make_models(2, cube)
+    width = NETWORK.hidden[-1] + 1
+    parameters = np.random.default_rng(2).normal(size=(2, width + data.constant.shape[1] + len(towers.sites)))
+    carried = with_parameters(models, parameters, data.spatial)
+    integrals = integrate_features(models.network, regions).astype(np.float64)
+    place = BASIS.at(CELLS.lat(), CELLS.lon())
+    months = [integrate_month(m.landscape, CELLS, cube.steps.month_days[m.month])[:, :-1] for m in monthly_fluxes(carried, cube, place)]
+    by_map = np.stack(months, axis=-1).reshape(2, 2, 2, 12)
+    for member in range(2):
+        u = data.regional @ parameters[member, width : width + data.spatial]
+        np.testing.assert_allclose(u, effect_integrals(pick(carried, member), cube), rtol=1e-4, atol=1e-4)
+        closed_integrals = integrals[member] @ parameters[member, :width] + u
+        np.testing.assert_allclose(by_map[member], closed_integrals, atol=1e-4 * np.abs(closed_integrals).max())
+
+
+# Who may know what
+
+
+@pytest.fixture(scope="module", name="result")
+def _result() -> tuple[Stack, FluxModel, FluxModel, np.ndarray]:
+    """All variants: stack, members before, members closed, sds."""
+    stack = make_stack()
+    models = make_models(len(stack.table))
+    return stack, models, *closed(stack, models)
+
+
+def test_what_a_folds_sites_observed_does_not_reach_its_members(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
+    """100 gC m-2 d-1 added at the sites of fold 0: members of fold 0 and their sds bit by bit the same, those of fold 1 not."""
+    stack, models, before, spread = result
+    shifted = TOWERS.observed + 100 * (TOWERS.sites.fold.to_numpy()[TOWERS.site] == 0)
+    after, other_spread = closed(stack, models, with_observed(TOWERS, shifted))
+    reached = stack.table.fold.to_numpy() == 1
+    np.testing.assert_array_equal(differs(before, after), reached)
+    np.testing.assert_array_equal((spread != other_spread).any(axis=1), reached)
+
+
+def test_a_source_that_is_left_out_does_not_reach_a_member(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
+    """Other inversions change all but `towers`, other tower observations all but `inversions`."""
+    stack, models, before, _ = result
+    variant = stack.table.variant.to_numpy()
+    more = stack._replace(members=stack.members._replace(target=stack.members.target + 1), observed=stack.observed + 1)
+    np.testing.assert_array_equal(differs(before, closed(more, models)[0]), variant != "towers")
+    np.testing.assert_array_equal(
+        differs(before, closed(stack, models, with_observed(TOWERS, TOWERS.observed + 1))[0]), variant != "inversions"
+    )
+
+
+def test_years_that_are_left_out_do_not_reach_a_member() -> None:
+    stack = make_stack(("inversions",))
+    members = stack.members._replace(year_use=jnp.broadcast_to(jnp.asarray([1.0, 1, 0, 1]), (2, 4)))
+    stack = stack._replace(members=members)
+    models, wild = make_models(2), stack.observed.copy()
+    wild[:, :, 2] = 1e3
+    other = stack._replace(members=members._replace(target=members.target.at[:, :, 2].set(-1e3)), observed=wild)
+    assert same(closed(stack, models), closed(other, models))
+
+
+def test_terms_that_are_off_are_exactly_zero(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
+    """Whatever training left there: g only in `dual`, b only in `towers` and `dual`, u in all; hidden layers stay as they were."""
+    stack, models, found, spread = result
+    assert (spread[:, :2] > 0).all()
+    for place, row in enumerate(stack.table.itertuples()):
+        variant, one = VARIANTS[row.variant], pick(found, place)
+        for values, on in (
+            (one.tower.intercept, variant.representativeness), (one.tower.coefficient, variant.representativeness),
+            (one.tower.site_effect, variant.site_effects), (one.spatial, True),
+        ):  # fmt: skip
+            assert (np.asarray(values) != 0).all() == on and (np.asarray(values) != 0).any() == on
+    assert same(found.network.weights[:-1], models.network.weights[:-1]) and same(found.network.biases[:-1], models.network.biases[:-1])
+    assert same(found.tower.log_error_floor, models.tower.log_error_floor)
+
+
+def test_members_without_inversions_have_no_regional_terms() -> None:
+    stack = make_stack(("towers", "dual"))
+    integrals = integrate_features(make_models(len(stack.table)).network, REGIONS)
+    for place, variant in enumerate(stack.table.variant):
+        member = jax.tree.map(np.asarray, pick(stack.members._replace(key=stack.members.site_effect_sd), place))
+        found = member_regional(member, integrals[place], stack.observed[place], DATA)
+        assert found.matrix.any() == found.values.any() == (variant == "dual")
+
+
+# Draws
+
+
+def test_the_same_seed_is_the_same_draw_and_another_is_not(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
+    stack, models, before, spread = result
+    again, other_spread = closed(stack, models)
+    assert same(before, again) and np.array_equal(spread, other_spread)
+    reseeded = stack._replace(seeds=[(seed[0] + 1, *seed[1:]) for seed in stack.seeds])
+    other, other_spread = closed(reseeded, models)
+    assert differs(before, other).all()
+    np.testing.assert_array_equal(spread, other_spread)  # sds are of the data, not of the draw
+
+
+def test_members_of_one_network_are_antithetic_about_the_posteriors_mean() -> None:
+    """Two members with the same hidden layers: their mean is the solution without draws; each is away from it."""
+    stack = make_stack(("dual",))
+    models = make_models(4, same=True)
+    found, spread = closed(stack, models)
+    plain = jax.tree.map(np.asarray, stack.members._replace(key=stack.members.site_effect_sd))
+    integrals = integrate_features(models.network, REGIONS)
+    features = np.asarray(Network.features(pick(models, 0).network, jnp.asarray(TOWERS.predictors[DATA.order])), np.float64)
+    for fold in (0, 1):
+        pair = np.flatnonzero(stack.table.fold == fold)
+        problems = [
+            member_problem(pick(jax.tree.map(np.asarray, models), i), pick(plain, i), features,
+                           member_regional(pick(plain, i), integrals[i], stack.observed[i], DATA), DATA, SPATIAL, stack.seeds[i])
+            for i in pair
+        ]  # fmt: skip
+        slopes = float(plain.representativeness_sd[pair[0]])
+        sd, towers = estimate(problems, np.array([SPATIAL.mean_sd, SPATIAL.season_sd, slopes]))
+        np.testing.assert_allclose(spread[pair], np.stack([sd, sd]), rtol=1e-6)
+        mean = solve(problems[0], towers[0], sd, draw=False)[0]
+        wanted = with_parameters(models, np.broadcast_to(mean, (4, len(mean))), DATA.spatial)
+        for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            a, b = (np.asarray(x, np.float64) for x in (one, two))
+            np.testing.assert_allclose(a[pair].mean(axis=0), b[0], rtol=1e-3, atol=1e-4)
+        assert np.abs(np.asarray(found.spatial)[pair[0]] - np.asarray(wanted.spatial)[0]).min() > 1e-6
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 3.0])
+def test_a_tempered_members_draw_is_of_its_own_posterior(weight: float) -> None:
+    """A power w makes R to R / w: equations times w; a draw's right-hand side has the covariance of the equations' matrix.
+
+    2000 draws of the inversions, every entry over two columns' worth of random directions within 5.5 standard errors.
+    """
+    stack = make_stack(("dual",))
+    member: Member = jax.tree.map(np.asarray, pick(stack.members._replace(key=stack.members.site_effect_sd), 0))
+    member = member._replace(inversion_weight=np.float32(weight))
+    integrals = integrate_features(make_models(1).network, REGIONS)[0]
+    columns = np.concatenate([integrals, DATA.regional], axis=-1).astype(np.float64)
+    whole = regional_normal(columns, REGIONAL.observed, REGIONAL.observed, *REGIONAL.error.precisions())
+    draws = []
+    for target in REGIONAL.draws(2000, 3)[::2]:
+        found = member_regional(member._replace(target=target), integrals, REGIONAL.observed, DATA)
+        draws.append(found.values[:, 1])
+    np.testing.assert_allclose(found.matrix, weight * whole.matrix, rtol=1e-4, atol=1e-4 * np.abs(whole.matrix).max())
+    np.testing.assert_allclose(found.values[:, 0], weight * whole.values[:, 0], rtol=1e-4, atol=1e-4 * np.abs(whole.values).max())
+    sample, count = np.stack(draws), len(draws)
+    variance = np.diag(found.matrix)
+    error = np.sqrt((np.outer(variance, variance) + found.matrix**2) / count)
+    assert np.abs((sample.T @ sample / count - found.matrix) / error).max() < 5.5

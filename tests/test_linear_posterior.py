@@ -1,0 +1,298 @@
+"""The posterior of the linear parts against dense algebra, textbook formulas, its own gradient and simulated truths."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualflux.constraints import TowerConstraint
+from dualflux.covariance import EnsembleError
+from dualflux.linear_posterior import (
+    PRIOR_SHARE,
+    LinearData,
+    MemberProblem,
+    Normal,
+    estimate,
+    expected_flux,
+    regional_normal,
+    solve,
+    spatial_integrals,
+    tower_normal,
+)
+from dualflux.operators import regional_operator
+from dualflux.spatial import SpatialBasis
+from small_world import BASIS, CELLS, dense_covariance, double_precision, make_cube, make_linear, make_regional
+
+CUBE = make_cube()
+REGIONAL = make_regional(CUBE)
+WIDTH = 4  # features
+FREEDOM = 4.0
+
+
+def random_towers(seed: int, sites: int = 5, rows: int = 60) -> TowerConstraint:
+    """Rows of random sites and steps in no order, several of one step among them; the first site has one row."""
+    random = np.random.default_rng(seed)
+    site = np.r_[0, np.arange(1, sites), random.integers(1, sites, rows - sites)]
+    step = random.integers(0, len(CUBE.steps.time), rows)
+    shuffled = random.permutation(rows)
+    site, step = site[shuffled], step[shuffled]
+    cell = random.integers(0, len(CELLS.index), sites)
+    table = pd.DataFrame({"lat": CELLS.lat()[cell] + random.normal(size=sites), "lon": CELLS.lon()[cell], "cell": cell})
+    observed, uncertainty, weight = random.normal(size=rows), random.uniform(0.1, 0.5, rows), random.uniform(0.2, 1, rows)
+    values = (a.astype(np.float32) for a in (observed, uncertainty, weight))
+    return TowerConstraint(CUBE.rows(step, cell[site]), site, *values, table, CUBE.steps.time[step])
+
+
+def dense_design(towers: TowerConstraint, features: np.ndarray, basis: SpatialBasis = BASIS) -> np.ndarray:
+    """[features | u's mean, cosine, sine | g's intercept, slopes | sites], a row per observation in the towers' own order."""
+    angle = 2 * np.pi * (towers.time.month.to_numpy()[:, None] - 0.5) / 12
+    place = basis.at(towers.sites.lat.to_numpy(), towers.sites.lon.to_numpy())[towers.site]
+    wave = [place, np.sqrt(2) * np.cos(angle) * place, np.sqrt(2) * np.sin(angle) * place]
+    one_hot = np.eye(len(towers.sites))[towers.site]
+    return np.column_stack([features, *wave, np.ones(len(features)), towers.predictors[:, : CUBE.columns.invariant], one_hot])
+
+
+def fixed(problem: MemberProblem, weight: np.ndarray) -> Normal:
+    """The towers' equations with stated weights."""
+    observed = problem.data.towers.observed[problem.data.order].astype(np.float64)
+    return tower_normal(problem.features, problem.data, weight, np.column_stack([weight * observed, np.sqrt(weight) * problem.noise]))
+
+
+def sizes(data: LinearData) -> tuple[int, int]:
+    """Number of parameters, and of those that the inversions see."""
+    inner = WIDTH + data.spatial
+    return inner + data.constant.shape[1] - data.spatial + len(data.towers.sites), inner
+
+
+def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tuple[MemberProblem, np.ndarray]:
+    """A member on random towers, with inversions of random columns, and its dense design in the order of its rows."""
+    towers = random_towers(seed)
+    data = make_linear(CUBE, towers, REGIONAL)
+    random = np.random.default_rng(seed + 1)
+    count, inner = sizes(data)
+    features = random.normal(size=(len(towers.site), WIDTH))
+    sd = np.concatenate([np.full(WIDTH, 0.5), np.full(BASIS.size, 0.3), np.full(2 * BASIS.size, 0.2), np.full(count - inner, 0.7)])
+    parts = {"u": slice(WIDTH, inner), "g": slice(inner, count - len(towers.sites)), "b": slice(count - len(towers.sites), count)}
+    for name in off:
+        sd[parts[name]] = 0.0
+    trained = np.where(sd > 0, 0.1 * random.normal(size=count), 0.0)
+    root = 0.3 * random.normal(size=(inner, inner))
+    regional = Normal(root @ root.T, random.normal(size=(inner, 2)))
+    order, rows = data.order, len(towers.site)
+    problem = MemberProblem(
+        data, features[order], trained, sd, use * towers.weight[order].astype(np.float64), random.uniform(0.3, 1, rows), regional,
+        random.normal(size=rows), random.normal(size=count),
+    )  # fmt: skip
+    return problem, dense_design(towers, features)[order]
+
+
+SPREAD = np.array([0.3, 0.2, 0.7])  # of u's two parts and of g's slopes, as in `make_problem`
+
+
+# Normal equations
+
+
+@given(st.integers(0, 999), st.integers(2, 9))
+@settings(max_examples=25, deadline=None)
+def test_the_towers_equations_are_those_of_the_dense_design(seed: int, sites: int) -> None:
+    towers = random_towers(seed, sites)
+    random = np.random.default_rng(seed)
+    features, weight, values = random.normal(size=(60, WIDTH)), random.uniform(0, 2, 60), random.normal(size=(60, 2))
+    data, design = make_linear(CUBE, towers, REGIONAL), dense_design(towers, features)
+    found = tower_normal(features[data.order], data, weight[data.order], values[data.order])
+    np.testing.assert_allclose(found.matrix, design.T @ (weight[:, None] * design), atol=1e-5)  # predictors are float32
+    np.testing.assert_allclose(found.values, design.T @ values, atol=1e-5)
+    parameters = random.normal(size=design.shape[1])
+    np.testing.assert_allclose(expected_flux(data, features[data.order], parameters), (design @ parameters)[data.order], atol=1e-5)
+
+
+@pytest.mark.parametrize("total", [None, EnsembleError(*(np.array([v]) for v in (0.03, 0.02, 0.01, 0.7)))])
+@pytest.mark.parametrize("years", [1, 3])
+def test_the_inversions_equations_are_generalised_least_squares(total: EnsembleError | None, years: int) -> None:
+    """H' R^-1 H and H' R^-1 y with R dense over regions, years and months; one year alone has offset and cycle only."""
+    random = np.random.default_rng(years)
+    error = EnsembleError(*random.uniform(0.01, 0.1, (3, 3)), np.array([0.0, 0.4, 0.8]), total)
+    columns, observed, draw = random.normal(size=(3, years, 12, 5)), *random.normal(size=(2, 3, years, 12))
+    matrix, values = regional_normal(columns, observed, draw, *error.precisions())
+    weighted = np.linalg.solve(dense_covariance(error, years), columns.reshape(-1, 5)).T
+    np.testing.assert_allclose(matrix, weighted @ columns.reshape(-1, 5), rtol=1e-8)
+    np.testing.assert_allclose(values[:, 0], weighted @ observed.ravel(), rtol=1e-8)
+    np.testing.assert_allclose(values[:, 1], weighted @ (draw - observed).ravel(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_the_integrals_of_the_spatial_effect_are_sums_over_cells_and_days(time_step: str) -> None:
+    """H u of random coefficients: u of every cell and day, times area, summed; every month with its true length."""
+    cube = make_cube(4, time_step)
+    regional, coefficient = make_regional(cube), np.random.default_rng(0).normal(size=3 * BASIS.size)
+    found = spatial_integrals(regional, cube, CELLS, BASIS) @ coefficient
+    count = 12 if time_step == "monthly" else 366
+    angle = 2 * np.pi * (cube.steps.season + 0.5) / count
+    mean, cosine, sine = coefficient.reshape(3, -1) @ BASIS.at(CELLS.lat(), CELLS.lon()).T
+    u = mean + np.sqrt(2) * (np.cos(angle)[:, None] * cosine + np.sin(angle)[:, None] * sine)  # (step, cell)
+    days = np.repeat(cube.steps.month_days / cube.steps.month_steps, cube.steps.month_steps)
+    daily = (regional_operator(CELLS) @ u.T)[:-1] * days
+    wanted = np.add.reduceat(daily, cube.steps.month_start, axis=1).reshape(2, 4, 12)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+# The posterior
+
+
+@pytest.mark.parametrize("off", [(), ("b",), ("u", "g"), ("u", "g", "b")])
+def test_the_solution_is_the_conjugate_normal_posterior(off: tuple[str, ...]) -> None:
+    """Precision X'WX + Q + P, mean A^-1 (X'Wy + q + P m), variances diag A^-1; what has no prior sd is exactly 0."""
+    problem, design = make_problem(0, off)
+    weight = np.random.default_rng(3).uniform(0.1, 2, len(design))
+    mean, variance = solve(problem, fixed(problem, weight), SPREAD, draw=False)
+    on, (matrix, values) = problem.prior_sd > 0, problem.regional
+    inner = len(matrix)
+    observed = problem.data.towers.observed[problem.data.order].astype(np.float64)
+    prior_mean = np.r_[problem.trained[:WIDTH], np.zeros(len(on) - WIDTH)]  # the readout's is what training ended with
+    precision, right = design.T @ (weight[:, None] * design), design.T @ (weight * observed)
+    precision[:inner, :inner] += matrix
+    right[:inner] += values[:, 0]
+    precision, right = precision[np.ix_(on, on)], right[on] + prior_mean[on] / problem.prior_sd[on] ** 2
+    covariance = np.linalg.inv(precision + np.diag(problem.prior_sd[on] ** -2))
+    np.testing.assert_allclose(mean[on], covariance @ right, atol=1e-5)
+    np.testing.assert_allclose(variance[on], np.diag(covariance), rtol=1e-5)
+    drawn, _ = solve(problem, fixed(problem, weight), SPREAD, draw=True)
+    for found in (mean, variance, drawn):
+        assert not found[~on].any()
+    assert on.all() == (not off) and (drawn[on] != mean[on]).all()
+
+
+def test_draws_have_the_posteriors_mean_and_covariance() -> None:
+    """800 draws of data and priors with fixed weights: every mean and covariance within 5.5 standard errors."""
+    problem, design = make_problem(1)
+    random, count = np.random.default_rng(4), 800
+    matrix, known = problem.regional
+    weight, inner = random.uniform(0.1, 2, len(design)), len(matrix)
+    factor = np.linalg.cholesky(matrix)  # H' R^-1 e has the covariance H' R^-1 H
+    mean, _ = solve(problem, fixed(problem, weight), SPREAD, draw=False)
+    draws = np.empty((count, len(mean)))
+    for place in range(count):
+        values = np.column_stack([known[:, 0], factor @ random.normal(size=inner)])
+        noise, prior_noise = random.normal(size=len(design)), random.normal(size=len(mean))
+        one = replace(problem, noise=noise, prior_noise=prior_noise, regional=Normal(matrix, values))
+        draws[place], _ = solve(one, fixed(one, weight), SPREAD, draw=True)
+    precision = design.T @ (weight[:, None] * design) + np.diag(problem.prior_sd**-2)
+    precision[:inner, :inner] += matrix
+    covariance = np.linalg.inv(precision)
+    variance = np.diag(covariance)
+    assert np.abs((draws.mean(axis=0) - mean) / np.sqrt(variance / count)).max() < 5
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / count)
+    assert np.abs((np.cov(draws.T) - covariance) / error).max() < 5.5
+
+
+def test_antithetic_draws_average_to_the_posteriors_mean() -> None:
+    """Draws of opposite sign and equal weights: their mean is the mean, to rounding."""
+    problem, design = make_problem(2)
+    weight = np.random.default_rng(5).uniform(0.1, 2, len(design))
+    matrix, values = problem.regional
+    opposite = Normal(matrix, values * [1, -1])
+    other = replace(problem, noise=-problem.noise, prior_noise=-problem.prior_noise, regional=opposite)
+    mean, _ = solve(problem, fixed(problem, weight), SPREAD, draw=False)
+    pair = [solve(p, fixed(p, weight), SPREAD, draw=True)[0] for p in (problem, other)]
+    np.testing.assert_allclose((pair[0] + pair[1]) / 2, mean, atol=1e-12)
+    assert np.abs(pair[0] - mean).min() > 1e-6
+
+
+def test_iterated_weights_end_at_the_student_t_posteriors_mode() -> None:
+    """The gradient of sum of use (nu + 1) / 2 log(1 + d^2 / nu), of the inversions' form and of the priors is zero there.
+
+    With outliers of 30 gC m-2 d-1, that a Gaussian error would follow.
+    """
+    problem, design = make_problem(6)
+    towers = problem.data.towers
+    wild = replace(towers, observed=towers.observed + np.float32(30) * (np.arange(60) % 13 == 0))
+    problem = replace(problem, data=replace(problem.data, towers=wild))
+    observed, (matrix, values) = wild.observed[problem.data.order].astype(np.float64), problem.regional
+    prior_mean = np.r_[problem.trained[:WIDTH], np.zeros(len(problem.trained) - WIDTH)]
+    gaussian = fixed(problem, problem.use / problem.scale**2)
+    with double_precision():
+
+        def energy(parameters: jax.Array) -> jax.Array:
+            distance = (observed - design @ parameters) / problem.scale
+            towers = (problem.use * (FREEDOM + 1) / 2 * jnp.log1p(distance**2 / FREEDOM)).sum()
+            seen = parameters[: len(matrix)]
+            regional = seen @ (matrix @ seen) / 2 - values[:, 0] @ seen
+            return towers + regional + (((parameters - prior_mean) / problem.prior_sd) ** 2).sum() / 2
+
+        gradient = jax.jit(jax.grad(energy))
+        solution = problem.trained
+        for _ in range(100):
+            solution, _ = solve(problem, problem.towers(solution), SPREAD, draw=False)
+        start = np.abs(gradient(jnp.asarray(problem.trained))).max()
+        assert np.abs(gradient(jnp.asarray(solution))).max() < 1e-5 * start  # predictors are float32
+        followed, _ = solve(problem, gaussian, SPREAD, draw=False)
+        assert np.abs(gradient(jnp.asarray(followed))).max() > 1e-2 * start
+
+
+# The size of the spatial effect
+
+TRUE_SD = np.array([0.5, 0.25])
+CENTRE = np.array([0.15, 0.1, 0.0])  # g is off
+
+
+def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame) -> MemberProblem:
+    """Every third month of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features."""
+    random = np.random.default_rng(seed)
+    step = np.tile(np.arange(0, 48, 3), len(sites)) + np.repeat(np.arange(len(sites)) % 3, 16)
+    site = np.repeat(np.arange(len(sites)), 16)
+    rows = CUBE.rows(step, sites.cell.to_numpy()[site])
+    blank = TowerConstraint(rows, site, *np.ones((3, len(site)), np.float32), sites, CUBE.steps.time[step])
+    data = LinearData.create(blank, REGIONAL, CUBE, CELLS, basis, FREEDOM)
+    features = random.normal(size=(len(site), 2))
+    slopes = CUBE.columns.invariant
+    sd = np.concatenate([
+        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.zeros(1 + slopes), np.full(len(sites), 0.05),
+    ])  # fmt: skip
+    truth = random.normal(size=len(sd)) * sd
+    observed = expected_flux(data, features, truth) + 0.1 * random.standard_t(FREEDOM, len(site))
+    in_order = np.empty(len(site), np.float32)
+    in_order[data.order] = observed
+    data = replace(data, towers=replace(blank, observed=in_order))
+    nothing = Normal(np.zeros((2 + data.spatial, 2 + data.spatial)), np.zeros((2 + data.spatial, 2)))
+    ones, zeros = np.ones(len(site)), np.zeros(len(sd))
+    return MemberProblem(data, features, zeros, sd, ones, 0.1 * ones, nothing, 0 * ones, zeros)
+
+
+def test_the_sd_of_the_spatial_effect_is_recovered() -> None:
+    """Two worlds, from a prior centre three times too small: the standard error of an sd of n coefficients is 1 / sqrt(2 n) of it.
+
+    The variance is the stated one with the weight `PRIOR_SHARE` and that of the data with the rest.
+    """
+    random = np.random.default_rng(7)
+    sites = pd.DataFrame({"lat": np.degrees(np.arcsin(random.uniform(-1, 1, 120))), "lon": random.uniform(-180, 180, 120)})
+    sites["cell"] = random.integers(0, len(CELLS.index), 120)
+    basis = SpatialBasis.create(sites.lat.to_numpy(), sites.lon.to_numpy(), 1000.0)
+    assert basis.size > 60
+    found, towers = estimate([simulated(seed, basis, sites) for seed in range(2)], CENTRE)
+    error = 1 / np.sqrt(2 * 2 * basis.size * np.array([1, 2]))
+    from_data = np.sqrt((found[:2] ** 2 - PRIOR_SHARE * CENTRE[:2] ** 2) / (1 - PRIOR_SHARE))
+    assert (np.abs(from_data / TRUE_SD - 1) < 3 * error + 0.03).all()  # 0.03: coefficients are not known exactly
+    assert found[2] == 0 and len(towers) == 2
+
+
+@pytest.mark.parametrize("off", [(), ("g",)])
+def test_without_data_every_sd_stays_at_its_centre(off: tuple[str, ...]) -> None:
+    """No tower and no inversion: the posterior is the prior; of g, where it is off, nothing is estimated."""
+    problem, _ = make_problem(8, off, use=0.0)
+    blind = replace(problem, regional=Normal(*(0 * part for part in problem.regional)))
+    centre = np.array([0.15, 0.1, 0.0 if off else 0.4])
+    found, _ = estimate([blind, blind], centre)
+    np.testing.assert_allclose(found, centre, rtol=1e-9)
+
+
+def test_members_of_one_world_say_what_one_says() -> None:
+    """The sd is that of a coefficient, not of their number: twice the same member, once the same sd."""
+    problem, _ = make_problem(9)
+    one, two = estimate([problem], SPREAD)[0], estimate([problem, problem], SPREAD)[0]
+    np.testing.assert_allclose(one, two, rtol=1e-9)
+    assert (np.abs(one / SPREAD - 1) > 0.01).any()
