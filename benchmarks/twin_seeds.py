@@ -1,6 +1,6 @@
 """The study of several synthetic worlds, one per seed, with all rivals and an oracle, scored against their truth.
 
-    python benchmarks/twin_seeds.py --seeds 5 --out twin_seeds.json [--world default|no_tower_bias|hostile]
+    python benchmarks/twin_seeds.py --seeds 5 --out twin_seeds.json [--world default|no_tower_bias|hostile] [--boosted-trees]
 
 Writes a list of records, one per seed and product, and prints the products' means, the paired differences of `dual` to
 the others and what the method must show. See docs/twin.md for the scores.
@@ -19,31 +19,42 @@ from dualflux import pipeline, preparation
 from dualflux.files import write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.comparison import compare_oracle, headline
+from dualflux.twin.boosted_trees import train_boosted_trees
+from dualflux.twin.comparison import compare_boosted_trees, compare_oracle, headline
 from dualflux.twin.paired import PRODUCTS, Record, mean_table, paired_text, targets
 from dualflux.twin.rivals import train_oracle
 from dualflux.twin.scores import KEYS
 
+TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
 
-def seed_records(seed: int, world: str, folder: Path) -> list[Record]:
-    """Build one world, run its study and train the oracle: the records of one seed."""
+
+def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> list[Record]:
+    """Build one world, run its study and train the oracle (and boosted trees): the records of one seed."""
     settings = WorldSettings(seed=seed, kind=world)  # type: ignore[arg-type]
-    file = write_world(build_world(settings), folder / "world", **pipeline.demo_options(full=False))
+    file = write_world(build_world(settings), folder / "world", **{**pipeline.demo_options(full=False), "training": TRAINING})
     study = load_study(file, out=folder / "run")
     pipeline.run(study, study.out, ["evaluate"])
-    table = pd.concat([pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study)], ignore_index=True)
+    tables = [pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study), *([tree_scores(study)] if trees else [])]
+    table = pd.concat(tables, ignore_index=True)
     table = table[table.metric.str.startswith("truth_")]
-    return [
-        {"seed": seed, "world": world, "product": product, **headline(table, product, (*KEYS, "coverage_cases"))} for product in PRODUCTS
-    ]
+    products = [p for p in PRODUCTS if trees or p != "boosted_trees"]
+    return [{"seed": seed, "world": world, "product": p, **headline(table, p, (*KEYS, "coverage_cases"))} for p in products]
 
 
 def oracle_scores(study: Study) -> pd.DataFrame:
     """Train the oracle of a finished study and score it."""
     s, prepared = study.settings, preparation.load(study.out / "prepared")
-    case = pipeline.twin_case(study, prepared)
+    case = pipeline.twin_case(study, prepared).by_month()
     oracle = train_oracle(case.true_field, case.cube, case.cells, case.regional, case.fitted, s.network, s.training, s.seed)
     return compare_oracle(case, oracle)
+
+
+def tree_scores(study: Study) -> pd.DataFrame:
+    """Fit the boosted trees to the towers of a finished study and score them."""
+    s, prepared = study.settings, preparation.load(study.out / "prepared")
+    towers = pipeline.tower_constraint(study, prepared)
+    trees = train_boosted_trees(towers, s.network.folds, s.network.members, s.seed)
+    return compare_boosted_trees(pipeline.twin_case(study, prepared), trees)
 
 
 def main() -> None:
@@ -52,12 +63,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="number of worlds: seeds 1, 2, ...")
     parser.add_argument("--out", type=Path, default=Path("twin_seeds.json"))
     parser.add_argument("--world", choices=get_args(WorldSettings.model_fields["kind"].annotation), default="default")
+    parser.add_argument("--boosted-trees", action="store_true", help="with a FLUXCOM-X like tower-only rival (needs scikit-learn)")
     options = parser.parse_args()
     records: list[Record] = []
     for seed in range(1, options.seeds + 1):
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            records += seed_records(seed, options.world, Path(folder))
+            records += seed_records(seed, options.world, Path(folder), options.boosted_trees)
         write_atomically(options.out, json.dumps(records, indent=1))
         print(f"seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
     print(f"\nMeans over {options.seeds} seed(s), world {options.world}\n{mean_table(records).round(3).to_string()}")

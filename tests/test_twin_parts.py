@@ -160,3 +160,12 @@ def test_perfect_towers_record_the_truth_on_measured_days() -> None:
     got = record(days, nee, np.ones_like(nee), TowerTraits(noise=0.0, night_loss=0.0), seed=2)
     measured = got.quality > 0.7
     np.testing.assert_array_equal(got.nee[measured], nee[measured])
+
+
+def test_twice_the_noise_is_twice_the_error() -> None:
+    days = pd.date_range("2001-01-01", "2004-12-31")
+    nee = np.random.default_rng(1).normal(size=(days.size, 5))
+    once, twice = (record(days, nee, np.ones_like(nee), TowerTraits(noise=n, night_loss=0.0), seed=2) for n in (1.0, 2.0))
+    measured = once.quality > 0.7
+    np.testing.assert_allclose((twice.nee - nee)[measured], 2 * (once.nee - nee)[measured], atol=1e-12)
+    np.testing.assert_allclose(twice.random_uncertainty[measured], 2 * once.random_uncertainty[measured])

@@ -1,9 +1,12 @@
 """Scores against truth on drawn worlds whose answers are known by hand; rivals; the paired table."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +25,22 @@ from dualflux.model import Ensemble, FluxModel
 from dualflux.pipeline import twin_case
 from dualflux.preparation import Prepared, load, prepare
 from dualflux.products import ProductWriter
+from dualflux.spatial import SpatialBasis
 from dualflux.study import load_study
 from dualflux.training import TrainingSettings
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.comparison import COLUMNS, Case, compare, compare_oracle, field_months, headline
+from dualflux.twin.boosted_trees import BoostedTrees
+from dualflux.twin.comparison import COLUMNS, Case, compare, compare_boosted_trees, compare_oracle, field_months, headline
 from dualflux.twin.paired import loss, mean_table, paired_table, paired_text, targets
-from dualflux.twin.rivals import activity_field, oracle_constraint, predicted_difference, regional_shift, shifted, train_oracle
+from dualflux.twin.rivals import (
+    activity_field,
+    monthly_cube,
+    oracle_constraint,
+    predicted_difference,
+    regional_shift,
+    shifted,
+    train_oracle,
+)
 from dualflux.twin.scores import (
     KEYS,
     UNITS,
@@ -45,7 +58,7 @@ from dualflux.twin.scores import (
     tropical_regions,
 )  # fmt: skip
 from dualflux.units import PETAGRAM, days_in_month
-from dualflux.upscaling import tower_fluxes
+from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 
 RNG = np.random.default_rng(0)
 MONTHS = pd.date_range("2001-01-01", periods=48, freq="MS")
@@ -319,16 +332,30 @@ def test_the_oracle_learns_a_field_its_predictors_tell() -> None:
     settings_ = TrainingSettings(steps=30, checkpoints=2, batch=256, learning_rate=0.02)
     oracle = train_oracle(months_of(truth), cube, CELLS, make_regional(cube), FITTED, NETWORK, settings_, seed=1)
     assert oracle.size == NETWORK.members
-    rows = cube.rows(np.repeat(np.arange(24, 48), len(CELLS.index)), np.tile(np.arange(len(CELLS.index)), 24))
-    landscape, tower_like = tower_fluxes(oracle, rows)
+    step, cell = np.repeat(np.arange(24, 48), len(CELLS.index)), np.tile(np.arange(len(CELLS.index)), 24)
+    wave = wave_of(cube, cube.steps.time[step])
+    landscape, tower_like = tower_fluxes(oracle, cube.rows(step, cell), CELLS.lat()[cell], CELLS.lon()[cell], wave)
     np.testing.assert_array_equal(landscape, tower_like)
     error = landscape.mean(axis=0) - truth[24:].ravel()
     assert 1 - (error**2).mean() / truth[24:].var() > 0.95
 
 
-def test_a_daily_study_has_no_oracle() -> None:
-    with pytest.raises(InputError, match="monthly study only"):
-        oracle_constraint(months_of(np.zeros((12, 72))), make_cube(1, "daily"), CELLS, np.ones(12, bool), 1)
+def test_daily_predictors_teach_no_oracle_and_their_monthly_means_do() -> None:
+    daily = make_cube(1, "daily")
+    with pytest.raises(InputError, match=r"true field is monthly.*`monthly_cube`"):
+        oracle_constraint(months_of(np.zeros((12, 72))), daily, CELLS, np.ones(12, bool), 1)
+    monthly = monthly_cube(daily)
+    assert monthly_cube(monthly) is monthly
+    day = daily.steps.time
+    for found, values, axis in (
+        (monthly.dynamic, daily.dynamic, day),
+        (monthly.seasonal, daily.seasonal, pd.date_range("2000-01-01", periods=366)),
+    ):
+        wanted = pd.DataFrame(values.reshape(len(values), -1).astype(float), axis).resample("MS").mean().to_numpy()
+        np.testing.assert_allclose(found.reshape(12, -1), wanted, atol=1e-5)
+    towers = oracle_constraint(months_of(np.arange(12.0)[:, None] + np.zeros(72)), monthly, CELLS, np.ones(12, bool), 1, rows=500)
+    np.testing.assert_array_equal(towers.observed, towers.time.month - 1)
+    np.testing.assert_array_equal(towers.predictors, monthly.rows(towers.time.month.to_numpy() - 1, towers.site))
 
 
 # A whole case ------------------------------------------------------------------------------------------------------------
@@ -347,10 +374,13 @@ def _twin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Prepared]:
 
 
 def random_ensemble(case: Case) -> Ensemble:
-    """Two untrained members."""
+    """Two untrained members with a spatial effect."""
     columns = case.cube.columns
+    basis = SpatialBasis.create(case.cells.lat(), case.cells.lon(), 5000.0)
     models = [FluxModel.create(jax.random.key(i), len(columns.names), columns.invariant, 0, NETWORK) for i in (1, 2)]
-    return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), np.array([0, 1]), NETWORK, columns.names)
+    effects = jax.random.normal(jax.random.key(3), (2, 3, basis.size))
+    models = [eqx.tree_at(lambda m: m.spatial, model, effect) for model, effect in zip(models, effects, strict=True)]
+    return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), np.array([0, 1]), NETWORK, columns.names, basis)
 
 
 def write_product(case: Case, prepared: Prepared, path: Path, spread: float) -> None:
@@ -402,6 +432,66 @@ def test_the_oracle_of_a_case_is_scored_like_a_product(twin: tuple[Case, Prepare
     table = compare_oracle(case, random_ensemble(case))
     found = headline(table, "oracle", KEYS)
     assert all(found[k] is not None for k in KEYS) and set(table["product"]) == {"oracle"}
+
+
+def test_the_spatial_effect_counts_in_an_oracles_field_and_at_its_towers(twin: tuple[Case, Prepared]) -> None:
+    """The globe's error is that of network plus u in every cell; at unseen towers u is that of their own places and months."""
+    case, _ = twin
+    oracle = random_ensemble(case)
+    found = headline(compare_oracle(case, oracle), "oracle", KEYS)
+    months = monthly_fluxes(stack_ensembles([oracle]), case.cube, oracle.basis.at(case.cells.lat(), case.cells.lon()))
+    field = np.stack([month.landscape.mean(axis=0, dtype=np.float64) for month in months])
+    difference = (field - np.stack(list(case.true_field())))[case.fitted] @ case.cells.land_area
+    wanted = (difference * case.cube.steps.month_days[case.fitted]).sum() / 3 / PETAGRAM  # three fitted years
+    assert found["global_error"] == pytest.approx(wanted, rel=1e-5)
+    rows = case.tower_truth[case.tower_truth.time.dt.year < 2004]
+    at, phase = case.sites.loc[rows.site], (rows.time.dt.month.to_numpy() - 0.5) / 12
+    phi, coefficient = oracle.basis.at(at.lat.to_numpy(), at.lon.to_numpy()), np.asarray(oracle.model.spatial, np.float64).mean(axis=0)
+    wave = np.column_stack([np.ones(len(rows)), np.sqrt(2) * np.cos(2 * np.pi * phase), np.sqrt(2) * np.sin(2 * np.pi * phase)])
+    u = np.einsum("rk,rh,hk->r", phi, wave, coefficient)
+    predictors = jnp.asarray(case.tower_predictors()[rows.index])
+    network = np.mean([jax.tree.map(lambda a, i=i: a[i], oracle.model).network(predictors) for i in (0, 1)], axis=0)
+    truth = rows.tower_flux.to_numpy()
+    nse = 1 - ((network + u - truth) ** 2).sum() / ((truth - truth.mean()) ** 2).sum()
+    assert found["unseen_site_nse"] == pytest.approx(nse, rel=1e-4)
+
+
+def test_boosted_trees_are_scored_like_a_product(twin: tuple[Case, Prepared]) -> None:
+    """Trees that always say 0.5 gC m-2 d-1: the error of the globe is that of their integral."""
+    case, _ = twin
+    table = compare_boosted_trees(case, BoostedTrees((Constant(0.4), Constant(0.6)), np.array([0, 1])))
+    found = headline(table, "boosted_trees", KEYS)
+    days = case.cube.steps.month_days[case.fitted]
+    truth = np.stack(list(case.true_field()))[case.fitted] @ case.cells.land_area
+    wanted = ((0.5 * case.cells.land_area.sum() - truth) * days).sum() / 3 / PETAGRAM  # three fitted years
+    assert found["global_error"] == pytest.approx(wanted, rel=1e-5)
+    spread = table[table.metric == "truth_map_fold_sd"].value
+    assert spread.to_list() == pytest.approx([0.1 * np.sqrt(2)], rel=1e-5)  # of 0.4 and 0.6
+    assert set(table["product"]) == {"boosted_trees"}
+
+
+class Constant:
+    """Predicts one number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return np.full(len(rows), self.value)
+
+
+def test_a_daily_case_by_month_has_the_towers_monthly_means(twin: tuple[Case, Prepared], tmp_path: Path) -> None:
+    case, _ = twin
+    assert case.by_month().cube is case.cube
+    days = pd.date_range("2001-01-01", "2004-12-31")
+    rows = pd.DataFrame({"site": np.repeat(case.sites.index, len(days)), "unseen": True, "time": np.tile(days, len(case.sites))})
+    value = np.random.default_rng(0).normal(size=len(rows))
+    rows.assign(tower_flux=value, cell_flux=0.0).to_csv(tmp_path / "tower_flux.csv", index=False)
+    shutil.copy(case.truth / "sites.csv", tmp_path)
+    found = replace(case, truth=tmp_path)
+    wanted = pd.Series(value[: len(days)], days).resample("MS").mean()
+    np.testing.assert_allclose(found.tower_truth.tower_flux[:48], wanted, atol=1e-9)
+    assert found.tower_predictors().shape == (48 * len(case.sites), len(case.cube.columns.names))
 
 
 def test_a_product_without_members_or_on_another_grid_is_refused(twin: tuple[Case, Prepared], tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from dualflux.study import Study, load_study
 from dualflux.twin import World, WorldSettings, build_world, world_facts, write_world
 from dualflux.twin.atmosphere import invert
 from dualflux.twin.facts import monthly_integral
-from dualflux.twin.world import monthly_means
+from dualflux.twin.landcover import draw_hidden
+from dualflux.twin.scores import seasonal_shift
+from dualflux.twin.world import HARDNESS, monthly_means
 
 SMALL = {"resolution": 6.0, "end": date(2006, 12, 31), "towers": 40, "unseen_towers": 15}
 # Issue 3: the ranges a realistic world lies in [PgC per year, PgC per month, calendar month].
@@ -61,6 +63,25 @@ def test_default_world_has_the_sizes_and_phases_of_the_real_one(seed: int) -> No
     assert facts["tower_bias"] < -10  # night
 
 
+def _cycle(series: pd.Series) -> np.ndarray:
+    return series.groupby(series.index.month).mean().to_numpy()
+
+
+def test_cycle_and_variability_are_those_of_four_real_inversions(shared_data: Path) -> None:
+    """CAMS v20r1, CT2019B, CTE2018, CarboScope s99oc_v2020, 2001-2012: amplitude 3.2 to 4.1 PgC per month, sd 0.6 to 1.1 PgC per year."""
+    table = pd.read_csv(shared_data / "real/inversions_latbands_monthly.csv", parse_dates=["time"])
+    per_month = table.time.dt.days_in_month / np.where(table.time.dt.is_leap_year, 366, 365)
+    real = table.assign(value=table.value * per_month).groupby(["product", "time"]).value.sum().unstack("product")
+    world = build_world(WorldSettings())
+    ours = pd.Series(monthly_integral(world, world.nee + world.emissions.total()), world.months)
+    cycles = np.stack([_cycle(real[name]) for name in real])
+    amplitude, spread = np.ptp(cycles, axis=1), [real[name].groupby(real.index.year).sum().std() for name in real]
+    assert amplitude.min() < np.ptp(_cycle(ours)) < amplitude.max()
+    assert 0.9 * min(spread) < ours.groupby(ours.index.year).sum().std() < 1.1 * max(spread)
+    assert abs(seasonal_shift(_cycle(ours), cycles.mean(axis=0))[1]) < 20  # days
+    assert np.corrcoef(_cycle(ours), cycles.mean(axis=0))[0, 1] > 0.95
+
+
 def test_same_seed_same_world(world: World) -> None:
     again = build_world(WorldSettings(**SMALL))
     np.testing.assert_array_equal(world.nee, again.nee)
@@ -78,6 +99,30 @@ def test_kinds_share_the_climate_and_differ_in_hardness(world: World) -> None:
     np.testing.assert_array_equal(fair.site_weather.ta, fair.weather.ta[:, fair.sites.cell])
     north = [(w.sites.table.lat > 30).mean() for w in (world, fair)]
     assert north[0] > 0.7 > north[1]
+
+
+def test_hostile_is_the_default_at_twice_its_size() -> None:
+    default, hostile = HARDNESS["default"], HARDNESS["hostile"]
+    assert (hostile.hidden, hostile.inversions) == (2 * default.hidden, 2 * default.inversions)
+    for trait in ("siting", "noise", "night_loss"):
+        assert getattr(hostile.towers, trait) == 2 * getattr(default.towers, trait)
+    assert hostile.towers.clustered and default.towers.clustered
+
+
+def test_errors_of_inversions_and_what_is_hidden_grow_in_proportion(world: World) -> None:
+    exchange, geography = world.nee + world.emissions.total(), world.geography
+    none, one, two = (invert(geography, world.months, exchange, world.gpp, size, 1).flux for size in (0.0, 1.0, 2.0))
+    np.testing.assert_allclose(two - none, 2 * (one - none), atol=2e-5)
+    once, twice = (draw_hidden(geography, size, 1) for size in (1.0, 2.0))
+    for name in ("vigour", "capacity"):
+        np.testing.assert_allclose(np.log(getattr(twice, name)), 2 * np.log(getattr(once, name)), atol=1e-12)
+
+
+def test_towers_stand_in_weather_of_their_own(world: World) -> None:
+    """Relief and exposure: a lasting difference of 1 K and daily ones of 0.5 K."""
+    difference = world.site_weather.ta - world.weather.ta[:, world.sites.cell]
+    assert difference.mean(axis=0).std() == pytest.approx(1.0, abs=0.3)
+    assert (difference - difference.mean(axis=0)).std() == pytest.approx(0.5, abs=0.01)
 
 
 def test_towers_are_few_clustered_and_of_one_class(world: World) -> None:

@@ -1,7 +1,7 @@
 """A whole study of a synthetic world against its truth: its products, rescaled rivals, the inversions' mean, an oracle."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from dualflux.grid import Grid, LandCells
 from dualflux.model import Ensemble
 from dualflux.sources.adjustments import Target
 from dualflux.sources.tower_cells import tower_cells
-from dualflux.twin.rivals import activity_field, predicted_difference, regional_shift, shifted
+from dualflux.twin.boosted_trees import BoostedTrees, tree_months
+from dualflux.twin.rivals import activity_field, monthly_cube, predicted_difference, regional_shift, shifted
 from dualflux.twin.scores import (
     UNITS,
     Months,
@@ -33,7 +34,7 @@ from dualflux.twin.scores import (
     tally,
     tropical_regions,
 )  # fmt: skip
-from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes
+from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 
 UNSEEN_YEARS = "_unseen_years"
 RESCALED = ("rescaled_uniform", "rescaled_activity")
@@ -99,10 +100,17 @@ class Case:
 
     @cached_property
     def tower_truth(self) -> pd.DataFrame:
-        """True fluxes and meteorology of unseen towers, site after site, at the study's steps."""
-        table = pd.read_csv(self.truth / "tower_flux.csv", parse_dates=["time"])
-        table = table[table.site.isin(self.sites.index) & table.time.isin(self.cube.steps.time)]
-        return table.reset_index(drop=True)
+        """True fluxes and meteorology of unseen towers, site after site, at the study's steps (finer ones averaged to its months)."""
+        table, steps = pd.read_csv(self.truth / "tower_flux.csv", parse_dates=["time"]), self.cube.steps
+        table = table[table.site.isin(self.sites.index)].drop(columns="unseen")
+        if (steps.month_steps == 1).all():
+            month = table.time.dt.to_period("M").dt.to_timestamp()
+            table = table.assign(time=month).groupby(["site", "time"], sort=False, as_index=False).mean()
+        return table[table.time.isin(steps.time)].reset_index(drop=True)
+
+    def by_month(self) -> "Case":
+        """The same with monthly means of its predictors: what an oracle is trained and scored on, for the true field is monthly."""
+        return replace(self, cube=monthly_cube(self.cube))
 
     def monthly(self, values: np.ndarray) -> np.ndarray:
         """Monthly means (month, site) of values at the rows of `tower_truth`."""
@@ -171,13 +179,21 @@ def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, En
 
 
 def compare_oracle(case: Case, oracle: Ensemble) -> pd.DataFrame:
-    """Scores of the oracle, as `compare` gives them for products."""
-    model = stack_ensembles([oracle])
-    candidate = Candidate(
-        lambda: (month.landscape for month in monthly_fluxes(model, case.cube)), np.zeros(len(case.cells.index)),
-        _at_towers(case, oracle, case.tower_predictors()), None,
-    )  # fmt: skip
-    return _score(case, "oracle", candidate, _tally(case, candidate))
+    """Scores of the oracle, as `compare` gives them for products; a daily case goes in `by_month`, as it was trained."""
+    model, place = stack_ensembles([oracle]), oracle.basis.at(case.cells.lat(), case.cells.lon())
+    at_towers = _at_towers(case, oracle, case.tower_predictors())
+    return _score_fields(case, "oracle", lambda: (month.landscape for month in monthly_fluxes(model, case.cube, place)), at_towers, None)
+
+
+def compare_boosted_trees(case: Case, trees: BoostedTrees) -> pd.DataFrame:
+    """Scores of the boosted trees, as `compare` gives them for products; at a tower they predict what they predict anywhere."""
+    at_towers = case.monthly(trees.predict(case.tower_predictors()).mean(axis=0, dtype=np.float64))
+    return _score_fields(case, "boosted_trees", tree_months(trees, case.cube), at_towers, trees.fold)
+
+
+def _score_fields(case: Case, name: str, field: Months, at_towers: np.ndarray, fold: np.ndarray | None) -> pd.DataFrame:
+    candidate = Candidate(field, np.zeros(len(case.cells.index)), at_towers, fold)
+    return _score(case, name, candidate, _tally(case, candidate))
 
 
 def field_months(path: Path, variable: str, cells: LandCells, months: pd.DatetimeIndex) -> Months:
@@ -219,7 +235,10 @@ def _unseen_variance(path: Path, cells: LandCells) -> np.ndarray:
 
 
 def _at_towers(case: Case, ensemble: Ensemble, rows: np.ndarray) -> np.ndarray:
-    return case.monthly(tower_fluxes(ensemble, rows)[1].mean(axis=0, dtype=np.float64))
+    time, sites = pd.DatetimeIndex(case.tower_truth.time), case.sites.loc[case.tower_truth.site]
+    return case.monthly(
+        tower_fluxes(ensemble, rows, sites.lat.to_numpy(), sites.lon.to_numpy(), wave_of(case.cube, time))[1].mean(axis=0, dtype=np.float64)
+    )
 
 
 def _tally(case: Case, candidate: Candidate) -> Tally:

@@ -19,6 +19,7 @@ from dualflux.units import PETAGRAM, days_in_year
 
 MARKER = "world.json"
 _MISSING = -9999
+CHUNK_STEPS = 32  # of a compressed field in its file
 _DYNAMIC = {  # variable: unit, long name
     "ta": ("degC", "air temperature"),
     "sw_in": ("W m-2", "incoming shortwave radiation"),
@@ -208,7 +209,14 @@ def _save(
 
 
 def _to_netcdf(data: xr.Dataset, path: Path, packed: list[str]) -> None:
-    encoding: dict[str, dict[str, object]] = {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in packed}
+    encoding: dict[str, dict[str, object]] = {
+        name: {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": _chunks(data[name].shape)} for name in packed
+    }
     if "time" in data.coords:
         encoding["time"] = {"units": "days since 1900-01-01", "dtype": "int32"}
     data.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Whole maps, a month of days at a time: as fields are written and read."""
+    return (*(1 for _ in shape[:-3]), *(min(n, CHUNK_STEPS) for n in shape[-3:-2]), *shape[-2:])

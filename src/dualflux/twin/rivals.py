@@ -1,6 +1,7 @@
 """What a sceptic would do instead, and the ceiling: rescaled tower-only fields and an oracle."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,10 @@ import pandas as pd
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.errors import InputError
 from dualflux.experiments import ALL_SITES, Run, build_objective, stack_members, train_all
-from dualflux.features import Cube
+from dualflux.features import Cube, Steps
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble, NetworkSettings
+from dualflux.spatial import SpatialSettings
 from dualflux.training import TrainingSettings
 from dualflux.twin.scores import Months
 from dualflux.units import PETAGRAM
@@ -82,6 +84,18 @@ def activity_field(cube: Cube, greenness: str = "fapar", radiation: str = "sw_in
     return light.mean(axis=0, dtype=np.float64)
 
 
+def monthly_cube(cube: Cube) -> Cube:
+    """Monthly means of daily predictors, standardised as they were; a monthly cube is returned as it is."""
+    steps = cube.steps
+    if (steps.month_steps == 1).all():
+        return cube
+    dynamic = [cube.dynamic[first : first + count].mean(axis=0) for first, count in zip(steps.month_start, steps.month_steps, strict=True)]
+    month = pd.date_range("2000-01-01", "2000-12-31").month.to_numpy()  # a mean year has 366 days
+    seasonal = [cube.seasonal[month == m].mean(axis=0) for m in range(1, 13)]
+    whole = Steps.create(str(steps.time[0].date()), str(steps.time[-1].date()), "monthly")
+    return replace(cube, seasonal=np.stack(seasonal), dynamic=np.stack(dynamic), steps=whole)
+
+
 def oracle_constraint(
     truth: Months, cube: Cube, cells: LandCells, fitted: np.ndarray, seed: int, rows: int = ORACLE_ROWS
 ) -> TowerConstraint:
@@ -90,10 +104,10 @@ def oracle_constraint(
     Raises
     ------
     InputError
-        A daily study: the truth's field is monthly.
+        Daily predictors: the truth's field is monthly.
     """
     if (cube.steps.month_steps > 1).any():
-        raise InputError("oracle: the true field is monthly, so it can teach a monthly study only; set `time_step: monthly`")
+        raise InputError("oracle: the true field is monthly, the predictors are daily; give it their monthly means (`monthly_cube`)")
     random = np.random.default_rng([seed, 3])
     cell = random.choice(len(cells.index), rows, p=cells.land_area / cells.land_area.sum())
     step = np.sort(random.choice(np.flatnonzero(fitted), rows))
@@ -101,7 +115,9 @@ def oracle_constraint(
     for t, field in enumerate(truth()):
         observed[step == t] = field[cell[step == t]]
     count = np.arange(len(cells.index))
-    sites = pd.DataFrame({"cell": count, "group": count, "fold": 0}, index=pd.Index(count.astype(str), name="site"))
+    sites = pd.DataFrame(
+        {"lat": cells.lat(), "lon": cells.lon(), "cell": count, "group": count, "fold": 0}, index=pd.Index(count.astype(str), name="site")
+    )
     return TowerConstraint(
         cube.rows(step, cell), cell, observed, np.zeros(rows, np.float32), np.ones(rows, np.float32), sites, cube.steps.time[step]
     )
@@ -122,4 +138,4 @@ def train_oracle(
     longer = training.model_copy(update={"steps": ORACLE_PATIENCE * training.steps})
     run = Run("", "towers", (ALL_SITES,), network.members, regional, np.ones(len(regional.years)))
     stack = stack_members([run], regional.years, constraint, off, 0.0, seed)
-    return train_all(objective, stack, network, longer, cube, lambda done, of: None).ensembles["", "towers"]
+    return train_all(objective, stack, constraint, regional, cube, cells, network, longer, SpatialSettings()).ensembles["", "towers"]
