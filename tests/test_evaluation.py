@@ -14,7 +14,7 @@ from scipy import integrate, stats
 
 from dualflux import evaluation, units
 from dualflux.errors import InputError
-from dualflux.evaluation import PairStatistics, sites, statistics
+from dualflux.evaluation import PairStatistics, paired, sites, statistics
 from dualflux.evaluation.regions import comparison_metrics, trend
 
 # ------------------------------------------------------------------ additive statistics
@@ -326,7 +326,7 @@ def test_bad_comparisons_are_named() -> None:
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=1, max_size=12).filter(lambda x: any(w for _, w in x)))
 def test_weighted_median_is_the_median_of_repetitions(world: list[tuple[float, int]]) -> None:
     values, weight = (np.array(x) for x in zip(*world, strict=True))
-    assert sites.weighted_median(values, weight[None])[0] == pytest.approx(np.median(np.repeat(values, weight)))
+    assert paired.weighted_median(values, weight[None])[0] == pytest.approx(np.median(np.repeat(values, weight)))
 
 
 # ------------------------------------------------------------------ regions

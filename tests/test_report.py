@@ -39,7 +39,7 @@ STUDY: dict[str, Any] = {
     "tower_term": {"representativeness": True, "site_effects": True},
     "inversion_term": {"estimator": "stratified", "weight": "auto"},
     "variants": list(VARIANTS),
-    "references": [{"name": "X-BASE"}],
+    "references": [{"product": "X-BASE"}],
 }
 
 
@@ -168,6 +168,7 @@ def test_every_figure_is_written_embedded_and_captioned(run: Path, html: str) ->
     cycles = {f"seasonal_cycle_{r}" for r in ("global", *REGIONS)}
     maps_ = {"mean_maps", "difference_maps", "spread_maps"}
     assert names == cycles | maps_ | {
+        "main_cycles",
         "seasonal_cycles",
         "annual_anomalies",
         "regional_means",

@@ -1,6 +1,7 @@
 """Tables of a study: towers judged by members that never saw them, regions and left-out data by hand, and what `prepare` keeps."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,7 +19,7 @@ from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save
 from dualflux.results import land_table, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
-from small_world import CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
+from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
 CUBE = make_cube()
 REGIONS = CELLS.region_names
@@ -52,7 +53,8 @@ def constant_ensemble(values: list[float], fold: list[int]) -> Ensemble:
     members.network.biases[-1] = jnp.asarray(values)[:, None] / 2.0
     tower = jax.tree.map(lambda a: a, members.tower)
     object.__setattr__(tower, "intercept", jnp.full(len(values), 10.0))
-    return Ensemble(FluxModel(members.network, tower), np.array(fold), NETWORK, CUBE.columns.names)
+    nowhere = jnp.zeros((len(values), 3, BASIS.size))
+    return Ensemble(FluxModel(members.network, tower, nowhere), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
 
 
 # Towers
@@ -67,6 +69,19 @@ def test_a_tower_is_predicted_by_members_that_never_saw_it() -> None:
     assert found.site_effect.isna().all()
     np.testing.assert_array_equal(found.observed, PREPARED.observations.nee)
     np.testing.assert_array_equal(found.group, PREPARED.sites.group.loc[found.site])
+
+
+def test_a_tower_is_predicted_with_the_spatial_effect_of_its_place_and_season() -> None:
+    """Coefficients of the mean 1, of the cosine 2 at every bump: u = (1 + 2 sqrt(2) cos) x sum of the bumps, in f and in f + g."""
+    blank = constant_ensemble([0, 0], [0, 1])
+    spatial = jnp.broadcast_to(jnp.asarray([1.0, 2.0, 0.0])[:, None], (2, 3, BASIS.size))
+    ensemble = replace(blank, model=FluxModel(blank.model.network, blank.model.tower, spatial))
+    found = tower_predictions({"dual": ensemble}, PREPARED)
+    at = PREPARED.sites.loc[found.site]
+    phase = (pd.DatetimeIndex(found.time).month.to_numpy() - 0.5) / 12
+    wanted = (1 + 2 * np.sqrt(2) * np.cos(2 * np.pi * phase)) * BASIS.at(at.lat.to_numpy(), at.lon.to_numpy()).sum(axis=1)
+    np.testing.assert_allclose(found.landscape, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.tower_like, wanted + 10, rtol=1e-4, atol=1e-5)
 
 
 def test_members_that_know_no_tower_predict_all() -> None:
@@ -126,16 +141,21 @@ def test_the_regional_table_by_hand() -> None:
 
 
 def test_the_parts_of_the_misfit_are_those_of_the_difference() -> None:
-    """A variant 0.15 above the target in every month: offset^2 / variance; no misfit of cycle and anomaly to the target."""
+    """A variant 0.15 above the target in every month: offset^2 / variance; no misfit of cycle and anomaly to the target.
+
+    The variance is a region's own once the sum over regions is known as it is: D - D^2 / (S + T).
+    """
     regional = regional_table(member_table({"dual": 0.1}), PREPARED, MAKE(None, None))
     predictions = tower_predictions({"dual": constant_ensemble([1, 3, 2, 4], [0, 0, 1, 1])}, PREPARED)
     constraint = MAKE(None, None)
     summary = (
         summary_table(regional, predictions, pd.DataFrame(), constraint, "monthly", 1).set_index(["product", "region", "metric"]).value
     )
+    assert constraint.error.total is not None
+    variance, further = constraint.error.offset_variance, constraint.error.total.offset_variance
     for place, region in enumerate(REGIONS):
         offset = summary["dual", region, "chi_square_target_offset"]
-        assert offset == pytest.approx(0.15**2 / constraint.error.offset_variance[place], rel=1e-6)
+        assert offset == pytest.approx(0.15**2 / (variance[place] - variance[place] ** 2 / (variance.sum() + further[0])), rel=1e-6)
         for part in ("cycle", "anomaly"):
             assert summary["dual", region, f"chi_square_target_{part}"] == pytest.approx(0, abs=1e-9)
         against_products = misfit(constraint.observed + 0.15 - constraint.products, constraint.error)

@@ -23,7 +23,8 @@ from dualflux.units import PETAGRAM, days_in_month
 CONVENTIONS = "CF-1.10"
 FILL = np.float32(1e20)
 MEMBER_LIMIT = 2_000_000_000  # bytes of nee_member before compression
-_FLUX = {"units": "gC m-2 d-1", "positive": "up"}
+# `gC` (grams of carbon) is no unit of UDUNITS; programs that convert units find the same in `udunits`.
+_FLUX = {"units": "gC m-2 d-1", "udunits": "g m-2 d-1", "positive": "up"}
 _CELL_METHODS = "area: mean where land time: mean"
 _LAYERS: dict[str, dict[str, str]] = {
     "nee": {
@@ -101,7 +102,7 @@ class ProductWriter:
     members : int or None
         How many members `nee_member` gets; None does not write it (see `members_to_write`).
     attrs : mapping of str to str or number
-        Attributes of the file, for example title, source, references, history. Conventions is ours.
+        Attributes of the file, for example title, source, references, history (written by dualflux by default). Conventions is ours.
     land_area_map : array, (lat, lon)
         All land [m2], also land that carries no flux (its NEE is written as 0); 0 over the sea.
     applicability : array, (cell,), optional
@@ -152,7 +153,7 @@ class ProductWriter:
         if self.members is not None:
             attrs = {**_FLUX, "long_name": "net ecosystem exchange of each member", "cell_methods": _CELL_METHODS}
             self._layer("nee_member", ("member", "time", "lat", "lon"), attrs)
-        self._file.attrs.update({**self.attrs, "Conventions": CONVENTIONS})
+        self._file.attrs.update({"history": "written by dualflux", **self.attrs, "Conventions": CONVENTIONS})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -283,26 +284,36 @@ def integrate_product(path: Path, cells: LandCells, variable: str = "nee") -> xr
         The variable is missing, the grid differs, or land has no value.
     """
     with xr.open_dataset(path, engine="h5netcdf") as data:
-        for name in (variable, "land_area"):
-            if name not in data:
-                raise InputError(f"{path}: no variable `{name}`; it has {sorted(map(str, data.data_vars))}")
-        if not Grid(data.lat.to_numpy(), data.lon.to_numpy()).same_as(cells.grid):
-            raise InputError(
-                f"{path}: its grid is {data.lat.size} x {data.lon.size}, not that of the regions {cells.grid.shape} or shifted"
-            )
-        land = data.land_area.to_numpy().astype(np.float64)
-        time = pd.DatetimeIndex(data.time.to_numpy())
-        weight = np.zeros((len(cells.region_names) + 1, land.size))
-        weight[:-1, cells.index], weight[-1] = cells.region_area, land.ravel()
-        total = np.stack([weight @ _land_values(data[variable], t, land, path) for t in range(time.size)], axis=1)
-    total *= days_in_month(time) / PETAGRAM
-    coords = {"region": [*cells.region_names, "global"], "time": time}
-    return xr.DataArray(total, coords, ("region", "time"), name=variable, attrs={"units": "PgC month-1"})
+        return _integrals(data, variable, cells, path)
+
+
+def integrate_members(path: Path, cells: LandCells) -> xr.DataArray | None:
+    """`integrate_product` of each member, (member, region, time) [PgC month-1]; None where the file has no `nee_member`."""
+    with xr.open_dataset(path, engine="h5netcdf") as data:
+        return _integrals(data, "nee_member", cells, path) if "nee_member" in data else None
+
+
+def _integrals(data: xr.Dataset, variable: str, cells: LandCells, path: Path) -> xr.DataArray:
+    for name in (variable, "land_area"):
+        if name not in data:
+            raise InputError(f"{path}: no variable `{name}`; it has {sorted(map(str, data.data_vars))}")
+    if not Grid(data.lat.to_numpy(), data.lon.to_numpy()).same_as(cells.grid):
+        raise InputError(f"{path}: its grid is {data.lat.size} x {data.lon.size}, not that of the regions {cells.grid.shape} or shifted")
+    land = data.land_area.to_numpy().astype(np.float64)
+    time = pd.DatetimeIndex(data.time.to_numpy())
+    weight = np.zeros((len(cells.region_names) + 1, land.size))
+    weight[:-1, cells.index], weight[-1] = cells.region_area, land.ravel()
+    field = data[variable].transpose(..., "time", "lat", "lon")
+    months = [_land_values(field.isel(time=t), t, land, path) @ weight.T for t in range(time.size)]
+    total = np.stack(months, axis=-1) * (days_in_month(time) / PETAGRAM)
+    lead = {str(d): data[d].to_numpy() for d in field.dims[:-3]}
+    coords = {**lead, "region": [*cells.region_names, "global"], "time": time}
+    return xr.DataArray(total, coords, tuple(coords), name=variable, attrs={"units": "PgC month-1"})
 
 
 def _land_values(data: xr.DataArray, t: int, land: np.ndarray, path: Path) -> np.ndarray:
-    values = data[t].to_numpy().astype(np.float64)
+    values = data.to_numpy().astype(np.float64)
     missing = int((~np.isfinite(values) & (land > 0)).sum())
     if missing:
         raise InputError(f"{path}: {data.name} lacks a value in {missing} land cells of month {t}; a regional sum needs all of them")
-    return np.where(land > 0, values, 0.0).ravel()
+    return np.where(land > 0, values, 0.0).reshape(*values.shape[:-2], land.size)

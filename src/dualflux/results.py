@@ -10,13 +10,13 @@ import xarray as xr
 from dualflux.constraints import RegionalConstraint
 from dualflux.covariance import ensemble_mean, misfit, to_year_month
 from dualflux.evaluation import centred_nse, paired_difference, probability_summary, regional_summary, site_metrics
+from dualflux.evaluation.paired import STATISTICS
 from dualflux.evaluation.regions import comparison_metrics
-from dualflux.evaluation.sites import STATISTICS
 from dualflux.experiments import VARIANTS, HoldoutSettings, Maker
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
-from dualflux.upscaling import tower_fluxes
+from dualflux.upscaling import tower_fluxes, wave_of
 
 _UNIT = "PgC month-1"
 
@@ -32,9 +32,11 @@ def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.
     data, sites = prepared.observations, prepared.sites
     fold = sites.fold.reindex(data.site).to_numpy()
     group = sites.group.reindex(data.site).to_numpy()
+    lat, lon = sites.lat.reindex(data.site).to_numpy(), sites.lon.reindex(data.site).to_numpy()
+    wave = wave_of(prepared.cube, pd.DatetimeIndex(data.time))
     tables = []
     for name, ensemble in ensembles.items():
-        landscape, tower_like = tower_fluxes(ensemble, prepared.rows)
+        landscape, tower_like = tower_fluxes(ensemble, prepared.rows, lat, lon, wave)
         blind = (ensemble.fold[:, None] == fold) | (ensemble.fold[:, None] < 0)
         mean = [(values * blind).sum(axis=0, dtype=np.float64) / blind.sum(axis=0) for values in (landscape, tower_like)]
         tables.append(pd.DataFrame({
@@ -51,21 +53,22 @@ def regional_table(members: pd.DataFrame, prepared: Prepared, constraint: Region
     grouped = members.groupby(keys, sort=False).value
     mean = pd.concat([grouped.mean(), grouped.std(ddof=1).rename("std")], axis=1).reset_index().rename(columns={"variant": "product"})
     target = prepared.target.integral
-    tables = [mean, each, _series(target), _target_mean(prepared)]
+    tables = [mean, each, series_rows(target), target_mean(prepared.target.integral)]
     if prepared.references is not None:
-        tables.append(_series(prepared.references))
+        tables.append(series_rows(prepared.references))
     table = pd.concat(tables, ignore_index=True).dropna(subset="value").assign(unit=_UNIT)
     table["member"] = table["member"].astype("Int64")
     return table[["product", "member", "region", "time", "value", "std", "unit"]]
 
 
-def _series(integral: xr.DataArray) -> pd.DataFrame:
+def series_rows(integral: xr.DataArray) -> pd.DataFrame:
+    """Long table product, region, time, value."""
     return integral.rename("value").to_series().reset_index()
 
 
-def _target_mean(prepared: Prepared) -> pd.DataFrame:
-    """Mean over inversions of whole years, and their standard deviation."""
-    integral = prepared.target.integral.transpose("product", "region", "time")
+def target_mean(integral: xr.DataArray) -> pd.DataFrame:
+    """Mean over inversions (product, region, time) of whole years, and their standard deviation: product `target`."""
+    integral = integral.transpose("product", "region", "time")
     values, years = to_year_month(integral)
     months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
     regions = [str(r) for r in integral.region.to_numpy()]

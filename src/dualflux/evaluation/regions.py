@@ -9,11 +9,13 @@ from dualflux.errors import InputError
 
 VARIANTS = ("towers", "inversions", "plain", "dual")
 MINIMUM_YEARS = 3  # for a correlation, a standard deviation ratio or a trend
+_COMPARED = ("bias", "rmse_annual", "annual_r", "annual_r_detrended", "annual_sd_ratio", "cycle_rmse", "cycle_rmse_centred", "cycle_r")
 _REQUIRED = ["product", "member", "region", "time", "value"]
 _UNITS = {
     "mean_annual": "PgC yr-1",
     "mean_annual_sd": "PgC yr-1",
     "trend": "PgC yr-2",
+    "annual_sd_detrended": "PgC yr-1",
     "years": "1",
     "years_incomplete": "1",
     "bias": "PgC yr-1",
@@ -22,6 +24,7 @@ _UNITS = {
     "cycle_rmse_centred": "PgC month-1",
     "cycle_r": "1",
     "annual_r": "1",
+    "annual_r_detrended": "1",
     "annual_sd_ratio": "1",
 }
 
@@ -58,6 +61,21 @@ def trend(annual: pd.Series) -> float:
     return float(np.polyfit(annual.index.to_numpy(dtype=float) - annual.index[0], annual.to_numpy(), 1)[0])
 
 
+def detrended(annual: pd.Series) -> np.ndarray:
+    """Annual values less their least-squares line."""
+    year = annual.index.to_numpy(dtype=float) - float(np.mean(annual.index))
+    values = annual.to_numpy(dtype=float)
+    spread = float(year @ year)
+    return values - values.mean() - (year * (year @ values) / spread if spread > 0 else 0.0)
+
+
+def variability(annual: pd.Series) -> float:
+    """Standard deviation of annual values about their line, ``sqrt(sum of squares / (years - 2))``; NaN below three years."""
+    if len(annual) < MINIMUM_YEARS:
+        return float("nan")
+    return float(np.sqrt((detrended(annual) ** 2).sum() / (len(annual) - 2)))
+
+
 def regional_summary(regional: pd.DataFrame, reference: str = "target", others: Sequence[str] | None = None) -> pd.DataFrame:
     """Summarise `regional_monthly.csv` per product and region, against a reference and against other products.
 
@@ -79,10 +97,11 @@ def regional_summary(regional: pd.DataFrame, reference: str = "target", others: 
         product, region, metric, value, unit:
 
         - mean_annual [PgC yr-1]; mean_annual_sd over the members (only where there are members); trend [PgC yr-2];
-          years, years_incomplete;
+          annual_sd_detrended [PgC yr-1]; years, years_incomplete;
         - against the reference: bias and rmse_annual [PgC yr-1]; cycle_rmse of the mean seasonal cycles and
-          cycle_rmse_centred after removing their means [PgC month-1]; cycle_r; annual_r; annual_sd_ratio (product over
-          reference). Undefined: NaN (correlation of years, ratio and trend below three years).
+          cycle_rmse_centred after removing their means [PgC month-1]; cycle_r; annual_r, and annual_r_detrended of
+          what is left of both without their lines; annual_sd_ratio (product over reference). Undefined: NaN (correlation of years,
+          ratio, trend and detrended values below three years).
 
     Raises
     ------
@@ -152,44 +171,50 @@ def _mean_and_spread(values: pd.Series, period: str) -> pd.DataFrame:
 
 
 def own_metrics(monthly: pd.Series) -> dict[str, float]:
-    """mean_annual, trend, years and years_incomplete of one series [PgC month-1]."""
+    """mean_annual, trend, annual_sd_detrended, years and years_incomplete of one series [PgC month-1]."""
     annual = complete_annual(monthly)
     years = pd.DatetimeIndex(monthly.dropna().index).year.nunique()
     mean = float(annual.mean()) if len(annual) else float("nan")
-    return {"mean_annual": mean, "trend": trend(annual), "years": float(len(annual)), "years_incomplete": float(years - len(annual))}
+    about = {"mean_annual": mean, "trend": trend(annual), "annual_sd_detrended": variability(annual)}
+    return {**about, "years": float(len(annual)), "years_incomplete": float(years - len(annual))}
 
 
 def comparison_metrics(monthly: pd.Series, reference: pd.Series) -> dict[str, float]:
     """One series against another over the complete years of both: see `regional_summary`."""
     annual, annual_reference = complete_annual(monthly), complete_annual(reference)
     years = annual.index.intersection(annual_reference.index)
-    names = ("bias", "rmse_annual", "cycle_rmse", "cycle_rmse_centred", "cycle_r", "annual_r", "annual_sd_ratio")
     if len(years) == 0:
-        return dict.fromkeys(names, float("nan"))
-    one, two = annual[years].to_numpy(), annual_reference[years].to_numpy()
+        return dict.fromkeys(_COMPARED, float("nan"))
     cycle, cycle_reference = (mean_cycle(s, years).to_numpy() for s in (monthly, reference))
     off = cycle - cycle_reference
-    enough = len(years) >= MINIMUM_YEARS
-    spread = float(two.std())
-    values = (
-        float((one - two).mean()),
-        _rms(one - two),
-        _rms(off),
-        _rms(off - off.mean()),
-        _correlation(cycle, cycle_reference),
-        _correlation(one, two) if enough else float("nan"),
-        float(one.std() / spread) if enough and spread > 0 else float("nan"),
-    )
-    return dict(zip(names, values, strict=True))
+    return {
+        **annual_comparison(annual[years], annual_reference[years]),
+        "cycle_rmse": _rms(off),
+        "cycle_rmse_centred": _rms(off - off.mean()),
+        "cycle_r": _correlation(cycle, cycle_reference),
+    }
+
+
+def annual_comparison(annual: pd.Series, reference: pd.Series) -> dict[str, float]:
+    """bias, rmse_annual, annual_r, annual_r_detrended and annual_sd_ratio of annual values of the same years."""
+    one, two = annual.to_numpy(), reference.to_numpy()
+    enough, spread, nothing = len(one) >= MINIMUM_YEARS, float(two.std()), float("nan")
+    return {
+        "bias": float((one - two).mean()),
+        "rmse_annual": _rms(one - two),
+        "annual_r": _correlation(one, two) if enough else nothing,
+        "annual_r_detrended": _correlation(detrended(annual), detrended(reference), np.abs(one).max()) if enough else nothing,
+        "annual_sd_ratio": float(one.std() / spread) if enough and spread > 0 else nothing,
+    }
 
 
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """NaN where a side is constant to rounding, such as the annual sums of a climatology."""
-    if any(side.std() <= 1e-12 * np.abs(side).max() for side in (one, two)):
+def _correlation(one: np.ndarray, two: np.ndarray, size: float = 0.0) -> float:
+    """NaN where a side is constant to rounding (of values of at least this size), such as the annual sums of a climatology."""
+    if any(side.std() <= 1e-12 * max(np.abs(side).max(), size) for side in (one, two)):
         return float("nan")
     return float(np.corrcoef(one, two)[0, 1])
 

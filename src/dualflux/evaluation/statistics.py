@@ -80,6 +80,27 @@ class PairStatistics:
         off_observed, off_error = observed - mean_observed[group], error - mean_error[group]
         return cls(count, mean_observed, mean_error, *(total(x**2) for x in (off_observed, off_observed + off_error, off_error)))
 
+    @classmethod
+    def along_first(cls, observed: np.ndarray, predicted: np.ndarray) -> "PairStatistics":
+        """Statistics over the first axis, fields of the remaining shape; pairs with a missing side do not count.
+
+        Parameters
+        ----------
+        observed, predicted : array, (pair, ...)
+            NaN is missing; float32 is widened, so give blocks that fit.
+        """
+        observed, predicted = np.asarray(observed, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+        if observed.shape != predicted.shape:
+            raise ValueError(f"observed {observed.shape} and predicted {predicted.shape} must be of one shape")
+        error = predicted - observed
+        there = np.isfinite(error)
+        count = there.sum(axis=0).astype(np.float64)
+        shared = np.maximum(count, 1)
+        mean_observed, mean_error = (np.where(there, x, 0.0).sum(axis=0) / shared for x in (observed, error))
+        off_observed, off_error = np.where(there, observed - mean_observed, 0.0), np.where(there, error - mean_error, 0.0)
+        squares = ((x**2).sum(axis=0) for x in (off_observed, off_observed + off_error, off_error))
+        return cls(count, mean_observed, mean_error, *squares)
+
     def __add__(self, other: "PairStatistics") -> "PairStatistics":
         both = type(self)(*(np.stack([getattr(self, f.name), getattr(other, f.name)], axis=-1) for f in fields(self)))
         return both.combine(np.ones(2))
@@ -117,6 +138,10 @@ class PairStatistics:
             squares(self.ss_predicted, off_observed + off_error),
             squares(self.ss_error, off_error),
         )
+
+    def take(self, groups: np.ndarray) -> "PairStatistics":
+        """Some groups of the last axis, by position."""
+        return self._map(lambda x: x[..., groups])
 
     def centred(self) -> "PairStatistics":
         """The same data with each group's means removed from both sides.

@@ -10,9 +10,10 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dualflux.report import figures, maps
+from dualflux.report import diagnostics, figures, maps, towers
 from dualflux.report.contents import Contents, read_contents
 from dualflux.report.document import Picture, render
+from dualflux.report.drawing import scored
 from dualflux.report.notes import study_notes
 from dualflux.report.style import RC
 from dualflux.report.text import captions
@@ -35,9 +36,9 @@ def write_report(out: Path, study: dict[str, Any], verdict: pd.DataFrame | None 
     study : dict
         The resolved settings; they give title and methods.
     verdict : DataFrame, optional
-        One row per quantity, columns as they shall be read. A column `goal` (`target`, `low`, `high`; not shown) marks the
-        best and worst of the variants' columns; a cell that says better, worse, met or not met is coloured. By default
-        `default_verdict`.
+        What stands below the short verdict (`default_verdict`): one row per quantity, columns as they shall be read. A column `goal`
+        (`target`, `low`, `high`; not shown) marks the best and worst of the variants' columns; a cell that says better, worse, met or not
+        met is coloured.
     notes : sequence of str
         Paragraphs below the verdict; plain text.
 
@@ -55,7 +56,6 @@ def write_report(out: Path, study: dict[str, Any], verdict: pd.DataFrame | None 
     contents = read_contents(out, study)
     with mpl.rc_context(RC):
         pictures = [_save(out, *item) for item in _pictures(contents)]
-    verdict = default_verdict(contents) if verdict is None else verdict
     path = out / "report.html"
     write_atomically(path, render(contents, study, verdict, notes, pictures))
     return path
@@ -68,15 +68,13 @@ def _pictures(contents: Contents) -> Iterator[tuple[Picture, Callable[[], Figure
     def picture(name: str, title: str) -> Picture:
         return Picture(name, title, text[name], f"{title}: the numbers are in the tables below.", Path(f"{name}.png"))
 
-    yield picture("seasonal_cycles", "Mean seasonal cycles of all regions"), partial(figures.seasonal_cycles, contents)
+    yield picture("main_cycles", "Mean seasonal cycle, the main regions"), partial(figures.main_cycles, contents)
     yield picture("regional_means", "Mean annual flux of regions and globe"), partial(figures.regional_means, contents)
-    yield picture("annual_anomalies", "Annual anomalies"), partial(figures.annual_anomalies, contents)
     yield from _maps(contents, picture)
-    yield picture("skill_by_scale", "Skill at left-out towers by time scale"), partial(figures.skill_by_scale, contents)
-    if len(set(contents.variants) & set(contents.sites["product"])) > 1:
-        yield picture("site_scatter", "Skill site by site"), partial(figures.site_scatter, contents)
-    if contents.history:
-        yield picture("training_history", "Training history"), partial(figures.training_history, contents)
+    yield from _towers(contents, picture)
+    yield picture("annual_anomalies", "Annual anomalies"), partial(figures.annual_anomalies, contents)
+    yield picture("seasonal_cycles", "Mean seasonal cycles of all regions"), partial(figures.seasonal_cycles, contents)
+    yield from _diagnostics(contents, picture)
     for region, slug in _slugs(contents.regions).items():
         title = f"Mean seasonal cycle: {region}"
         alt = f"{title}. Lines of all products over the twelve months."
@@ -86,7 +84,32 @@ def _pictures(contents: Contents) -> Iterator[tuple[Picture, Callable[[], Figure
         )
 
 
+def _towers(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    if contents.sites.empty:
+        return
+    yield picture("skill_by_scale", "Skill at left-out towers by time scale"), partial(towers.skill_by_scale, contents)
+    if len(contents.predictions):
+        yield picture("observed_predicted", "Observed and predicted"), partial(towers.observed_predicted, contents)
+    if len(contents.classes) and set(contents.classes["grouping"]) != {"all"}:
+        yield picture("skill_by_class", "Skill by class of site"), partial(towers.skill_by_class, contents)
+    if len(scored(contents)) > 1:
+        yield picture("site_scatter", "Skill site by site"), partial(towers.site_scatter, contents)
+
+
+def _diagnostics(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    if len(contents.taylor):
+        yield picture("taylor", "Taylor diagrams"), partial(diagnostics.taylor, contents)
+    if len(contents.reliability):
+        yield picture("reliability", "Reliability of the intervals"), partial(diagnostics.reliability, contents)
+    if contents.misfit and len(contents.sites):
+        yield picture("trade_off", "Trade-off between towers and inversions"), partial(diagnostics.trade_off, contents)
+    if contents.history:
+        yield picture("training_history", "Training history"), partial(diagnostics.training_history, contents)
+
+
 def _maps(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    if contents.compared is not None:
+        yield from _compared_maps(contents, contents.compared, picture)
     if not contents.products:
         return
     fields = {variant: maps.read_map(path) for variant, path in contents.products.items()}
@@ -94,6 +117,25 @@ def _maps(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterato
     if len(fields) > 1:
         yield picture("difference_maps", "Differences between the variants"), partial(maps.difference_maps, fields)
     yield picture("spread_maps", "Spread"), partial(maps.spread_maps, fields)
+    best = scored(contents)[-1:]
+    if len(contents.places) and best:
+        background = fields.get(best[0], next(iter(fields.values())))
+        yield picture("tower_map", "Towers and skill"), partial(maps.tower_map, background, contents, best[0])
+
+
+def _compared_maps(
+    contents: Contents, path: Path, picture: Callable[[str, str], Picture]
+) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
+    """Maps of a comparison of products."""
+    fields, agreement = maps.read_compared(path)
+    yield picture("mean_maps", "Mean net ecosystem exchange"), partial(maps.mean_maps, fields, contents)
+    if agreement:
+        yield picture("r_maps", "Agreement in time"), partial(maps.agreement_maps, fields, agreement, contents.against, "r")
+        yield picture("rmse_maps", "Size of the differences"), partial(maps.agreement_maps, fields, agreement, contents.against, "rmse")
+    best = scored(contents)[-1:]
+    if len(contents.places) and best:
+        background = fields.get(best[0], next(iter(fields.values())))
+        yield picture("tower_map", "Towers and skill"), partial(maps.tower_map, background, contents, best[0])
 
 
 def _save(out: Path, picture: Picture, draw: Callable[[], Figure]) -> Picture:

@@ -6,17 +6,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
 from dualflux.evaluation import VARIANTS, annual_table, cycle_table
+from dualflux.evaluation.budget import TERM_COLUMNS
+from dualflux.evaluation.classes import CLASS_COLUMNS
+from dualflux.evaluation.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
+from dualflux.evaluation.paired import DIFFERENCE_COLUMNS
 
 _TABLES = {
     "regional_monthly": ["product", "member", "region", "time", "value", "std", "unit"],
     "site_metrics": ["product", "prediction", "site", "scale", "metric", "value", "n", "unit"],
     "summary": ["product", "region", "metric", "value", "unit"],
 }
-_NUMBERS = {"value": [""], "std": [""], "member": [""]}
+_FURTHER = {
+    "left_out": ("left_out", ["experiment", "product", "region", "metric", "value"]),
+    "classes": ("site_classes", CLASS_COLUMNS),
+    "differences": ("site_differences", DIFFERENCE_COLUMNS),
+    "reliability": ("reliability", RELIABILITY_COLUMNS),
+    "taylor": ("taylor", TAYLOR_COLUMNS),
+    "independent": ("independent", ["product", "region", "year", "value", "unit"]),
+    "budget_terms": ("budget_terms", TERM_COLUMNS),
+}
+_NUMBERS = {"lower": [""], "upper": [""], "r": [""], "sd_ratio": [""], "coverage": [""], "value": [""], "std": [""], "member": [""]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +48,20 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out : DataFrame
-        experiment, product, region, metric, value; empty where nothing was left out once more.
+    left_out, classes, differences, diagram tables (reliability, taylor), independent, budget_terms, shown : DataFrame
+        Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
+    predictions : DataFrame
+        product, site, observed, tower_like of left-out towers; empty where there are none.
+    places : DataFrame
+        Index site; lat, lon, igbp.
+    weights : DataFrame
+        weight, score, standard_error, chosen: weights of the inversions that were tried.
+    against : str
+        What the plain metric names refer to.
+    compared : Path or None
+        Maps of a comparison of products.
+    figure_regions : list of str
+        Panels of the main figure, those the run has.
     """
 
     regional: pd.DataFrame
@@ -46,6 +72,35 @@ class Contents:
     history: dict[str, pd.DataFrame]
     references: frozenset[str]
     left_out: pd.DataFrame
+    classes: pd.DataFrame
+    differences: pd.DataFrame
+    reliability: pd.DataFrame
+    taylor: pd.DataFrame
+    independent: pd.DataFrame
+    budget_terms: pd.DataFrame
+    shown: pd.DataFrame
+    predictions: pd.DataFrame
+    places: pd.DataFrame
+    weights: pd.DataFrame
+    wanted_regions: tuple[str, ...] = ()
+    against: str = "target"
+    compared: Path | None = None
+
+    @cached_property
+    def figure_regions(self) -> list[str]:
+        """Panels of the main figure: the regions the study names, as far as there are rows."""
+        there = {*self.regional["region"], *self.shown["region"]}
+        return [r for r in self.wanted_regions if r in there] or self.regions[:1]
+
+    @cached_property
+    def misfit(self) -> dict[str, float]:
+        """Misfit of each variant to the inversions in units of R, mean over regions of the mean over its three parts."""
+        rows = self.summary[self.summary["metric"].isin(["chi_square_offset", "chi_square_cycle", "chi_square_anomaly"])]
+        return {str(p): float(v) for p, v in rows.groupby("product")["value"].mean().items()}
+
+    @cached_property
+    def _all(self) -> pd.DataFrame:
+        return pd.concat([self.regional, self.shown], ignore_index=True) if len(self.shown) else self.regional
 
     @cached_property
     def regions(self) -> list[str]:
@@ -60,26 +115,32 @@ class Contents:
         return [v for v in VARIANTS if v in there]
 
     @cached_property
+    def judged(self) -> list[str]:
+        """What the verdict compares: the variants, or, without any, the other products but the reference."""
+        there = dict.fromkeys(self.regional["product"])
+        return self.variants or [p for p in there if p in self.references and p != self.against]
+
+    @cached_property
     def inversions(self) -> list[str]:
         """The single inversions."""
-        known = {*VARIANTS, "target", *self.references}
+        known = {*VARIANTS, "target", "truth", *self.references}
         return [p for p in dict.fromkeys(self.regional["product"]) if p not in known]
 
     @cached_property
     def drawn(self) -> list[str]:
-        """All products in drawing order: inversions, references, target, variants."""
-        there = set(self.regional["product"])
-        return [*self.inversions, *sorted(self.references & there), *(["target"] if "target" in there else []), *self.variants]
+        """All products in drawing order: inversions, references, target, truth, variants."""
+        there = set(self._all["product"])
+        return [*self.inversions, *sorted(self.references & there), *(p for p in ("target", "truth") if p in there), *self.variants]
 
     @cached_property
     def cycles(self) -> pd.DataFrame:
         """Mean seasonal cycles (see `cycle_table`); the spread of the target is that of the inversions."""
-        return self._with_spread_of_target(cycle_table(self.regional), "month")
+        return self._with_spread_of_target(cycle_table(self._all), "month")
 
     @cached_property
     def annual(self) -> pd.DataFrame:
         """Annual sums (see `annual_table`); the spread of the target is that of the inversions."""
-        return self._with_spread_of_target(annual_table(self.regional), "year")
+        return self._with_spread_of_target(annual_table(self._all), "year")
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -87,6 +148,8 @@ class Contents:
         mean = self.summary[self.summary["metric"] == "mean_annual"].set_index(["product", "region"])["value"]
         sd = self.summary[self.summary["metric"] == "mean_annual_sd"].set_index(["product", "region"])["value"].rename("sd")
         table = mean.to_frame().join(sd).reset_index()
+        truth = self.annual[self.annual["product"] == "truth"].groupby(["product", "region"])["value"].mean().reset_index()
+        table = pd.concat([table, truth.assign(sd=np.nan)], ignore_index=True) if len(truth) else table
         over = table[table["product"].isin(self.inversions)].groupby("region")["value"].std(ddof=1)
         target = table["product"] == "target"
         return table.assign(sd=table["sd"].where(~target, table["region"].map(over)))
@@ -104,7 +167,7 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
     ----------
     out : Path
     study : dict
-        The resolved settings; `references` names the products that are not inversions.
+        The resolved settings; `references` names the products that are not inversions, `against` what all are compared with.
 
     Raises
     ------
@@ -122,7 +185,7 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
     problems.raise_if_any()
     products = {v: out / f"products/{v}/nee_monthly.nc" for v in VARIANTS}
     history = {v: out / f"models/{v}/history.csv" for v in VARIANTS}
-    references = frozenset(str(r["name"]) for r in study.get("references") or [] if "name" in r)
+    references = frozenset(str(r["product"]) for r in study.get("references") or [] if r.get("product"))
     return Contents(
         regional=tables["regional_monthly"].assign(time=lambda t: pd.to_datetime(t["time"])),
         sites=tables["site_metrics"],
@@ -131,22 +194,28 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
         products={v: p for v, p in products.items() if p.is_file()},
         history={v: pd.read_csv(p) for v, p in history.items() if p.is_file()},
         references=references,
-        left_out=_left_out(out / "tables/left_out.csv"),
+        shown=_optional(out / "tables/figure_regions.csv", _TABLES["regional_monthly"]).assign(time=lambda t: pd.to_datetime(t["time"])),
+        predictions=_optional(out / "models/tower_predictions.csv", ["product", "site", "observed", "tower_like"]),
+        places=_optional(out / "prepared/sites.csv", ["site", "lat", "lon", "igbp"]).set_index("site"),
+        weights=_optional(out / "models/weight.csv", ["weight", "score", "standard_error", "chosen"]),
+        against=str(study.get("against") or "target"),
+        compared=out / "maps.nc" if (out / "maps.nc").is_file() else None,
+        wanted_regions=tuple(study.get("figure_regions") or ()),
+        **{name: _optional(out / f"tables/{file}.csv", columns) for name, (file, columns) in _FURTHER.items()},
     )
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} is missing; run `dualflux evaluate` first")
-    table = pd.read_csv(path, keep_default_na=False, na_values=_NUMBERS)  # a region may be called NA
+    table = pd.read_csv(path, keep_default_na=False, na_values=_NUMBERS, dtype={"site": str})  # a region may be called NA
     missing = [c for c in columns if c not in table]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; wanted {', '.join(columns)}")
     return table
 
 
-def _left_out(path: Path) -> pd.DataFrame:
-    columns = ["experiment", "product", "region", "metric", "value"]
+def _optional(path: Path, columns: list[str]) -> pd.DataFrame:
     return _table(path, columns) if path.is_file() else pd.DataFrame(columns=columns)
 
 

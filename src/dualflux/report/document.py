@@ -3,19 +3,21 @@
 import base64
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 import dualflux
 from dualflux.errors import InputError
 from dualflux.report.contents import Contents
+from dualflux.report.drawing import finest
 from dualflux.report.style import fixed, number, pretty_unit
 from dualflux.report.text import methods
-from dualflux.report.verdict import marks
+from dualflux.report.verdict import default_verdict, marks
 
 LARGEST = 15_000_000  # bytes of report.html
 _ROOM_FOR_TEXT = 2_000_000
@@ -62,7 +64,9 @@ class Table:
     rows: list[list[Cell]]
 
 
-def render(contents: Contents, study: dict[str, Any], verdict: pd.DataFrame, notes: Sequence[str], pictures: Sequence[Picture]) -> str:
+def render(
+    contents: Contents, study: dict[str, Any], verdict: pd.DataFrame | None, notes: Sequence[str], pictures: Sequence[Picture]
+) -> str:
     """The report as text.
 
     Raises
@@ -81,14 +85,18 @@ def render(contents: Contents, study: dict[str, Any], verdict: pd.DataFrame, not
         title=str(study.get("name", "dualflux study")),
         version=dualflux.__version__,
         period=[str(d) for d in study.get("period") or []],
-        verdicts=verdict_tables(verdict, contents.variants),
+        headline=headline_table(contents),
+        verdicts=[] if verdict is None else verdict_tables(verdict, contents.judged),
         notes=list(notes),
         sections=_sections(pictures),
         images=_embedded(pictures),
         tables=[
             summary_table(contents),
             comparison_table(contents),
+            budget_table(contents),
             sites_table(contents),
+            classes_table(contents),
+            differences_table(contents),
             left_out_table(contents),
             truth_table(contents),
         ],
@@ -117,10 +125,10 @@ def _embedded(pictures: Sequence[Picture]) -> dict[str, str]:
 
 
 _SECTIONS = {
-    "Regions and globe": ("seasonal_cycle", "seasonal_cycles", "regional_means", "annual_anomalies"),
-    "Maps": ("mean_maps", "difference_maps", "spread_maps"),
-    "Towers": ("skill_by_scale", "site_scatter"),
-    "Training": ("training_history",),
+    "Regions and globe": ("main_cycles", "seasonal_cycle", "regional_means", "annual_anomalies", "seasonal_cycles"),
+    "Maps": ("mean_maps", "difference_maps", "spread_maps", "r_maps", "rmse_maps"),
+    "Towers": ("tower_map", "skill_by_scale", "observed_predicted", "skill_by_class", "site_scatter"),
+    "Diagnostics": ("taylor", "reliability", "trade_off", "training_history"),
 }
 
 
@@ -139,6 +147,12 @@ _GROUPS = (
 )
 _MEAN = "inversions' mean"  # what the column target holds in rows against a truth
 _DECIMALS = {"PgC yr-1": 2, "R": 2}
+
+
+def headline_table(contents: Contents) -> Table:
+    """The short verdict; its column target is called what it holds."""
+    table = verdict_table(default_verdict(contents), contents.judged)
+    return replace(table, columns=[contents.against if c == "target" else c for c in table.columns])
 
 
 def verdict_tables(verdict: pd.DataFrame, variants: list[str]) -> list[Table]:
@@ -181,13 +195,15 @@ def _verdict_cell(value: Any, column: str, unit: str | None, mark: str) -> Cell:
 
 
 def _marked(cell: Cell, mark: str) -> Cell:
-    tone = _MARKED.get(mark or cell.text.lower(), "")
+    tone = _MARKED.get(mark or cell.text.lower(), "") or next((_MARKED[w] for w in ("better", "worse") if cell.text.endswith(f") {w}")), "")
     return Cell(cell.text, cell.key, mark, tone)
 
 
 def _cell(value: Any, column: str) -> Cell:
     if isinstance(value, str):
         return Cell(pretty_unit(value) if column == "unit" else value, value)
+    if isinstance(value, np.integer | np.floating):
+        value = value.item()
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Cell("–", "")
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -224,7 +240,10 @@ def comparison_table(contents: Contents) -> Table:
     rows = contents.summary[contents.summary["metric"].str.contains("_vs_")]
     parts = rows["metric"].str.split("_vs_", n=1)
     tidy = rows.assign(metric=parts.str[0], against=parts.str[1])
-    return _table("Regions: products against each inversion", _wide(tidy, ["region", "product", "against"], "metric"))
+    return _table(
+        "Regions: products against each inversion, reference and independent estimate",
+        _wide(tidy, ["region", "product", "against"], "metric"),
+    )
 
 
 def left_out_table(contents: Contents) -> Table:
@@ -244,6 +263,29 @@ def sites_table(contents: Contents) -> Table:
     """Pooled, median and 90th percentile skill at towers."""
     rows = contents.sites[contents.sites["site"].isin(["pooled", "median", "q90"])].rename(columns={"site": "over sites"})
     return _table("Left-out towers: skill by time scale", _wide(rows, ["product", "prediction", "scale", "over sites"], "metric"))
+
+
+def classes_table(contents: Contents) -> Table:
+    """Skill by class of site at the study's time step, with intervals."""
+    table = contents.classes
+    rows = table[(table["scale"] == finest(contents)) & (table["prediction"] == "tower_like") & (table["statistic"] == "pooled")]
+    rows = rows[rows["metric"].isin(["nse", "rmse", "bias"])]
+    columns = ["grouping", "class", "product", "metric", "value", "lower", "upper", "unit", "sites", "groups", "n"]
+    return _table("Left-out towers: skill of f + g by class of site, 95 % intervals over groups of sites", rows[columns])
+
+
+def differences_table(contents: Contents) -> Table:
+    """Paired differences between the variants at all scales."""
+    table = contents.differences
+    rows = table[(table["statistic"] != "median") & (table["metric"] == "nse")]
+    columns = ["first", "second", "prediction", "scale", "statistic", "value", "lower", "upper", "sites", "groups"]
+    return _table("Left-out towers: NSE of the first minus that of the second, 95 % paired bootstrap over groups of sites", rows[columns])
+
+
+def budget_table(contents: Contents) -> Table:
+    """What stands between an independent estimate and the target, term by term."""
+    columns = ["product", "term", "coefficient", "mean_annual", "contribution", "unit", "source"]
+    return _table("Independent estimates made like with like: their terms", contents.budget_terms[columns])
 
 
 def provenance_tables(provenance: dict[str, Any]) -> list[Table]:

@@ -1,10 +1,12 @@
 """Maps of the products in the Equal Earth projection; the coastline is the outline of their own land area."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from dualflux.errors import InputError
 from dualflux.grid import Grid
 from dualflux.report.contents import Contents
+from dualflux.report.drawing import finest
 from dualflux.report.style import number, style_of
 from dualflux.units import DAYS_PER_MEAN_YEAR, days_in_month
 
@@ -23,12 +26,13 @@ SMALLEST_LAND = 0.25  # land fraction below which a cell is not drawn
 
 @dataclass(frozen=True, eq=False)
 class ProductMap:
-    """Time means of one product, (lat, lon), NaN over the sea: nee [gC m-2 yr-1] and spread [gC m-2 d-1]."""
+    """Time means of one product, (lat, lon), NaN over the sea: nee [gC m-2 yr-1], spread [gC m-2 d-1], applicability [1] if there."""
 
     grid: Grid
     land_fraction: np.ndarray
     nee: np.ndarray
     spread: np.ndarray
+    applicability: np.ndarray | None = None
 
 
 def equal_earth(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +76,29 @@ def read_map(path: Path) -> ProductMap:
         days = days_in_month(data.time.to_numpy())
         nee, spread = (_mean_over_time(data[n], days) for n in ("nee", "nee_std_total"))
         fraction = data.land_area.to_numpy() / grid.cell_area
-    return ProductMap(grid, fraction, nee * DAYS_PER_MEAN_YEAR, spread)
+        similar = data["applicability"].to_numpy() if "applicability" in data else None
+    return ProductMap(grid, fraction, nee * DAYS_PER_MEAN_YEAR, spread, similar)
+
+
+def read_compared(path: Path) -> tuple[dict[str, ProductMap], dict[str, dict[str, np.ndarray]]]:
+    """Mean maps of compared products, and `r` and `rmse` of those that have a gridded reference, by product."""
+    with xr.open_dataset(path, engine="h5netcdf") as data:
+        data.load()
+    grid = Grid(data.lat.to_numpy().astype(float), data.lon.to_numpy().astype(float))
+    fraction, names = data.land_area.to_numpy() / grid.cell_area, [str(p) for p in data["product"].to_numpy()]
+    unknown = np.full(grid.shape, np.nan)
+    fields = {n: ProductMap(grid, fraction, data.nee[i].to_numpy() * DAYS_PER_MEAN_YEAR, unknown) for i, n in enumerate(names)}
+    agreement = {n: {k: data[k][i].to_numpy() for k in ("r", "rmse")} for i, n in enumerate(names) if (data["count"][i] > 0).any()}
+    return fields, agreement
+
+
+def agreement_maps(fields: dict[str, ProductMap], agreement: dict[str, dict[str, np.ndarray]], against: str, kind: str) -> Figure:
+    """Correlation (`r`) in time with the reference, or root mean square difference (`rmse`), of each product."""
+    panels = {n: (fields[n], values[kind]) for n, values in agreement.items()}
+    titles = {n: f"{n} and {against}" for n in panels}
+    if kind == "r":
+        return _grid_of_maps(panels, titles, "correlation in time [1]", "PRGn", signed=True, limit=1.0)
+    return _grid_of_maps(panels, titles, "root mean square difference [gC m⁻² d⁻¹]", "PuBu", signed=False)
 
 
 def _mean_over_time(data: xr.DataArray, days: np.ndarray) -> np.ndarray:
@@ -85,7 +111,8 @@ def _mean_over_time(data: xr.DataArray, days: np.ndarray) -> np.ndarray:
 def mean_maps(maps: dict[str, ProductMap], contents: Contents) -> Figure:
     """Mean NEE of each variant on one colour scale, green uptake and brown release."""
     means = contents.means.set_index(["product", "region"])["value"]
-    titles = {v: f"{style_of(v).label}: {number(float(means.get((v, 'global'), np.nan)))} PgC yr⁻¹" for v in maps}
+    of = contents.references
+    titles = {v: f"{style_of(v, of).label}: {number(float(means.get((v, 'global'), np.nan)))} PgC yr⁻¹" for v in maps}
     return _grid_of_maps(
         {v: (m, m.nee) for v, m in maps.items()}, titles, f"mean net ecosystem exchange [{_UNIT}], negative = uptake", "BrBG_r", signed=True
     )
@@ -109,13 +136,18 @@ def difference_maps(maps: dict[str, ProductMap]) -> Figure:
 
 
 def _grid_of_maps(
-    panels: dict[str, tuple[ProductMap, np.ndarray]], titles: dict[str, str], label: str, colours: str, signed: bool
+    panels: dict[str, tuple[ProductMap, np.ndarray]],
+    titles: dict[str, str],
+    label: str,
+    colours: str,
+    signed: bool,
+    limit: float | None = None,
 ) -> Figure:
     columns = len(panels) if len(panels) <= 3 else 2
     rows = ceil(len(panels) / columns)
     wide = {1: 7.6, 2: 5.2, 3: 4.2}[columns]
     south = _southernmost([(product.grid, values) for product, values in panels.values()])
-    limit = _limit([values for _, values in panels.values()], signed)
+    limit = limit or _limit([values for _, values in panels.values()], signed)
     figure = Figure(figsize=(wide * columns, (0.47 * wide + 0.35) * rows + 0.7), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:
@@ -163,8 +195,67 @@ def draw_map(ax: Axes, product: ProductMap, values: np.ndarray, south: float, co
     x, y = equal_earth(*np.meshgrid(grid.lat[rows], grid.lon - middle, indexing="ij"))
     if land.min() < 0.5 < land.max():
         ax.contour(x, y, land, levels=[0.5], colors="#4a4a4a", linewidths=0.45, zorder=3)
+    if product.applicability is not None:
+        _hatch_outside(ax, x, y, np.where(land >= SMALLEST_LAND, np.nan_to_num(product.applicability[rows]), 0.0))
     ax.set_aspect("equal")
     return shown
+
+
+def _hatch_outside(ax: Axes, x: np.ndarray, y: np.ndarray, distance: np.ndarray) -> None:
+    """Hatch where predictors are unlike those of any tower (applicability above 1)."""
+    if (distance > 1).any():
+        hatched = ax.contourf(
+            x, y, distance, levels=[1.0, max(float(distance.max()), 1.0) + 1], hatches=["////"], colors="none", zorder=2.5
+        )
+        hatched.set_edgecolor("#3a3a3a")
+        hatched.set_linewidth(0.0)
+
+
+def tower_map(background: ProductMap, contents: Contents, product: str) -> Figure:
+    """Where the towers stand and how well the product predicts them when they are left out (NSE of f + g)."""
+    table = contents.sites
+    rows = table[(table["metric"] == "nse") & (table["product"] == product) & (table["prediction"] == "tower_like")]
+    value = rows[rows["scale"] == finest(contents)].set_index("site")["value"]
+    places = contents.places.join(value.rename("nse")).sort_values("nse", ascending=False, na_position="first")
+    crowded = _densest(places)
+    figure = Figure(figsize=(12.6 if crowded is not None else 9.6, 5.0), layout="compressed")
+    axes = figure.subplots(1, 1 if crowded is None else 2, width_ratios=[1] if crowded is None else [2.05, 1], squeeze=False)[0]
+    grid, plain = background.grid, replace(background, applicability=None)
+    middle = (grid.lon_edges[0] + grid.lon_edges[-1]) / 2
+    lon = (places["lon"].to_numpy(float) - middle + 180) % 360 - 180
+    x, y = equal_earth(places["lat"].to_numpy(float), lon)
+    for ax in axes:
+        ax.set_axis_off()
+        draw_map(ax, plain, np.full(grid.shape, np.nan), min(-57.0, float(places["lat"].min()) - 3), "Greys", (0, 1))
+        look: dict[str, Any] = {"cmap": "PRGn", "vmin": -1, "vmax": 1, "edgecolors": "#222222", "linewidths": 0.6, "zorder": 5}
+        shown = ax.scatter(x, y, c=places["nse"], s=34, plotnonfinite=True, **look)
+    if crowded is not None:
+        _zoom(axes[1], *crowded, middle)
+    bar = figure.colorbar(shown, ax=list(axes), location="bottom", shrink=0.5, aspect=40, pad=0.03, extend="min")
+    bar.set_label(f"Nash-Sutcliffe efficiency of {style_of(product, contents.references).label}, {finest(contents)} values [1]")
+    return figure
+
+
+_WINDOW = (9.0, 15.0)  # half size of the enlarged part [degrees]
+
+
+def _densest(places: pd.DataFrame, fewest: int = 10) -> tuple[float, float] | None:
+    """Centre (lat, lon) of the window around a site that holds most sites; None where it holds too few to enlarge."""
+    lat, lon = (places[c].to_numpy(float) for c in ("lat", "lon"))
+    near = (np.abs(lat[:, None] - lat) < _WINDOW[0]) & (np.abs(lon[:, None] - lon) < _WINDOW[1])
+    most = int(near.sum(axis=1).argmax())
+    return (float(lat[near[most]].mean()), float(lon[near[most]].mean())) if near[most].sum() >= fewest else None
+
+
+def _zoom(ax: Axes, lat: float, lon: float, middle: float) -> None:
+    x, y = equal_earth(np.array([lat, lat, lat - _WINDOW[0], lat + _WINDOW[0]]), lon - middle + np.array([-1, 1, 0, 0]) * _WINDOW[1])
+    ax.set(xlim=(x[0], x[1]), ylim=(y[2], y[3]))
+    for artist in (*ax.patches, *ax.lines):
+        artist.set_clip_on(True)
+    ax.set_axis_on()
+    ax.grid(visible=False)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("enlarged", fontsize=10)
 
 
 def _graticule(ax: Axes, grid: Grid, middle: float, south: float) -> None:

@@ -12,11 +12,14 @@ _VARIANT_STYLES = {
 }
 TARGET = "#1a1a1a"
 INVERSION_GREY = "#9a9a9a"
-REFERENCE = "#7a5c00"
+TRUTH = "#E69F00"
+REFERENCE_COLOURS = ("#7a5c00", "#56B4E9", "#44AA99", "#AA4499", "#332288", "#999933", "#CC6677", "#0b5fa5")
+BUDGET_COLOURS = ("#882255", "#117733", "#6a3d9a")
 LABELS = {
     "towers": "towers only",
     "inversions": "inversions only",
     "target": "target (mean of inversions)",
+    "truth": "truth of the synthetic world",
 }
 MONTHS = "JFMAMJJASOND"
 RC: dict[Any, Any] = {
@@ -60,15 +63,19 @@ class Style:
 
 
 def style_of(product: str, references: frozenset[str] = frozenset()) -> Style:
-    """The style of a product: the target black and thick, variants coloured, inversions thin and grey."""
+    """The style of a product: target black and thick, variants, truth and references coloured, inversions thin and grey."""
     label = LABELS.get(product, product)
     if product == "target":
         return Style(TARGET, "", "-", 3.0, label, 3)
     if product in _VARIANT_STYLES:
         colour, marker, dashes = _VARIANT_STYLES[product]
         return Style(colour, marker, dashes, 2.4 if product == "dual" else 1.8, label, 5 if product == "dual" else 4)
+    if product == "truth":
+        return Style(TRUTH, "*", "-", 2.2, label, 5)
     if product in references:
-        return Style(REFERENCE, "v", (0, (6, 2, 1, 2)), 1.3, label, 2)
+        place = sorted(references).index(product)
+        colour, marker = REFERENCE_COLOURS[place % len(REFERENCE_COLOURS)], "v<>pPXdh"[place % 8]
+        return Style(colour, marker, (0, (6, 2, 1, 2)), 1.5, label, 3)
     return Style(INVERSION_GREY, "", "-", 0.9, label, 1)
 
 

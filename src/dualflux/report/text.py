@@ -25,7 +25,8 @@ def methods(study: dict[str, Any]) -> list[str]:
 
 def _data(study: dict[str, Any]) -> str:
     period, grid, predictors = study.get("period"), study.get("grid") or {}, study.get("predictors") or []
-    text = "Net ecosystem exchange (NEE, positive to the atmosphere) was estimated"
+    done = "of the products was compared" if study.get("products") else "was estimated"
+    text = f"Net ecosystem exchange (NEE, positive to the atmosphere) {done}"
     if period:
         text += f" for {period[0]} to {period[1]}"
     if "resolution" in grid:
@@ -98,14 +99,45 @@ def _list(words: list[str]) -> str:
     return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
+_HATCHED = "Hatched: predictors unlike those of any tower (applicability above 1)."
+
+
+def _main_words(contents: Contents) -> str:
+    """What the main figure's panels are made from."""
+    packaged = [r for r in contents.figure_regions if r not in contents.regions]
+    text = "over the members for a variant, over the inversions for the target."
+    if packaged:
+        text += f" {_list(packaged)}: the gridded products over the packaged country mask; the inversions are not given for them."
+    return text
+
+
 def captions(contents: Contents) -> dict[str, str]:
     """What each figure shows and what to look for."""
     count = len(contents.inversions)
     thin = f"Thin grey lines are the {count} single inversions. " if count else ""
     spread = "Bands are one standard deviation: over the members for a variant, over the inversions for the target. "
-    return {
+    found = {
         "seasonal_cycle": f"Mean seasonal cycle over complete years, PgC per month, positive to the atmosphere. {spread}{thin}"
         "Look whether a variant keeps inside the target's band: its level is the mean flux, its swing the growing season.",
+        "main_cycles": f"Mean seasonal cycle over complete years, each line with one standard deviation: {_main_words(contents)} Look at "
+        "level (the mean flux), depth (the growing season) and timing.",
+        "tower_map": "Sites of the tower network, coloured by the skill of the prediction made without them. Green: better than the "
+        "site's own mean; purple: worse; values below −1 have the colour of −1.",
+        "observed_predicted": "All left-out tower values against their prediction (f + g); darker: more values. Points on the line are "
+        "right; a cloud flatter than the line means that extremes are predicted too weak.",
+        "skill_by_class": "Pooled skill over the sites of each class with 95 % intervals (groups of co-located sites drawn again). An "
+        "arrow at the left edge: below −0.5. Classes with few groups say little: their intervals are wide or missing.",
+        "taylor": "Angle: correlation; distance from the origin: standard deviation over that of the reference (star); dashed arcs: "
+        "centred RMSE of 0.25, 0.5, 0.75 and 1. Nearest to the star is best. Regions: large symbols are the globe, small ones the parts, "
+        "against the target.",
+        "reliability": "How often the members' central intervals hold the reference. On the line: honest; below: too narrow; above: too "
+        "wide. Values of one region are not independent, so small departures mean nothing.",
+        "trade_off": "What fitting the inversions costs at towers. Misfit: squared residuals over their variance R, mean over regions and "
+        "over offset, "
+        "seasonal cycle and anomaly; near 1 a variant is as far from each product as the products are from "
+        "each other.",
+        "r_maps": f"Correlation over the time steps that a product and {contents.against} share: green, they rise and fall together.",
+        "rmse_maps": f"Root mean square of product minus {contents.against} over their common time steps.",
         "seasonal_cycles": f"The same for all regions, each with its own scale. {spread}",
         "annual_anomalies": f"Annual sums of complete years minus each product's own mean. {thin}"
         "Look whether variants rise and fall with the target: what no predictor carries from year to year cannot appear here.",
@@ -113,7 +145,7 @@ def captions(contents: Contents) -> dict[str, str]:
         "variant, over the inversions for the target; circles are the single inversions. Bars below zero are sinks.",
         "mean_maps": "Mean net ecosystem exchange of each variant on one colour scale, in an equal-area projection: green is "
         "uptake, brown release. The coastline is the outline of the run's own land mask; "
-        "cells with less than a quarter of land count but are not drawn.",
+        f"cells with less than a quarter of land count but are not drawn. {_HATCHED}",
         "spread_maps": "Standard deviation of a month's value in a cell: the members and the part that no predictor sees, "
         "mean over all months.",
         "difference_maps": "Where the sources move the flux: purple is more uptake than in the other variant, orange less.",
@@ -126,3 +158,18 @@ def captions(contents: Contents) -> dict[str, str]:
         "held out to know when to stop, the misfit to the inversions, the size of site effects. Dots: checkpoints that were kept "
         "(one for each fold).",
     }
+    return found if contents.variants else found | _OF_PRODUCTS
+
+
+_OF_PRODUCTS = {
+    "tower_map": "Sites, coloured by the skill of the product there. Green: better than the site's own mean; purple: worse; values below "
+    "−1 have the colour of −1. Products may have been trained on these towers.",
+    "skill_by_scale": "Nash-Sutcliffe efficiency at towers by time scale; 1 is perfect, 0 as good as the observed mean. A caret on the "
+    "lower edge stands for a value below it. Products may have been trained on these towers.",
+    "site_scatter": "Each point is one site; above the line the product on the vertical axis is better.",
+    "mean_maps": "Mean net ecosystem exchange of each product on one colour scale, in an equal-area projection: green is uptake, brown "
+    "release. Cells with less than a quarter of land count but are not drawn.",
+    "regional_means": "Mean annual flux of complete years. The error bar is one standard deviation over the inversions; circles are the "
+    "single inversions. Bars below zero are sinks.",
+    "main_cycles": "Mean seasonal cycle over complete years; the band is one standard deviation over the inversions.",
+}
