@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux.check import CheckReport, check_study, predicted_gigabytes, predicted_operations
+from dualflux.check import CheckReport, check_study
+from dualflux.check.resources import predicted_gigabytes, predicted_operations
 from dualflux.errors import InputError
 from dualflux.study import Study, load_study
 

@@ -19,6 +19,7 @@ LAYERS = [
     {"training", "upscaling", "evaluation", "products"},
     {"linear_posterior"},
     {"closing"},
+    {"representative"},
     {"experiments"},
     {"study", "report", "twin"},
     {"consistency", "preparation", "check", "results", "independent", "compare"},

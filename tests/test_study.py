@@ -120,9 +120,9 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
     found = problems(tmp_path, text + "seed: -1\n")
     assert found == [
         "study.yaml line 1, period: is missing; add `period`: first and last day, both included; whole months",
-        "study.yaml line 2, preiod: unknown key; did you mean `period`? allowed here: adjustments, data_root, fit_period, grid, holdout, "
-        "inversion_term, inversions, land_fraction, name, network, no_flux, period, predictors, references, regions, seed, target, "
-        "time_step, tower_term, towers, training, truth, variants",
+        "study.yaml line 2, preiod: unknown key; did you mean `period`? allowed here: adjustments, data_root, figure_regions, "
+        "fit_period, grid, holdout, independent, inversion_term, inversions, land_fraction, name, network, no_flux, period, predictors, "
+        "references, regions, seed, spatial_term, target, time_step, tower_term, towers, training, truth, variants",
         "study.yaml line 4, towers[0].format: came `tabel`; allowed: `table`, `fluxnet`",
         "study.yaml line 6, predictors[0].kind: came `dynamc`; allowed: `dynamic`, `static`, `climatology` or `fractions`",
         "study.yaml line 11, seed: came `-1`; input should be greater than or equal to 0",

@@ -103,8 +103,13 @@ def upscale(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> No
 
 @app.command()
 def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
-    """Score the products at towers and over regions."""
-    _run(study, out, data_root, ["evaluate"])
+    """Score the products at towers and over regions; of a file that lists `products`, compare these without training."""
+    from dualflux import compare
+
+    if compare.is_comparison(study):
+        compare.run_comparison(compare.load_comparison(study, data_root, out))
+    else:
+        _run(study, out, data_root, ["evaluate"])
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """What must hold between the sources of a study before anything is computed from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -50,7 +52,7 @@ def with_site_meteorology(predictors: list[PredictorSettings], towers: Towers) -
     if data.empty:
         raise InputError(f"towers: no row has all of {', '.join(site_columns(predictors).values())}; use at_towers: cell for some of them")
     sites = towers.sites[towers.sites.index.isin(data.site.unique())]
-    return Towers(data.reset_index(drop=True), sites, pd.concat(dropped, ignore_index=True))
+    return replace(towers, observations=data.reset_index(drop=True), sites=sites, dropped=pd.concat(dropped, ignore_index=True))
 
 
 def place_sites(settings: StudySettings, cells: LandCells, towers: Towers, valid: np.ndarray | None = None) -> pd.DataFrame:

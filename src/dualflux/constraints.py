@@ -31,10 +31,13 @@ class InversionTermSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    estimator: Literal["exact", "stratified"] = "stratified"
+    estimator: Literal["exact", "representative", "stratified"] = "stratified"
     weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
-    locations: int = Field(16, ge=2, description="stratified: random locations per region, sample and step")
-    years: int = Field(4, ge=2, description="stratified: random years per step")
+    locations: int = Field(16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once")
+    error_target: float | None = Field(
+        None, gt=0, description="representative: rms error of a region's annual integral [PgC yr-1]; more locations where it needs them"
+    )
+    years: int = Field(4, ge=2, description="stratified, representative: random years per step")
     spread: Literal["exchangeable", "centred"] = Field(
         "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
     )

@@ -11,12 +11,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dualflux import preparation
+from dualflux import __version__, preparation
 from dualflux.check import check_study
 from dualflux.constraints import TowerConstraint, from_towers
 from dualflux.errors import Problems
 from dualflux.evaluation import site_metrics
 from dualflux.experiments import Fitted, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
+from dualflux.independent import TABLES, further_tables
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
@@ -67,6 +68,8 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
         for stage in plan:
             if stage.name in wanted:
                 folder.stage(stage, actions[stage.name])
+                if stage.name == "prepare":
+                    folder.cite(preparation.tower_citations(out / "prepared"))
     if "evaluate" in wanted:
         print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
     if "report" in wanted:
@@ -86,22 +89,24 @@ def refuse_wrong_input(study: Study, out: Path) -> None:
 def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
     s = study.settings
-    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out", "land")]
+    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out", "land", *TABLES)]
     sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
                "inversions", "target", "adjustments", "references")  # fmt: skip
-    fitting = ("network", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
+    fitting = ("network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
+    scoring = ("variants", "holdout", "truth", "independent", "figure_regions")
     return [
         Stage("prepare", {**study.part(*sources), "folds": s.network.folds}, study.input_files(), ["prepared"]),
         Stage("train", study.part(*fitting), (), ["models"], ["prepare"]),
         Stage("upscale", study.part("variants", "name"), (), ["products", "tables/regional_members.csv"], ["prepare", "train"]),
-        Stage("evaluate", study.part("variants", "holdout", "truth"), truth_files(study), tables, ["prepare", "train", "upscale"]),
+        Stage("evaluate", study.part(*scoring), scored_files(study), tables, ["prepare", "train", "upscale"]),
         Stage("report", study.part("name"), (), ["figures", "report.html"], ["prepare", "train", "upscale", "evaluate"]),
     ]
 
 
-def truth_files(study: Study) -> list[Path]:
-    """Files of a synthetic world's truth."""
-    return [] if study.settings.truth is None else [study.root / study.settings.truth]
+def scored_files(study: Study) -> list[Path]:
+    """Files that only the evaluation reads: independent estimates and a synthetic world's truth."""
+    s = study.settings
+    return [*dict.fromkeys(study.root / b.path for b in s.independent), *([] if s.truth is None else [study.root / s.truth])]
 
 
 def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
@@ -121,7 +126,9 @@ def train(study: Study, out: Path, console: Console) -> None:
     runs = plan_runs(list(s.variants), s.network, s.holdout, make)
     stack = stack_members(runs, regional.years, towers, s.tower_term, weight, s.seed)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
-        fitted = train_all(objective, stack, s.network, s.training, prepared.cube, advance)
+        fitted = train_all(
+            objective, stack, towers, regional, prepared.cube, prepared.cells, s.network, s.training, s.spatial_term, advance
+        )
     _save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
     trial.to_csv(out / "models/weight.csv", index=False)
 
@@ -151,6 +158,7 @@ def upscale(study: Study, out: Path) -> None:
     own = {v: own[v] for v in study.settings.variants}
     cells, steps = prepared.cells, prepared.cube.steps
     model = stack_ensembles([*own.values(), *left_out.values()])
+    place = next(iter(own.values())).basis.at(cells.lat(), cells.lon())
     ends = np.cumsum([e.size for e in own.values()])
     similar = applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy())
     unseen = unseen_cell_variance(out, prepared)
@@ -164,7 +172,7 @@ def upscale(study: Study, out: Path) -> None:
             writers[variant] = open_files.enter_context(
                 ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar)
             )
-        for month in monthly_fluxes(model, prepared.cube):
+        for month in monthly_fluxes(model, prepared.cube, place):
             integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
                 mine = slice(end - own[variant].size, end)
@@ -207,7 +215,8 @@ def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[s
         "target": f"{prepared.target.kind}: {prepared.target.name}",
         "comment": f"Terms not accounted for: {missing}" if missing else "",
         "references": CITATIONS[0],
-        "history": f"made by dualflux, seed {study.settings.seed}",
+        "history": f"upscaled by dualflux {__version__}, study {study.settings.name}, seed {study.settings.seed}",
+        "citation": "; ".join(CITATIONS) + "; and the towers, inversions and predictors that provenance.json of the run lists",
         "region_names": " ".join(prepared.cells.region_names),
     }
 
@@ -228,6 +237,10 @@ def evaluate(study: Study, out: Path) -> None:
     if study.settings.truth is not None:
         summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
     folder = out / "tables"
+    tables, rows = further_tables(study, out, prepared, predictions, regional)
+    summary = pd.concat([summary, rows], ignore_index=True) if len(rows) else summary
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
     land = land_table(
         pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False),
         pd.read_csv(out / "prepared/predictors_filled.csv"),
@@ -282,7 +295,7 @@ def demo_options(full: bool) -> dict[str, object]:
         "name": "demo_full" if full else "demo",
         "fit_period": [date(2001, 1, 1), date(2012, 12, 31)],
         "network": {"members": 4, "folds": 5 if full else 3},
-        "inversion_term": {"estimator": "stratified", "locations": 4, "years": 3, "weight": "auto" if full else 1.0},
+        "inversion_term": {"estimator": "stratified", "locations": 4, "years": 3, "weight": 1.0},
         "training": {"steps": 600 if full else 700},
         "truth": "truth",
     }

@@ -18,7 +18,7 @@ from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land import Land, land_cells
 from dualflux.sources.predictors import read_predictors
 from dualflux.sources.products import read_references
-from dualflux.sources.towers import Towers, read_towers
+from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.study import Study, StudySettings
 
 
@@ -86,10 +86,26 @@ def prepare(study: Study, folder: Path) -> None:
     observations, rows, shift = _tower_predictors(s, cube, towers, sites)
     prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references)
     save(prepared, folder)
-    towers.dropped.to_csv(folder / "towers_dropped.csv", index=False)
+    save_tower_tables(towers, folder)
     shift.to_csv(folder / "site_minus_cell.csv", index=False)
     land.shares.to_csv(folder / "land_shares.csv")
     filled.to_csv(folder / "predictors_filled.csv", index=False)
+
+
+def save_tower_tables(towers: Towers, folder: Path) -> None:
+    """Write what became of each tower file; of flags and files that are not read only where there are any."""
+    site_table(towers).to_csv(folder / "tower_sites.csv", index=False, date_format="%Y-%m-%d")
+    towers.dropped.to_csv(folder / "towers_dropped.csv", index=False)
+    for name, table in (("tower_flags", towers.flags), ("tower_skipped", towers.skipped)):
+        (folder / f"{name}.csv").unlink(missing_ok=True)
+        if len(table):
+            table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
+
+
+def tower_citations(folder: Path) -> list[str]:
+    """What to cite for the towers in use, each once, from what `prepare` wrote."""
+    sites = _read_table(folder / "tower_sites.csv")
+    return sorted(set(sites.loc[sites["use"] == "kept", "citation"].dropna()))
 
 
 def read_target(study: Study, land: Land, steps: Steps) -> Target:

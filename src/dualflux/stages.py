@@ -139,6 +139,11 @@ class RunFolder:
         sealed = {"marker": marker, "sha256": _seal(marker)}
         write_atomically(_marker_path(self.out, stage.name), json.dumps(sealed, indent=1))
 
+    def cite(self, citations: Sequence[str]) -> None:
+        """Add what a stage found to cite, and write provenance.json again."""
+        self.citations = list(dict.fromkeys([*self.citations, *citations]))
+        self.write_provenance()
+
     def write_provenance(self) -> None:
         """Write provenance.json from the markers of all stages done so far."""
         names = [p.stem.removeprefix("stage_") for p in (self.out / MARKERS).glob("stage_*.json")]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dualflux.constraints import InversionTermSettings, TowerTermSettings
 from dualflux.errors import InputError, Problems
+from dualflux.evaluation.budget import BudgetSettings
 from dualflux.experiments import HoldoutSettings
 from dualflux.model import NetworkSettings
 from dualflux.settings_errors import explain
@@ -21,9 +22,10 @@ from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_t
 from dualflux.sources.inversions import InversionSource
 from dualflux.sources.land import LandFractionSettings, NoFluxSettings, RegionSettings
 from dualflux.sources.predictors import PredictorSettings, check_names
-from dualflux.sources.products import GriddedReference, ReferenceSource
+from dualflux.sources.products import ReferenceSource
 from dualflux.sources.tables import find_files
 from dualflux.sources.towers import FluxnetSource, TowerSource
+from dualflux.spatial import SpatialSettings
 from dualflux.training import TrainingSettings
 from dualflux.yaml_reader import read_yaml
 
@@ -44,6 +46,16 @@ class GridSettings(BaseModel):
         if abs(round(180 / resolution) * resolution - 180) > 1e-6:
             raise ValueError(f"{resolution} degrees does not divide 180; use for example 0.5, 1 or 2")
         return resolution
+
+
+def whole_months(period: tuple[date, date]) -> tuple[date, date]:
+    """The period; ValueError where it runs backwards or holds parts of months."""
+    first, last = period
+    if first > last:
+        raise ValueError(f"{first} to {last} runs backwards; give the first day, then the last")
+    if first.day != 1 or last.day != calendar.monthrange(last.year, last.month)[1]:
+        raise ValueError(f"{first} to {last}: start on the first and end on the last day of a month (regional integrals are monthly)")
+    return period
 
 
 class StudySettings(BaseModel):
@@ -69,12 +81,21 @@ class StudySettings(BaseModel):
     target: TargetKind = Field("tower_nee", description="what the inversions are made comparable with")
     adjustments: list[AdjustmentSettings] = []
     network: NetworkSettings = NetworkSettings()
+    spatial_term: SpatialSettings = SpatialSettings()
     tower_term: TowerTermSettings = TowerTermSettings()
     inversion_term: InversionTermSettings = InversionTermSettings()
     training: TrainingSettings = TrainingSettings()
     variants: list[Variant] = Field(["towers", "inversions", "plain", "dual"], min_length=1)
     holdout: HoldoutSettings = HoldoutSettings()
     references: list[ReferenceSource] = Field([], description="products to compare with")
+    independent: list[BudgetSettings] = Field(
+        [], description="annual global estimates that no inversion of the study used, to compare with"
+    )
+    figure_regions: list[str] = Field(
+        ["BRA", "EU", "global"],
+        min_length=1,
+        description="panels of the seasonal-cycle figure: regions of the study, of the packaged mask gcp18, or global",
+    )
     truth: str | None = Field(None, description="folder with the truth of a synthetic world, to score against; real studies have none")
 
     @field_validator("name")
@@ -87,14 +108,7 @@ class StudySettings(BaseModel):
     @field_validator("period", "fit_period")
     @classmethod
     def _whole_months(cls, period: tuple[date, date] | None) -> tuple[date, date] | None:
-        if period is None:
-            return None
-        first, last = period
-        if first > last:
-            raise ValueError(f"{first} to {last} runs backwards; give the first day, then the last")
-        if first.day != 1 or last.day != calendar.monthrange(last.year, last.month)[1]:
-            raise ValueError(f"{first} to {last}: start on the first and end on the last day of a month (regional integrals are monthly)")
-        return period
+        return None if period is None else whole_months(period)
 
     @model_validator(mode="after")
     def _fit_inside(self) -> "StudySettings":
@@ -194,7 +208,7 @@ def load_study(path: Path | str, data_root: Path | str | None = None, out: Path 
         check_names(settings.predictors)
     with problems.collect():
         check_target(settings.target, settings.inversions, settings.adjustments)
-    root = Path(data_root or os.environ.get(DATA_ROOT_VARIABLE) or file.parent / settings.data_root).absolute()
+    root = data_root_of(settings.data_root, file, data_root)
     if not root.is_dir():
         problems.add(f"{file.name}: data root {root} is no folder; set `data_root`, --data-root or {DATA_ROOT_VARIABLE}")
     problems.raise_if_any()
@@ -202,17 +216,23 @@ def load_study(path: Path | str, data_root: Path | str | None = None, out: Path 
     return Study(settings, file, Path(os.path.normpath(root)), Path(os.path.normpath(folder)))
 
 
-def _paths(settings: StudySettings) -> Iterator[tuple[str, str]]:
-    """Every path, file pattern or folder of the settings, and the suffix of the files meant in a folder."""
+def data_root_of(stated: str, file: Path, option: Path | str | None) -> Path:
+    """Where relative paths start: --data-root, else the environment variable, else what the file says."""
+    return Path(os.path.normpath(Path(option or os.environ.get(DATA_ROOT_VARIABLE) or file.parent / stated).absolute()))
+
+
+def _paths(settings: StudySettings) -> Iterator[tuple[str, str | tuple[str, ...]]]:
+    """Every path, file pattern or folder of the settings, and the suffixes of the files meant in a folder."""
     for source in [*settings.towers, *settings.references]:
-        suffix = ".nc" if isinstance(source, GriddedReference) else ".csv"
-        yield from ((path, suffix) for path in ([source.path] if isinstance(source.path, str) else source.path))
         if isinstance(source, FluxnetSource):
-            yield source.sites, ".csv"
+            yield from ((path, (".csv", ".zip")) for path in source.paths)
+        else:
+            suffix = getattr(source, "suffix", ".csv")
+            yield from ((path, suffix) for path in ([source.path] if isinstance(source.path, str) else source.path))
     for one in [*settings.predictors, settings.land_fraction, settings.regions, *settings.inversions, *settings.adjustments]:
         path = getattr(one, "path", None)  # derived predictors, packaged regions and latitude bands have none
         if path is not None:
-            yield path, ".nc"
+            yield from ((each, getattr(one, "suffix", ".nc")) for each in ([path] if isinstance(path, str) else path))
 
 
 def study_schema() -> str:
