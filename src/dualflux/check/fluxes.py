@@ -60,11 +60,11 @@ def check_independent(study: Study, inversions: Inversions | None, report: Check
     lines = []
     for budget in read_budgets(s.independent, study.root, pd.DataFrame(index=years)):
         annual = budget.annual
+        seen = pd.Series(dtype=float) if inversions is None else _mean_of_products(inversions).reindex(annual.index).dropna()
+        annual = annual[seen.index] if len(seen) else annual
         line = f"{budget.name} {annual.index.min()}-{annual.index.max()}: {annual.mean():.2f} PgC/yr"
-        seen = None if inversions is None else _mean_of_products(inversions).reindex(annual.index).dropna()
-        if seen is not None and len(seen):
-            own, first, last = annual[seen.index].mean(), seen.index.min(), seen.index.max()
-            line += f"; {first}-{last}: {own:.2f}, mean of the inversions {seen.mean():.2f}, difference {seen.mean() - own:+.2f}"
+        if len(seen):
+            line += f", mean of the inversions {seen.mean():.2f}, difference {seen.mean() - annual.mean():+.2f}"
         lines.append(line)
     report.add("Independent budgets as net biosphere exchange, like the inversions", lines)
 

@@ -21,7 +21,7 @@ _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
 _COPIES_OF_CUBE = 6.0  # of the standardised predictors: in files, on the device, and while integrals are taken
 _NUMBER = 4.0  # bytes
 # Parts of the speed of plain matrix products that are reached; what activations, sampling and the optimiser leave.
-_TRAINING, _UPSCALING = 0.5, 0.3
+TRAINING, UPSCALING = 0.5, 0.3
 _FIXED_SECONDS = 45.0  # reading, compiling, tables, figures
 _CLOSING_PASSES = 1  # over all cells and steps, after training
 
@@ -40,7 +40,7 @@ def resources(study: Study, land: Land, observations: int, products: int) -> lis
     cube, disk = predicted_gigabytes(study, cells, land.cells.grid.shape[0] * land.cells.grid.shape[1])
     training, upscaling = predicted_operations(study, cells, len(land.cells.region_names), observations, products)
     speed = operations_per_second()
-    minutes = (training / _TRAINING / speed + upscaling / _UPSCALING / speed + _FIXED_SECONDS) / 60
+    minutes = (training / TRAINING / speed + upscaling / UPSCALING / speed + _FIXED_SECONDS) / 60
     return [
         f"memory: about {_FIXED_MEMORY_GB + _COPIES_OF_CUBE * cube:.1f} GB (standardised predictors {cube:.2f} GB)",
         f"disk: about {disk:.1f} GB of products before compression, {cube:.2f} GB of predictors",

@@ -38,7 +38,7 @@ def units_table(study: Study) -> pd.DataFrame:
         for source in getattr(study.settings, kind):
             with Problems().collect():
                 rows.append({"kind": kind, **_flux_row(study, source, known)})
-    return pd.DataFrame(rows, columns=COLUMNS).fillna("")
+    return pd.DataFrame([{name: row.get(name, "") for name in COLUMNS} for row in rows], columns=COLUMNS)
 
 
 def _tower_rows(study: Study) -> Iterator[dict[str, str]]:
