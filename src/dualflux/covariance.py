@@ -125,7 +125,8 @@ class EnsembleError:
             found, further = couple_to_total(marginal + more[:-1], region.sum() * (1 - share) + more[-1])
             regions.append(found)
             totals.append(np.array([further]))
-        return EnsembleError(*regions, self.autocorrelation, EnsembleError(*totals, total.autocorrelation))
+        of_total = EnsembleError(totals[0], totals[1], totals[2], total.autocorrelation)
+        return EnsembleError(regions[0], regions[1], regions[2], self.autocorrelation, of_total)
 
     def scaled(self, factor: float) -> "EnsembleError":
         """The same with every variance times `factor`."""
