@@ -403,7 +403,7 @@ def test_another_calendar_is_refused(tmp_path: Path) -> None:
         time=("time", np.arange(24) * 30, {"units": "days since 2000-01-01", "calendar": "360_day"})
     )
     write(tmp_path, data)
-    with pytest.raises(InputError, match=r"x\.nc: cannot be opened .*allowed: NetCDF or Zarr with CF time units"):
+    with pytest.raises(InputError, match=r"x\.nc: cannot be opened .*allowed: whole NetCDF files or Zarr stores with CF time units"):
         read(tmp_path, setting("dynamic"))
 
 

@@ -33,7 +33,9 @@ class InversionTermSettings(BaseModel):
 
     estimator: Literal["exact", "representative", "stratified"] = "stratified"
     weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
-    locations: int = Field(16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once")
+    locations: int = Field(
+        16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once, a mean over regions"
+    )
     error_target: float | None = Field(
         None, gt=0, description="representative: rms error of a region's annual integral [PgC yr-1]; more locations where it needs them"
     )

@@ -22,6 +22,7 @@ from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import study_notes, write_report
+from dualflux.representative import structure_table
 from dualflux.results import (
     changed_target_rows,
     land_table,
@@ -121,7 +122,9 @@ def train(study: Study, out: Path, console: Console) -> None:
     towers = tower_constraint(study, prepared)
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
     regional = make(None, None)
-    objective = build_objective(towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training)
+    objective = build_objective(
+        towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed
+    )
     weight, trial = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)
     runs = plan_runs(list(s.variants), s.network, s.holdout, make)
     stack = stack_members(runs, regional.years, towers, s.tower_term, weight, s.seed)
@@ -131,6 +134,9 @@ def train(study: Study, out: Path, console: Console) -> None:
         )
     _save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
     trial.to_csv(out / "models/weight.csv", index=False)
+    structure = objective.regions.structure
+    if structure is not None:
+        structure_table(structure, prepared.cells.region_names).to_csv(out / "models/structure.csv", index=False)
 
 
 def _save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:

@@ -33,6 +33,7 @@ TESTED_ON = 2  # ... of which these are kept for the measurement of the error
 LIBRARY_STEPS = 200  # of their training: the fields are to be plausible, not the best
 STEPS_PER_MONTH = 2  # of each calendar month, in random years
 CANDIDATES = 1000  # at most, cells of a region that may be chosen
+PERTURBATION = 0.5
 FLUX_AMPLITUDE = 3.0  # of a network's own flux in the kernel, in units of a readout's perturbation
 MOVED = 2.0  # times the stated error: where members show more at an anchor, the locations are fitted anew
 LARGEST_SHARE = 0.5  # of a region's cells, for an error target
@@ -70,7 +71,9 @@ def split_time(regions: RegionData, seed: int) -> Span:
     return Span(np.array(chosen), np.arange(years - held, years))
 
 
-def bootstrapped_networks(objective: Objective, group: np.ndarray, network: NetworkSettings, training: TrainingSettings, seed: int) -> Network:
+def bootstrapped_networks(
+    objective: Objective, group: np.ndarray, network: NetworkSettings, training: TrainingSettings, seed: int
+) -> Network:
     """Tower-only networks, stacked, each trained for a while on its own resampling of the groups of sites.
 
     Parameters
@@ -94,13 +97,13 @@ def bootstrapped_networks(objective: Objective, group: np.ndarray, network: Netw
 
 
 def perturbed(networks: Network, seed: int) -> Network:
-    """The networks with every layer's weights and biases moved by noise as large as the layer's weights are."""
+    """The networks with every layer's weights and biases moved by noise of `PERTURBATION` times the size of the layer's weights."""
     random = np.random.default_rng(seed)
 
     def moved(values: jax.Array, sizes: jax.Array) -> jax.Array:
         return values + sizes * random.normal(size=values.shape).astype(np.float32)
 
-    scale = [jnp.sqrt((w**2).mean(axis=(1, 2), keepdims=True)) for w in networks.weights]
+    scale = [PERTURBATION * jnp.sqrt((w**2).mean(axis=(1, 2), keepdims=True)) for w in networks.weights]
     weights = [moved(w, s) for w, s in zip(networks.weights, scale, strict=True)]
     return Network(weights, [moved(b, s[:, 0]) for b, s in zip(networks.biases, scale, strict=True)], networks.activation)
 
@@ -161,7 +164,9 @@ def make_kernels(networks: Network, regions: RegionData, step: np.ndarray) -> li
     scale, steps = readout_size(networks), jnp.asarray(step)
     one_step = jnp.ones(steps.shape, jnp.int32)
     short = regions._replace(month_start=steps, month_steps=one_step, month_days=one_step.astype(jnp.float32))
-    total = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: spanned_fields(one, rows, scale), d), n))(networks, short)
+    total = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: spanned_fields(one, rows, scale), d), n))(
+        networks, short
+    )
     at = jax.jit(lambda n, d, c: jax.lax.map(lambda one: spanned_fields(one, d.cube.block(steps, c), scale), n))
     found = []
     for region in range(len(regions.strata.area)):
@@ -171,6 +176,16 @@ def make_kernels(networks: Network, regions: RegionData, step: np.ndarray) -> li
         target = np.asarray(total)[:, region].reshape(-1)
         found.append(Kernel(cell, measure, (columns @ columns.T).astype(np.float64), (columns @ target).astype(np.float64), whole))
     return found
+
+
+def allocate(kernels: list[Kernel], total: int) -> list[int]:
+    """Locations of each region, about `total` in all: in proportion to area times the sd of fields inside (Neyman 1934), two at least."""
+    size = np.empty(len(kernels))
+    for i, k in enumerate(kernels):
+        share = k.measure / k.measure.sum()
+        size[i] = k.measure.sum() * np.sqrt(max(share @ np.diag(k.gram) - share @ k.gram @ share, 0.0))
+    wanted = total * size / max(size.sum(), 1e-30)
+    return [int(np.clip(round(w), min(2, len(k.cell)), len(k.cell))) for w, k in zip(wanted, kernels, strict=True)]
 
 
 def positive_rule(kernel: Kernel, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +200,9 @@ def positive_rule(kernel: Kernel, count: int) -> tuple[np.ndarray, np.ndarray]:
     field = vector / root[:, None] * np.sqrt(size)  # (candidate, eigenfunction), each as large as the kernel makes it
     wanted = kernel.integral @ (vector * root[:, None]) / np.sqrt(size)
     rest = np.sqrt(np.maximum(np.diag(kernel.gram) - (field**2).sum(axis=1), 0.0) + 1e-12 * size[-1])
-    weight = _linear_programme(np.column_stack([field, np.full(len(root), np.sqrt(size[-1]))]), np.r_[wanted, np.sqrt(size[-1]) * area], rest)
+    weight = _linear_programme(
+        np.column_stack([field, np.full(len(root), np.sqrt(size[-1]))]), np.r_[wanted, np.sqrt(size[-1]) * area], rest
+    )
     chosen = np.sort(np.argsort(-weight, kind="stable")[: min(count, int((weight > 1e-9 * area).sum()))])
     return _refit(kernel, chosen)
 
@@ -248,7 +265,11 @@ def measure(error: np.ndarray, locations: Locations, counts: list[int]) -> Struc
     both_of = np.concatenate([error, error.sum(axis=1, keepdims=True)], axis=1)
     offset, cycle, anomaly = split_parts(both_of)
     years = error.shape[2]
-    squares = [(offset**2).mean(axis=0), (cycle**2).sum(axis=-1).mean(axis=0) / 11, (anomaly**2).sum(axis=(2, 3)).mean(axis=0) / (12 * (years - 1))]
+    squares = [
+        (offset**2).mean(axis=0),
+        (cycle**2).sum(axis=-1).mean(axis=0) / 11,
+        (anomaly**2).sum(axis=(2, 3)).mean(axis=0) / (12 * (years - 1)),
+    ]
     return Structure(locations, jnp.asarray(counts), jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
 
 
@@ -282,7 +303,7 @@ def choose(
     kernels = make_kernels(library, regions, span.step)
     held = in_years(regions, span.held)
     truth = integrals(test, held)
-    counts = [min(objective.locations, len(k.cell)) for k in kernels]
+    counts = allocate(kernels, objective.locations * len(kernels))
     while True:
         locations = as_locations(kernels, counts)
         structure = measure(rule_integrals(test, held, locations) - truth, locations, counts)
@@ -315,7 +336,9 @@ def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Me
     use = np.flatnonzero(np.asarray(members.inversion_weight) > 0)
     use = use[np.unique(np.linspace(0, len(use) - 1, BOOTSTRAPS).astype(int))] if len(use) else use
     networks: Network = jax.tree.map(lambda a: a[use], models.network)
-    if not len(use) or not has_moved(structure, rule_integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]):
+    if not len(use) or not has_moved(
+        structure, rule_integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]
+    ):
         return objective
     kernels = make_kernels(both(networks, perturbed(networks, 1)), objective.regions, split_time(objective.regions, 1).step)
     locations = as_locations(kernels, np.asarray(structure.count).tolist())

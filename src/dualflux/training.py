@@ -34,7 +34,9 @@ class TrainingSettings(BaseModel):
 
     steps: int = Field(600, ge=10)
     checkpoints: int = Field(10, ge=2, description="times the averaged weights are kept and scored on inner validation sites")
-    anchors: int = Field(2, ge=0, description="stratified, representative: times in the second half of training that integrals are taken exactly")
+    anchors: int = Field(
+        2, ge=0, description="stratified, representative: times in the second half of training that integrals are taken exactly"
+    )
     batch: int = Field(1024, ge=8, description="tower observations per step")
     learning_rate: float = Field(4e-3, gt=0)
     weight_sd: float = Field(2.0, gt=0, description="prior sd of network weights, in units of their initial sd")

@@ -83,9 +83,10 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     on_towers = sum(_members(study, v) for v in s.variants if VARIANTS[v].towers) + left_out * ("dual" in s.variants) + trial
     on_inversions = sum(_members(study, v) for v in s.variants if VARIANTS[v].inversions) + trial
     on_inversions += left_out * sum(v in s.variants for v in ("inversions", "dual"))
-    sampled = 2 * term.locations * regions * 12 * min(term.years, _months(study) // 12 or 1)
-    region_rows = sampled if term.estimator == "stratified" else 2 * everywhere
-    passes = (s.training.anchors if term.estimator == "stratified" else 0) + _CLOSING_PASSES
+    samples = 1 if term.estimator == "representative" and s.time_step == "monthly" else 2
+    sampled = samples * term.locations * regions * 12 * min(term.years, _months(study) // 12 or 1)
+    region_rows = sampled if term.estimator != "exact" else 2 * everywhere
+    passes = (s.training.anchors if term.estimator != "exact" else 0) + _CLOSING_PASSES
     training = 6.0 * s.training.steps * (s.training.batch * on_towers + region_rows * on_inversions)
     training += 2 * s.training.checkpoints * observations * on_towers + 2 * passes * everywhere * on_inversions
     return weights * training, 2.0 * weights * everywhere * networks(study, products)

@@ -1,0 +1,199 @@
+"""How much a study's answers hang on each prior choice: one table, one row per choice.
+
+    python benchmarks/sensitivity.py STUDY.yaml --out sensitivity.csv [--members 2] [--steps 300] [--data-root DIR]
+
+Fits `dual` again and again, each time with one choice changed, with few members. Columns: `choice`; `mean_annual_REGION` and its sd over
+members, `mean_annual_sd_REGION` [PgC yr-1]; `cycle_amplitude_REGION` [PgC month-1], highest less lowest month of the mean year;
+`cycle_rmse_REGION` against the inversions' mean [PgC month-1], means removed; scores of left-out towers, `nse_pooled` and `nse_median` of f + g and
+`nse_pooled_landscape` of f alone; `inversion_weight`, `train_seconds`. The region `global` is the sum of all land. Fluxes are of the fitted years.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dualflux import pipeline, preparation
+from dualflux.constraints import TowerConstraint
+from dualflux.evaluation import site_metrics
+from dualflux.experiments import HoldoutSettings, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
+from dualflux.model import Ensemble
+from dualflux.preparation import Prepared
+from dualflux.results import tower_predictions
+from dualflux.study import Study, StudySettings, load_study
+from dualflux.upscaling import integrate_month, monthly_fluxes, stack_ensembles
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One row: settings that differ from the base's, and factors on the towers' error.
+
+    Attributes
+    ----------
+    changed : dict
+        Part of the study file to the keys that are changed in it.
+    uncertainty, effective_number : float
+        Factors on the towers' uncertainty as their files give it, and on the effective number of their data.
+    """
+
+    name: str
+    changed: dict[str, dict[str, Any]]
+    uncertainty: float = 1.0
+    effective_number: float = 1.0
+
+
+def choices(base: StudySettings) -> Iterator[Choice]:
+    """The base, then one change at a time."""
+    tower, inversion, spatial, network = base.tower_term, base.inversion_term, base.spatial_term, base.network
+    yield Choice("base", {})
+    for factor in (1 / 3, 3.0):
+        yield Choice(f"inversion weight x {factor:.2g}", {"inversion_term": {"weight": factor * float(inversion.weight)}})
+    for factor in (0.0, 2.0):
+        yield Choice(f"tower uncertainty of the files x {factor:.2g}", {}, uncertainty=factor)
+    for factor in (1 / 3, 3.0):
+        yield Choice(f"effective number of tower data x {factor:.2g}", {}, effective_number=factor)
+    for freedom in (2.5, 30.0):
+        yield Choice(f"degrees of freedom of the tower error {freedom:g}", {"tower_term": {"degrees_of_freedom": freedom}})
+    yield Choice("site effects off", {"tower_term": {"site_effects": False}})
+    for factor in (1 / 3, 3.0):
+        changed = {"representativeness_sd": factor * tower.representativeness_sd}
+        yield Choice(f"prior sd of g x {factor:.2g}", {"tower_term": changed})
+    yield Choice("g off", {"tower_term": {"representativeness": False}})
+    for factor in (1 / 3, 3.0):
+        changed = {"mean_sd": factor * spatial.mean_sd, "season_sd": factor * spatial.season_sd}
+        yield Choice(f"sd of the spatial effect x {factor:.2g}", {"spatial_term": changed})
+    spread = "centred" if inversion.spread == "exchangeable" else "exchangeable"
+    yield Choice(f"spread {spread}", {"inversion_term": {"spread": spread}})
+    for estimator in ("exact", "representative", "stratified"):
+        if estimator != inversion.estimator:
+            yield Choice(f"estimator {estimator}", {"inversion_term": {"estimator": estimator}})
+    for factor in (0.5, 2.0):
+        locations = max(2, round(factor * inversion.locations))
+        yield Choice(f"{locations} locations", {"inversion_term": {"locations": locations}})
+    yield Choice(f"{2 * network.members} members", {"network": {"members": 2 * network.members}})
+
+
+def changed_settings(base: StudySettings, choice: Choice) -> StudySettings:
+    """The base with a choice made; checked like a study file."""
+    values = base.model_dump(mode="json")
+    for part, keys in choice.changed.items():
+        values[part] = {**values[part], **keys}
+    return StudySettings.model_validate(values)
+
+
+def changed_towers(towers: TowerConstraint, choice: Choice) -> TowerConstraint:
+    """The towers with other errors."""
+    uncertainty, weight = towers.uncertainty * choice.uncertainty, towers.weight * choice.effective_number
+    return replace(towers, uncertainty=uncertainty.astype(np.float32), weight=weight.astype(np.float32))
+
+
+def fit_dual(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> tuple[Ensemble, float]:
+    """Train `dual` as `dualflux train` does; and the inversions' weight."""
+    s, cube, cells = settings, prepared.cube, prepared.cells
+    make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
+    regional = make(None, None)
+    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
+    weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, cube, s.seed)[0]
+    stack = stack_members(plan_runs(["dual"], s.network, HoldoutSettings(), make), regional.years, towers, s.tower_term, weight, s.seed)
+    fitted = train_all(objective, stack, towers, regional, cube, cells, s.network, s.training, s.spatial_term)
+    return fitted.ensembles["", "dual"], weight
+
+
+def regional_members(ensemble: Ensemble, prepared: Prepared) -> np.ndarray:
+    """Integrals (member, month, region + 1) [PgC month-1]."""
+    cells, days = prepared.cells, prepared.cube.steps.month_days
+    place = ensemble.basis.at(cells.lat(), cells.lon())
+    months = monthly_fluxes(stack_ensembles([ensemble]), prepared.cube, place)
+    return np.stack([integrate_month(m.landscape, cells, days[m.month]) for m in months], axis=1)
+
+
+def regional_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prepared) -> dict[str, float]:
+    """Mean annual fluxes and seasonal cycles of the fitted years."""
+    regional = constraint_maker(prepared.target, prepared.cube, prepared.cells, settings.inversion_term, settings.fitted)(None, None)
+    values = regional_members(ensemble, prepared)[:, regional.month]  # (member, year, 12, region + 1)
+    annual, cycle = values.sum(axis=2).mean(axis=1), values.mean(axis=(0, 1))
+    target = regional.observed.mean(axis=1)
+    target = np.concatenate([target, target.sum(axis=0, keepdims=True)]).T
+    error = (cycle - cycle.mean(axis=0)) - (target - target.mean(axis=0))
+    columns = {
+        "mean_annual": annual.mean(axis=0), "mean_annual_sd": annual.std(axis=0, ddof=1),
+        "cycle_amplitude": np.ptp(cycle, axis=0), "cycle_rmse": np.sqrt((error**2).mean(axis=0)),
+    }  # fmt: skip
+    names = ["global", *prepared.cells.region_names]
+    order = [len(names) - 1, *range(len(names) - 1)]
+    return {f"{key}_{name}": float(v[i]) for key, v in columns.items() for name, i in zip(names, order, strict=True)}
+
+
+def tower_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prepared) -> dict[str, float]:
+    """Scores of left-out towers."""
+    table = site_metrics(tower_predictions({"dual": ensemble}, prepared), settings.time_step)
+    table = table[(table.metric == "nse") & (table.scale == settings.time_step)].set_index(["prediction", "site"]).value
+    wanted = {
+        "nse_pooled": ("tower_like", "pooled"),
+        "nse_median": ("tower_like", "median"),
+        "nse_pooled_landscape": ("landscape", "pooled"),
+    }
+    return {name: float(table[place]) for name, place in wanted.items()}
+
+
+def row(settings: StudySettings, choice: Choice, prepared: Prepared, towers: TowerConstraint) -> dict[str, str | float]:
+    """Fit one choice and say what it gives."""
+    begin, own = time.monotonic(), changed_settings(settings, choice)
+    ensemble, weight = fit_dual(own, prepared, changed_towers(towers, choice))
+    seconds = time.monotonic() - begin
+    found = {**regional_columns(ensemble, own, prepared), **tower_columns(ensemble, own, prepared)}
+    return {"choice": choice.name, **found, "inversion_weight": weight, "train_seconds": seconds}
+
+
+def base_settings(study: Study, members: int, steps: int | None) -> StudySettings:
+    """The study's settings with few members and, where asked, fewer steps."""
+    training = {} if steps is None else {"training": {"steps": steps}}
+    return changed_settings(study.settings, Choice("", {"network": {"members": members}, **training}))
+
+
+def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> StudySettings:
+    """``weight: auto`` is chosen once, so that all rows but those of the weight share it."""
+    s = settings
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
+    objective = build_objective(
+        towers, make(None, None), prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed
+    )
+    weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)[0]
+    return changed_settings(s, Choice("", {"inversion_term": {"weight": weight}}))
+
+
+def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[str, str | float]]:
+    """Rows of the table, the base first."""
+    folder = study.out / "prepared"
+    if not (folder / "about.json").exists():
+        preparation.prepare(study, folder)
+    prepared = preparation.load(folder)
+    towers = pipeline.tower_constraint(study, prepared)
+    base = with_stated_weight(base_settings(study, members, steps), prepared, towers)
+    for choice in choices(base):
+        yield row(base, choice, prepared, towers)
+
+
+def main() -> None:
+    """Run and write; the table so far is on disk after every row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("sensitivity.csv"))
+    parser.add_argument("--members", type=int, default=2, help="per fold")
+    parser.add_argument("--steps", type=int, help="of training; default: the study's")
+    parser.add_argument("--data-root", type=Path)
+    options = parser.parse_args()
+    rows: list[dict[str, str | float]] = []
+    for found in sensitivity(load_study(options.study, data_root=options.data_root), options.members, options.steps):
+        rows.append(found)
+        pd.DataFrame(rows).to_csv(options.out, index=False)
+        print(f"{found['choice']}: global {found['mean_annual_global']:.2f} PgC/yr, left-out NSE {found['nse_pooled']:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
