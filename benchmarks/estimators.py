@@ -108,9 +108,7 @@ def against_exact(records: list[Record]) -> pd.DataFrame:
     exact = table.estimator == "exact"
     worse = 100 * (error / error[exact].iloc[0] - 1)
     time_ratio = (table.train_seconds / table.train_seconds[exact].iloc[0]).rename("time_ratio")
-    return pd.concat(
-        [table[["estimator", "locations", "locations_share", "train_seconds"]], time_ratio, worse.add_suffix("_worse")], axis=1
-    )
+    return pd.concat([table[["estimator", "locations", "locations_share"]], time_ratio, worse.add_suffix("_worse")], axis=1)
 
 
 def targets(found: pd.DataFrame) -> list[str]:
@@ -118,7 +116,7 @@ def targets(found: pd.DataFrame) -> list[str]:
     lines = []
     for name, allowed, most in (("stratified", 10.0, np.inf), ("representative", 20.0, 0.0505)):
         mine = found[(found.estimator == name) & (found.time_ratio <= 0.2) & (found.locations_share <= most)]
-        worst = mine[[c for c in found if c.endswith("_worse")]].max(axis=1)
+        worst = mine[[f"{c}_worse" for c in SCORES]].max(axis=1)
         best = f"at best {worst.min():.1f} %" if len(mine) else "none within a fifth of the time"
         lines.append(f"{name}: scores within {allowed:.0f} % of exact: {'yes' if (worst <= allowed).any() else 'NO'} ({best})")
     return lines

@@ -2,10 +2,11 @@
 
     python benchmarks/sensitivity.py STUDY.yaml --out sensitivity.csv [--members 2] [--steps 300] [--data-root DIR]
 
-Fits `dual` again and again, each time with one choice changed, with few members. Columns: `choice`; `mean_annual_REGION` and its sd over
-members, `mean_annual_sd_REGION` [PgC yr-1]; `cycle_amplitude_REGION` [PgC month-1], highest less lowest month of the mean year;
-`cycle_rmse_REGION` against the inversions' mean [PgC month-1], means removed; scores of left-out towers, `nse_pooled` and `nse_median` of f + g and
-`nse_pooled_landscape` of f alone; `inversion_weight`, `train_seconds`. The region `global` is the sum of all land. Fluxes are of the fitted years.
+Fits `dual` again and again, each time with one choice changed, with few members. Columns: `choice`; `mean_annual_REGION` and
+its sd over members, `mean_annual_sd_REGION` [PgC yr-1]; `cycle_amplitude_REGION` [PgC month-1], highest less lowest month of the
+mean year; `cycle_rmse_REGION` against the inversions' mean [PgC month-1], means removed; scores of left-out towers, `nse_pooled` and
+`nse_median` of f + g and `nse_pooled_landscape` of f alone; `inversion_weight`, `train_seconds`. The region `global` is the sum
+of all land. Fluxes are of the fitted years.
 """
 
 import argparse
@@ -132,13 +133,13 @@ def regional_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prep
 def tower_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prepared) -> dict[str, float]:
     """Scores of left-out towers."""
     table = site_metrics(tower_predictions({"dual": ensemble}, prepared), settings.time_step)
-    table = table[(table.metric == "nse") & (table.scale == settings.time_step)].set_index(["prediction", "site"]).value
+    nse = table[(table.metric == "nse") & (table.scale == settings.time_step)]
     wanted = {
         "nse_pooled": ("tower_like", "pooled"),
         "nse_median": ("tower_like", "median"),
         "nse_pooled_landscape": ("landscape", "pooled"),
     }
-    return {name: float(table[place]) for name, place in wanted.items()}
+    return {name: float(nse.value[(nse.prediction == p) & (nse.site == s)].iloc[0]) for name, (p, s) in wanted.items()}
 
 
 def row(settings: StudySettings, choice: Choice, prepared: Prepared, towers: TowerConstraint) -> dict[str, str | float]:

@@ -41,7 +41,6 @@ from small_world import (
     NETWORK,
     SPATIAL,
     TRAINING,
-    dense_covariance,
     make_cube,
     make_objective,
     make_regional,
@@ -177,7 +176,7 @@ def test_the_kernel_is_that_of_the_spanned_fields(plain: Objective) -> None:
     perturbations = 2 * size * np.concatenate([hidden, np.ones((3, 72, 1))], axis=-1)
     fields = np.concatenate([perturbations, 3 * 2 * (hidden @ weights[1] + biases[1])], axis=-1)
     gram = np.einsum("tcf,tdf->cd", fields, fields)
-    np.testing.assert_allclose(kernel.gram, gram[np.ix_(kernel.cell, kernel.cell)], rtol=1e-4)
+    np.testing.assert_allclose(kernel.gram, gram[np.ix_(kernel.cell, kernel.cell)], rtol=1e-4, atol=1e-5 * gram.max())
     np.testing.assert_allclose(kernel.integral, (gram @ CELLS.region_area[1] / 1e15)[kernel.cell], rtol=1e-4)
 
 
@@ -193,7 +192,7 @@ def test_locations_close_to_the_regions(objective: Objective) -> None:
     np.testing.assert_allclose(weight.sum(axis=1), area.sum(axis=1), rtol=1e-5)
     used = weight.max(axis=0) > 0
     assert (area[weight.argmax(axis=0), np.asarray(structure.locations.cell)][used] > 0).all()
-    assert abs(int(np.asarray(structure.count).sum()) - 16) <= 2
+    assert abs(int(np.asarray(structure.number).sum()) - 16) <= 2
 
 
 def test_the_stated_error_is_that_of_other_networks(objective: Objective, plain: Objective) -> None:
@@ -257,7 +256,7 @@ def test_time_is_split_into_fitted_steps_and_held_out_years(plain: Objective) ->
 
 
 def test_two_years_are_refused() -> None:
-    with pytest.raises(InputError, match="needs three years of inversions or more.*2 came.*stratified"):
+    with pytest.raises(InputError, match=r"needs three years of inversions or more.*2 came.*stratified"):
         build(4, years=2)
 
 
@@ -267,7 +266,7 @@ def test_an_error_target_is_reached_or_refused(objective: Objective) -> None:
     target = float(annual_error(structure)[:-1].max() / 2)
     better = build(8, target).regions.structure
     assert better is not None and (annual_error(better)[:-1] <= target).all()
-    assert int(np.asarray(better.count).sum()) > int(np.asarray(structure.count).sum())
+    assert int(np.asarray(better.number).sum()) > int(np.asarray(structure.number).sum())
 
 
 def test_an_error_target_out_of_reach_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,8 +296,10 @@ def test_the_structures_error_adds_to_r(seed: int, coupled: bool) -> None:
     regions = 4
     variances = [rng.uniform(0.5, 2.0, regions) for _ in range(3)]
     rho = np.full(regions, 0.3)
-    total = EnsembleError(*(np.array([v.sum() * rng.uniform(0.3, 3)]) for v in variances), np.full(1, 0.3)) if coupled else None
-    error, more = EnsembleError(*variances, rho, total), rng.uniform(0.0, 0.3, (3, regions + 1))
+    sums = [np.array([v.sum() * rng.uniform(0.3, 3)]) for v in variances]
+    total = EnsembleError(sums[0], sums[1], sums[2], np.full(1, 0.3)) if coupled else None
+    error = EnsembleError(variances[0], variances[1], variances[2], rho, total)
+    more = rng.uniform(0.0, 0.3, (3, regions + 1))
     # Errors of neighbours that add up more than fourfold could not be written as independent regions and a total.
     more[:, -1] = np.minimum(more[:, -1], more[:, :-1].sum(axis=1))
 
@@ -322,13 +323,11 @@ def test_members_train_with_the_structures_error_and_close_without(objective: Ob
     dense, own = (np.linalg.inv(np.asarray(m.mean_precision[0, 0], np.float64)) for m in (widened, stack.members))
     structure = objective.regions.structure
     assert structure is not None
-    added = EnsembleError(*(v for v in np.asarray(structure.variance, np.float64)[:, :1]), np.zeros(1)).mean_precision()[0]
     wanted = REGIONAL.error.plus(np.asarray(structure.variance, np.float64)).mean_precision()[0]
     np.testing.assert_allclose(np.asarray(widened.mean_precision[0, 0]), wanted, rtol=1e-4)
-    assert np.trace(dense) > np.trace(own) and np.isfinite(added).all()
+    assert np.trace(dense) > np.trace(own)
     for one, other in zip(widened[1:5], stack.members[1:5], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert dense_covariance(REGIONAL.error, 2).shape == (48, 48)
 
 
 # Anchors

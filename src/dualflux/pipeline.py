@@ -302,7 +302,7 @@ def demo_options(full: bool) -> dict[str, object]:
         "fit_period": [date(2001, 1, 1), date(2012, 12, 31)],
         "network": {"members": 4, "folds": 5 if full else 3},
         "inversion_term": {"estimator": "stratified", "locations": 4, "years": 3, "weight": 1.0},
-        "training": {"steps": 600 if full else 700},
+        "training": {"steps": 600 if full else 500, "learning_rate": 6e-3},
         "truth": "truth",
     }
 

@@ -341,7 +341,7 @@ def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Me
     ):
         return objective
     kernels = make_kernels(both(networks, perturbed(networks, 1)), objective.regions, split_time(objective.regions, 1).step)
-    locations = as_locations(kernels, np.asarray(structure.count).tolist())
+    locations = as_locations(kernels, np.asarray(structure.number).tolist())
     return replace(objective, regions=objective.regions._replace(structure=structure._replace(locations=locations)))
 
 

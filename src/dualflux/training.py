@@ -94,7 +94,7 @@ class Structure(NamedTuple):
     Attributes
     ----------
     locations : Locations
-    count : array of int, (region,)
+    number : array of int, (region,)
         Places of each region among the locations, in order; some may have no weight.
     bias : array, (region + 1,)
         Mean error of the monthly integrals [PgC month-1]; last that of the sum over regions.
@@ -103,7 +103,7 @@ class Structure(NamedTuple):
     """
 
     locations: Locations
-    count: jax.Array
+    number: jax.Array
     bias: jax.Array
     variance: jax.Array
 
