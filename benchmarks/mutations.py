@@ -76,19 +76,20 @@ def result_of(study: Path, folder: Path) -> Result:
     return Result(arrays, rows, dropped, len(pd.read_csv(skipped)) if skipped.exists() else 0)
 
 
-def same(good: Result, found: Result) -> str:
-    """What differs, besides observations that are gone; nothing where they are the same."""
-    changed = [n for n in {**good.arrays, **found.arrays} if not _equal(good.arrays.get(n), found.arrays.get(n))]
+def same(good: Result, found: Result, relative: float = 1e-5) -> str:
+    """What differs by more than `relative`, besides observations that are gone; nothing where they are the same."""
+    changed = [n for n in {**good.arrays, **found.arrays} if not _equal(good.arrays.get(n), found.arrays.get(n), relative)]
     kept = good.rows.reindex(found.rows.index)
-    if len(found.rows.index.difference(good.rows.index)) or not _equal(kept.to_numpy(float), found.rows.to_numpy(float)):
+    if len(found.rows.index.difference(good.rows.index)) or not _equal(kept.to_numpy(float), found.rows.to_numpy(float), relative):
         changed.append("observations")
     return ", ".join(changed)
 
 
-def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+def _equal(first: np.ndarray | None, second: np.ndarray | None, relative: float) -> bool:
     if first is None or second is None or first.shape != second.shape:
         return False
-    return bool(np.allclose(first, second, rtol=1e-5, atol=1e-6 * max(float(np.nanmax(np.abs(first), initial=0)), 1e-30), equal_nan=True))
+    smallest = relative / 10 * max(float(np.nanmax(np.abs(first), initial=0)), 1e-30)
+    return bool(np.allclose(first, second, rtol=relative, atol=smallest, equal_nan=True))
 
 
 def judge(good: Result, found: Result) -> tuple[str, str]:

@@ -31,7 +31,9 @@ class InversionTermSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    estimator: Literal["exact", "representative", "stratified"] = "stratified"
+    estimator: Literal["exact", "representative", "stratified"] = Field(
+        "stratified", description="how regional integrals are evaluated in training; representative is unfinished and not validated"
+    )
     weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
     locations: int = Field(
         16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once, a mean over regions"
