@@ -680,10 +680,11 @@ def test_what_left_out_towers_observed_changes_nothing(fitted: Fitted) -> None:
 
 def test_training_lowers_the_objective() -> None:
     """By the exact estimator: the negative log posterior of every member, and its misfit to the inversions, from the start to 40 steps."""
-    members, optimiser, inputs = make_stack(("dual",)).members, optimiser_of(TRAINING), TOWERS.predictors.shape[1]
+    members = jax.tree.map(lambda a: a[:2], make_stack(("dual",)).members)
+    optimiser, inputs = optimiser_of(TRAINING), TOWERS.predictors.shape[1]
     begin = jax.jit(lambda m: jax.lax.map(lambda one: start(one, NETWORK, inputs, CUBE.columns.invariant, optimiser).model, m))
     exact = make_objective(CUBE, TOWERS, REGIONAL, "exact")
-    found = training.fit(exact, members, np.zeros(4, int), NETWORK, TRAINING, CUBE.columns.invariant)
+    found = training.fit(exact, members, np.zeros(2, int), NETWORK, TRAINING, CUBE.columns.invariant)
     scores = [exact_objectives(models, members) for models in (begin(members), *found.snapshots)]
     for one, next_ in pairwise(scores):
         assert (next_[0] < one[0]).all() and (next_[1] < one[1]).all()
