@@ -524,7 +524,7 @@ STUDY_FILE = {
     "an alias": text(_Y, "name: drawn", "name: &a drawn\ndata_root: *a"),
     "a tag": text(_Y, "name: drawn", "name: !!python/name:os.system drawn"),
     "no towers": study(towers=[]),
-    "a predictor twice": study(predictors=[*STUDY["predictors"], STUDY["predictors"][1]]),
+    "a predictor twice": study(predictors=[*STUDY["predictors"], dict(STUDY["predictors"][1])]),
     "a file that is not": study(inversions=[{"path": "nowhere.csv", "format": "table"}]),
 }
 

@@ -17,6 +17,7 @@ DAYS = pd.date_range("2001-01-01", "2002-12-31")
 MONTHS = pd.date_range("2001-01-01", "2002-12-31", freq="MS")
 SITES = {
     "AA-One": (45.0, -135.0, "ENF"), "BB-Two": (45.0, 105.0, "GRA"), "CC-Thr": (-45.0, -105.0, "ENF"), "DD-Fou": (-45.0, 75.0, "GRA"),
+    "EE-Fiv": (15.0, -15.0, "ENF"), "FF-Six": (-15.0, 15.0, "GRA"),
 }  # fmt: skip
 CELL_AREA = (510.0656e12 * np.diff(np.sin(np.radians(np.arange(-90, 91, 30)))) / 2 / 12)[:, None] * np.ones((1, 12))
 

@@ -35,6 +35,7 @@ def _study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fit_period": [date(2001, 1, 1), date(2003, 12, 31)],
         "network": {"hidden": [8], "members": 2, "folds": 2},
         "inversion_term": {"estimator": "stratified", "locations": 2, "years": 2, "weight": 1.0},
+        "spatial_term": {"correlation_length": 3000.0},
         "training": {"steps": 20, "checkpoints": 2, "batch": 64},
         "holdout": {"years": [2003, 2003]},
         "truth": "truth",

@@ -134,6 +134,8 @@ def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what:
         meanings, values = str(mask.attrs["flag_meanings"]).split(), np.atleast_1d(mask.attrs["flag_values"])
         if len(meanings) != len(values):
             raise InputError(f"{what}: {len(values)} flag_values but {len(meanings)} flag_meanings; give one name per value")
+        if twice := sorted({name for name in meanings if meanings.count(name) > 1}):
+            raise InputError(f"{what}: flag_meanings name {', '.join(twice)} several times; give each value a name of its own")
         return {name: [int(value)] for name, value in zip(meanings, values, strict=True)}
     if names is None and mask.name == "transcom_regions":
         names = dict(TRANSCOM)
