@@ -22,12 +22,14 @@ import pandas as pd
 from dualflux import pipeline, preparation
 from dualflux.constraints import TowerConstraint
 from dualflux.evaluation import site_metrics
-from dualflux.experiments import HoldoutSettings, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
+from dualflux.experiments import build_objective, train_all
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.results import tower_predictions
+from dualflux.runs import HoldoutSettings, constraint_maker, plan_runs, stack_members
 from dualflux.study import Study, StudySettings, load_study
 from dualflux.upscaling import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.weighting import choose_weight
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from scipy.linalg import block_diag
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
 from dualflux.covariance import EnsembleError
-from dualflux.experiments import Run, build_objective
+from dualflux.experiments import build_objective
 from dualflux.features import Cube, Steps, build_cube, tower_rows
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.linear_posterior import LinearData
 from dualflux.model import NetworkSettings
+from dualflux.objective import Objective
+from dualflux.runs import Run
 from dualflux.sources.adjustments import Target
 from dualflux.spatial import SpatialBasis, SpatialSettings
 from dualflux.splits import fold_of_groups
-from dualflux.training import Objective, TrainingSettings
+from dualflux.training import TrainingSettings
 
 GRID = Grid.global_regular(30.0)
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)

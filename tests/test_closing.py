@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux.closing import close, integrate_features, member_problem, member_regional, with_parameters
+from dualflux.closing import LinearStep, close, integrate_features, member_problem, member_regional, with_parameters
 from dualflux.constraints import RegionalConstraint, TowerConstraint, TowerTermSettings
-from dualflux.experiments import VARIANTS, Stack, stack_members
 from dualflux.features import Cube
 from dualflux.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
 from dualflux.model import Ensemble, FluxModel, Network
+from dualflux.objective import Member
 from dualflux.operators import regional_operator
-from dualflux.training import Member, RegionData, exact_integrals
+from dualflux.regional_integrals import RegionData, exact_integrals
+from dualflux.runs import VARIANTS, Stack, stack_members
 from dualflux.upscaling import integrate_month, monthly_fluxes, tower_fluxes, wave_of
 from small_world import (
     BASIS,
@@ -70,7 +71,11 @@ def families(stack: Stack) -> np.ndarray:
 
 
 def closed(stack: Stack, models: FluxModel, data: LinearData = DATA, regions: RegionData = REGIONS) -> tuple[FluxModel, np.ndarray]:
-    return close(models, stack.members, stack.observed, data, regions, SPATIAL, families(stack), stack.seeds)
+    return close(linear_step(stack, data, regions), models, stack.members)
+
+
+def linear_step(stack: Stack, data: LinearData = DATA, regions: RegionData = REGIONS) -> LinearStep:
+    return LinearStep(BASIS, stack.observed, data, regions, SPATIAL, families(stack), stack.seeds)
 
 
 def with_observed(towers: TowerConstraint, observed: np.ndarray) -> LinearData:

@@ -240,8 +240,11 @@ TRUE_SD = np.array([0.5, 0.25])
 CENTRE = np.array([0.15, 0.1, 0.0])  # g is off
 
 
-def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame) -> MemberProblem:
-    """Every third month of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features."""
+def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: float = 0.0, stated: float = 0.0) -> MemberProblem:
+    """Every third month of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features.
+
+    g has slopes of `slope_sd`, the problem states another sd.
+    """
     random = np.random.default_rng(seed)
     step = np.tile(np.arange(0, 48, 3), len(sites)) + np.repeat(np.arange(len(sites)) % 3, 16)
     site = np.repeat(np.arange(len(sites)), 16)
@@ -251,9 +254,11 @@ def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame) -> MemberProb
     features = random.normal(size=(len(site), 2))
     slopes = CUBE.columns.invariant
     sd = np.concatenate([
-        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.zeros(1 + slopes), np.full(len(sites), 0.05),
+        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.full(1 + slopes, slope_sd), np.full(len(sites), 0.05),
     ])  # fmt: skip
     truth = random.normal(size=len(sd)) * sd
+    first = 2 + 3 * basis.size
+    sd[first : first + 1 + slopes] = stated
     observed = expected_flux(data, features, truth) + 0.1 * random.standard_t(FREEDOM, len(site))
     in_order = np.empty(len(site), np.float32)
     in_order[data.order] = observed
@@ -278,6 +283,21 @@ def test_the_sd_of_the_spatial_effect_is_recovered() -> None:
     from_data = np.sqrt((found[:2] ** 2 - PRIOR_SHARE * CENTRE[:2] ** 2) / (1 - PRIOR_SHARE))
     assert (np.abs(from_data / TRUE_SD - 1) < 3 * error + 0.03).all()  # 0.03: coefficients are not known exactly
     assert found[2] == 0 and len(towers) == 2
+
+
+@pytest.mark.parametrize(("true_sd", "stated"), [(0.0, 0.3), (0.6, 0.05)])
+def test_the_sd_of_representativeness_follows_the_data_alone(true_sd: float, stated: float) -> None:
+    """Six worlds without any g and six with a strong one, from a stated sd that is far off: g vanishes, or is found in size."""
+    random = np.random.default_rng(8)
+    sites = pd.DataFrame({"lat": np.degrees(np.arcsin(random.uniform(-1, 1, 120))), "lon": random.uniform(-180, 180, 120)})
+    sites["cell"] = random.integers(0, len(CELLS.index), 120)
+    basis = SpatialBasis.create(sites.lat.to_numpy(), sites.lon.to_numpy(), 3000.0)
+    problems = [simulated(seed, basis, sites, true_sd, stated) for seed in range(6)]
+    found = estimate(problems, np.array([*TRUE_SD, stated]))[0][2]
+    if true_sd == 0:
+        assert found < 0.05
+    else:
+        assert abs(found / true_sd - 1) < 3 / np.sqrt(2 * len(problems) * CUBE.columns.invariant)
 
 
 @pytest.mark.parametrize("off", [(), ("g",)])

@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,7 @@ from dualflux.grid import Grid
 from dualflux.preparation import load
 from dualflux.products import integrate_product
 from dualflux.study import load_study
-from dualflux.twin import WorldSettings, build_world, write_world
+from tiny_study import write_tiny_study
 
 RESULTS = (
     "products/dual/nee_monthly.nc",
@@ -29,18 +28,7 @@ RESULTS = (
 
 @pytest.fixture(scope="module", name="study_file")
 def _study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = WorldSettings(resolution=10.0, start=date(2001, 1, 1), end=date(2004, 12, 31), towers=24, unseen_towers=6)
-    options = {
-        "name": "tiny",
-        "fit_period": [date(2001, 1, 1), date(2003, 12, 31)],
-        "network": {"hidden": [8], "members": 2, "folds": 2},
-        "inversion_term": {"estimator": "stratified", "locations": 2, "years": 2, "weight": 1.0},
-        "spatial_term": {"correlation_length": 3000.0},
-        "training": {"steps": 20, "checkpoints": 2, "batch": 64},
-        "holdout": {"years": [2003, 2003]},
-        "truth": "truth",
-    }
-    return write_world(build_world(settings), tmp_path_factory.mktemp("tiny world ä"), **options)
+    return write_tiny_study(tmp_path_factory.mktemp("tiny world ä"), holdout={"years": [2003, 2003]})
 
 
 @pytest.fixture(scope="module", name="first")

@@ -13,12 +13,12 @@ import xarray as xr
 
 from dualflux.constraints import InversionTermSettings
 from dualflux.covariance import misfit, to_year_month
-from dualflux.experiments import HoldoutSettings, constraint_maker
 from dualflux.features import Cube
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save
 from dualflux.results import land_table, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.runs import HoldoutSettings, constraint_maker
 from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
 CUBE = make_cube()

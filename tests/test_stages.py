@@ -212,7 +212,13 @@ def test_folder_checksum_depends_on_names_and_contents_only(tmp_path: Path) -> N
     assert one["bytes"] == 3
 
 
-def test_known_checksum_is_used_until_size_or_time_change(tmp_path: Path) -> None:
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as unchanged at once, not only after some seconds."""
+    monkeypatch.setattr("dualflux.files._SETTLED", -(10**15))
+
+
+def test_known_checksum_is_used_until_size_or_time_change(tmp_path: Path, settled: None) -> None:
     path, known = tmp_path / "abc", {}
     path.write_bytes(b"abc")
     assert checksum(path, known)["sha256"] == ABC_SHA256

@@ -16,42 +16,25 @@ from scipy import stats
 
 from dualflux import experiments, training
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
-from dualflux.experiments import (
-    ALL_SITES,
-    CANDIDATE_WEIGHTS,
-    Fitted,
-    HoldoutSettings,
-    Run,
-    Stack,
-    choose_weight,
-    constraint_maker,
-    plan_runs,
-    stack_members,
-    train_all,
-)
+from dualflux.experiments import Fitted, train_all
 from dualflux.features import Cube
 from dualflux.model import FluxModel
+from dualflux.objective import Anchor, Member, Objective, Score, draw_rows, quadratic_form, score, tower_negative_log_likelihood
 from dualflux.operators import every_location, regional_operator
+from dualflux.regional_integrals import RegionData, exact_integrals
+from dualflux.runs import ALL_SITES, HoldoutSettings, Run, Stack, constraint_maker, plan_runs, stack_members
 from dualflux.training import (
     SMALLEST_SITE_EFFECT_SD,
-    Anchor,
     Fit,
-    Member,
-    Objective,
-    RegionData,
-    Score,
     TrainingSettings,
     anchored_checkpoints,
-    draw_rows,
-    exact_integrals,
     optimiser_of,
-    quadratic_form,
-    score,
     set_anchor,
     site_effect_spread,
     start,
-    tower_negative_log_likelihood,
+    validation_rows,
 )
+from dualflux.weighting import CANDIDATE_WEIGHTS, choose_weight
 from small_world import (
     BASIS,
     CELLS,
@@ -162,11 +145,11 @@ def test_a_month_is_as_many_steps_as_the_study_says(time_step: str, steps: int) 
 
         @staticmethod
         def network(predictors: jax.Array) -> jax.Array:
-            shapes.append(predictors.shape)
+            shapes.append(predictors.shape[:-1])
             return predictors[..., 0]
 
     jax.eval_shape(lambda d: exact_integrals(Spy, d), data)  # type: ignore[arg-type]
-    assert {shape[0] for shape in shapes} == {steps}
+    assert set(shapes) == {(steps * data.every.cell.shape[1],)}
 
 
 # The quadratic form
@@ -344,7 +327,8 @@ def test_a_batch_estimates_the_sum_over_training_sites() -> None:
     values = tower_negative_log_likelihood(model, objective.towers, rows, member.representativeness_sd, member.site_effect_sd)
     exact = float((values * TOWERS.weight * np.asarray(member.site_use)[TOWERS.site]).sum())
     keys = jax.random.split(jax.random.key(0), 3000)
-    found = np.asarray(jax.jit(jax.vmap(lambda k: objective.tower_term(model, member, k)))(keys), np.float64)
+    estimate = jax.vmap(lambda key: objective.tower_term(model, member, *draw_rows(member.site_use, objective.towers, key, 64)))
+    found = np.asarray(jax.jit(estimate)(keys), np.float64)
     assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found)) + 1e-4 * abs(exact)
 
 
@@ -373,7 +357,10 @@ def terms_of(objective: Objective, member: Member, model: FluxModel) -> dict[str
 
 @pytest.mark.parametrize("estimator", ["exact", "stratified"])
 def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
-    """Every term, three random directions in all parameters, float64; the error's growth with the flux is held (its gradient is cut)."""
+    """Every term, three random directions in all parameters, float64; the error's growth with the flux is held (its gradient is cut).
+
+    The gradient that training takes, term by term, is that of their sum.
+    """
     with double_precision():
         objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, estimator))  # type: ignore[assignment]
         member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
@@ -381,6 +368,9 @@ def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
         model = eqx.tree_at(lambda m: m.tower.log_error_growth, model, jnp.asarray(-60.0))
         value = jax.jit(lambda m: terms_of(objective, member, m))
         gradients = jax.jit(jax.jacrev(lambda m: terms_of(objective, member, m)))(model)
+        whole = jax.jit(lambda m: objective.gradient(m, member, jax.random.key(7)))(model)
+        for found, *parts in zip(*(jax.tree.leaves(g) for g in (whole, *gradients.values())), strict=True):
+            np.testing.assert_allclose(found, sum(parts), rtol=1e-9, atol=1e-9)
         for direction in range(3):
             keys = iter(jax.random.split(jax.random.key(direction), len(jax.tree.leaves(model))))
             step = jax.tree.map(lambda a, k=keys: jax.random.normal(next(k), a.shape), model)
@@ -459,7 +449,9 @@ def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
 
 def test_a_score_looks_at_inner_validation_sites_only() -> None:
     objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
-    found = jax.jit(score)(objective, model, member)
+    held = np.flatnonzero(np.asarray(member.site_validation)[TOWERS.site])
+    found = jax.jit(score)(objective, model, member, np.r_[held, [-1] * 7])
+    np.testing.assert_array_equal(validation_rows(objective, jax.tree.map(lambda a: a[None], member))[0], held)
     f = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
     g = np.asarray(model.tower.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
     residual = TOWERS.observed - f - g
@@ -467,8 +459,11 @@ def test_a_score_looks_at_inner_validation_sites_only() -> None:
     assert 0 < weight.astype(bool).sum() < len(weight)
     assert float(found.validation_weight) == pytest.approx(weight.sum(), rel=1e-5)
     assert float(found.validation_square) == pytest.approx((weight * residual**2).sum(), rel=1e-4)
-    mean = pd.Series(residual).groupby(TOWERS.site).mean()
-    np.testing.assert_allclose(found.site_residual, mean, rtol=1e-3, atol=1e-4)
+    unseen, sites = np.unique(TOWERS.site[held]), pd.DataFrame({"residual": residual, "weight": TOWERS.weight}).groupby(TOWERS.site)
+    np.testing.assert_allclose(found.site_residual[unseen], sites.residual.mean()[unseen], rtol=1e-3, atol=1e-4)
+    noise = sites.residual.var(ddof=0) / np.maximum(sites.weight.sum(), 1)
+    np.testing.assert_allclose(found.site_noise[unseen], noise[unseen], rtol=1e-3)
+    assert not np.delete(found.site_residual, unseen).any() and not np.delete(found.site_noise, unseen).any()
 
 
 def fake_score(residual: np.ndarray, noise: np.ndarray) -> Score:

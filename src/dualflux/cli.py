@@ -3,9 +3,10 @@
 0 done; 2 the input or the study file is wrong; 130 interrupted (resumable); 1 a defect of ours.
 """
 
-import errno
+import contextlib
 import signal
 import sys
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +15,10 @@ import typer
 
 from dualflux import __version__
 from dualflux.errors import InputError
+from dualflux.machine_errors import machine_problem
+from dualflux.unread_output import UnreadOutput, occupy_standard_files
 
 DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
-_DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "the disk is read-only"}
-_FILES = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG}
 # Typer brings its own copy of click since 0.26; the base of its public exception is the same in all versions.
 _USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
@@ -102,6 +103,35 @@ def upscale(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> No
 
 
 @app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to put the products; an interrupted command goes on there.")],
+    resolution: Annotated[float | None, typer.Option(help="Cell size [degrees]; default: the run's.")] = None,
+    period: Annotated[
+        tuple[datetime, datetime] | None, typer.Option(metavar="FIRST LAST", help="Whole months; default: the run's.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Which networks.")] = "dual",
+    daily: Annotated[bool, typer.Option("--daily", help="Write days as well as months.")] = False,
+    netcdf: Annotated[bool, typer.Option("--netcdf", help="Write NetCDF files as well as Zarr stores.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes on this machine (needs dualflux[scale]); default: threads.")] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler of a cluster that sees the same files.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Apply a finished run to another grid or other years: needs its predictors there, and no atmospheric data."""
+    from dualflux.predict import Execution
+    from dualflux.study import load_study
+
+    study = load_study(run / "study.yaml", data_root, run)
+    days = None if period is None else (period[0].date(), period[1].date())
+    from dualflux import pipeline
+
+    pipeline.predict_elsewhere(
+        study, out.absolute(), resolution=resolution, period=days, variant=variant, daily=daily,
+        form="netcdf" if netcdf else "zarr", where=Execution(workers, scheduler),
+    )  # fmt: skip
+
+
+@app.command()
 def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
     """Score the products at towers and over regions; of a file that lists `products`, compare these without training."""
     from dualflux import compare
@@ -129,6 +159,17 @@ def status(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> Non
     pipeline.status(loaded, loaded.out)
 
 
+@app.command()
+def doctor(out: Out = None) -> None:
+    """Say what is installed, which extras are missing, and what the machine has: devices, cores, memory, disk."""
+    from dualflux.doctor import examine
+
+    lines, problems = examine(out.absolute() if out else Path.cwd())
+    print("\n".join(lines))
+    if problems:
+        raise InputError(problems)
+
+
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
@@ -143,17 +184,25 @@ def _options(
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit status; a defect of ours keeps its traceback (status 1)."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is an interruption too
+    occupy_standard_files()
+    with contextlib.redirect_stdout(UnreadOutput(sys.stdout)), contextlib.redirect_stderr(UnreadOutput(sys.stderr)):
+        return _status(arguments)
+
+
+def _status(arguments: list[str] | None) -> int:
     try:
         # Typer returns 130 for an interruption, None where a command came to its end.
         code = typer.main.get_command(app).main(args=arguments, prog_name="dualflux", standalone_mode=False) or DONE
+        sys.stdout.flush()
     except InputError as error:
         return _wrong(error.problems)
     except _USAGE_ERROR as error:
         return _wrong([f"{error.format_message()}; try `dualflux --help`."])
-    except OSError as error:
-        if error.errno not in {*_DISK, *_FILES}:
+    except (OSError, RuntimeError, MemoryError) as error:
+        problem = machine_problem(error)
+        if problem is None:
             raise
-        return _wrong([_disk_problem(error)])
+        return _wrong([problem])
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
@@ -165,13 +214,6 @@ def _wrong(problems: list[str]) -> int:
     for problem in problems:
         print(f"dualflux: error: {' '.join(problem.split())}", file=sys.stderr)
     return INPUT_WRONG
-
-
-def _disk_problem(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno in _DISK:
-        return f"{where}{_DISK[error.errno]}; make room or choose another --out; stages that were done are kept"
-    return f"{where}{error.strerror}; see that it is there and may be read and written, or choose another --out"
 
 
 if __name__ == "__main__":

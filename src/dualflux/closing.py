@@ -6,6 +6,9 @@ data and priors; Papandreou and Yuille 2010, NIPS 23), antithetic in pairs, so t
 does and average to its mean. The sds of the spatial effect and of g's slopes are estimated by empirical Bayes (Bishop 2006, ch. 3.5.1).
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +25,9 @@ from dualflux.linear_posterior import (
     solve,
 )  # fmt: skip
 from dualflux.model import FluxModel, Network
-from dualflux.spatial import HARMONICS, SpatialSettings
-from dualflux.training import Member, RegionData, integrate_values
+from dualflux.objective import Member
+from dualflux.regional_integrals import RegionData, integrate_values
+from dualflux.spatial import HARMONICS, SpatialBasis, SpatialSettings
 
 
 def integrate_features(network: Network, regions: RegionData) -> np.ndarray:
@@ -35,24 +39,63 @@ def integrate_features(network: Network, regions: RegionData) -> np.ndarray:
     return np.asarray(found(network, regions))
 
 
-def close(
-    model: FluxModel, members: Member, observed: np.ndarray, data: LinearData, regions: RegionData, settings: SpatialSettings,
-    family: np.ndarray, seeds: list[tuple[int, ...]],
-) -> tuple[FluxModel, np.ndarray]:  # fmt: skip
-    """Replace every member's linear parts by a draw of their posterior.
+@dataclass(frozen=True)
+class LinearStep:
+    """The linear problems of all members.
 
-    Parameters
+    Attributes
     ----------
-    model : FluxModel
-        Trained members, stacked.
-    members : Member
-        Stacked, with `site_effect_sd` as estimated in training.
+    basis : SpatialBasis
     observed : array, (member, region, year, 12)
         The inversions' mean that each member's draw scatters about [PgC month-1].
+    data : LinearData
+    regions : RegionData
+    settings : SpatialSettings
     family : array of int, (member,)
         Members that share estimated sds: those of a variant and fold, so that no data of a fold's sites enter.
     seeds : list of tuple of int, (member,)
         Seed of each member's draw and, last, its sign: one seed with both signs is an antithetic pair.
+    """
+
+    basis: SpatialBasis
+    observed: np.ndarray
+    data: LinearData
+    regions: RegionData
+    settings: SpatialSettings
+    family: np.ndarray
+    seeds: list[tuple[int, ...]]
+
+    def problems(self, model: FluxModel, members: Member, use: np.ndarray) -> Iterator[tuple[np.ndarray, list[MemberProblem]]]:
+        """Every family among the members in `use` (positions): its members' positions and problems."""
+        model, members = (
+            jax.tree.map(lambda a: np.asarray(a)[use], tree) for tree in (model, members._replace(key=members.site_effect_sd))
+        )
+        integrals = integrate_features(model.network, self.regions)
+        at_towers, rows = jax.jit(Network.features), jnp.asarray(self.data.towers.predictors[self.data.order])
+        for name in np.unique(self.family[use]):
+            found = []
+            for i in np.flatnonzero(self.family[use] == name):
+                one, member = (jax.tree.map(lambda a, i=i: a[i], tree) for tree in (model, members))
+                features = np.asarray(at_towers(one.network, rows), dtype=np.float64)
+                regional = member_regional(member, integrals[i], self.observed[use[i]], self.data)
+                found.append(member_problem(one, member, features, regional, self.data, self.settings, self.seeds[use[i]]))
+            yield use[self.family[use] == name], found
+
+    def centre(self, members: Member, mine: np.ndarray) -> np.ndarray:
+        """Where the estimation of a family's sds starts, (3,)."""
+        return np.array([self.settings.mean_sd, self.settings.season_sd, float(members.representativeness_sd[mine[0]])])
+
+
+def close(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxModel, np.ndarray]:
+    """Replace every member's linear parts by a draw of their posterior.
+
+    Parameters
+    ----------
+    step : LinearStep
+    model : FluxModel
+        Trained members, stacked.
+    members : Member
+        Stacked, with `site_effect_sd` as estimated in training.
 
     Returns
     -------
@@ -60,25 +103,25 @@ def close(
     spread : array, (member, 3)
         Estimated sd of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
     """
-    integrals = integrate_features(model.network, regions)
-    model = jax.tree.map(np.asarray, model)
-    members = jax.tree.map(np.asarray, members._replace(key=members.site_effect_sd))
-    at_towers = jax.jit(Network.features)
-    rows = jnp.asarray(data.towers.predictors[data.order])
-    parameters, spread = [np.empty(0)] * len(family), np.empty((len(family), 3))
-    for name in np.unique(family):
-        mine = np.flatnonzero(family == name)
-        problems = []
-        for i in mine:
-            one, member = (jax.tree.map(lambda a, i=i: a[i], tree) for tree in (model, members))
-            features = np.asarray(at_towers(one.network, rows), dtype=np.float64)
-            regional = member_regional(member, integrals[i], observed[i], data)
-            problems.append(member_problem(one, member, features, regional, data, settings, seeds[i]))
-        slopes = float(members.representativeness_sd[mine[0]])
-        spread[mine], towers = estimate(problems, np.array([settings.mean_sd, settings.season_sd, slopes]))
+    count = len(step.family)
+    parameters, spread = [np.empty(0)] * count, np.empty((count, 3))
+    for mine, problems in step.problems(model, members, np.arange(count)):
+        spread[mine], towers = estimate(problems, step.centre(members, mine))
         for i, problem, normal in zip(mine, problems, towers, strict=True):
             parameters[i] = solve(problem, normal, spread[i], draw=True)[0]
-    return with_parameters(model, np.stack(parameters), data.spatial), spread
+    return with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), step.data.spatial), spread
+
+
+def renew_representativeness(step: LinearStep, model: FluxModel, members: Member) -> np.ndarray:
+    """Prior sd of g's slopes as the members in training have it now, (member,); 0 where g is off.
+
+    g is trained with a stated sd at first. Estimated once more while training goes on, it leaves to f what
+    towers share with their landscape.
+    """
+    found = np.array(members.representativeness_sd)
+    for mine, problems in step.problems(model, members, np.flatnonzero(found > 0)):
+        found[mine] = estimate(problems, step.centre(members, mine))[0][2]
+    return found
 
 
 def member_regional(member: Member, integrals: np.ndarray, observed: np.ndarray, data: LinearData) -> Normal:

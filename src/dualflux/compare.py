@@ -23,6 +23,7 @@ from dualflux.evaluation.cells import CellTally, Step, together
 from dualflux.evaluation.sites import COLUMNS as SITE_COLUMNS
 from dualflux.evaluation.statistics import bias, correlation, rmse
 from dualflux.grid import Grid, LandCells, Regions
+from dualflux.hdf5_output import write_netcdf
 from dualflux.report import write_report
 from dualflux.results import series_rows, target_mean
 from dualflux.settings_errors import explain
@@ -308,7 +309,7 @@ def _write_maps(path: Path, world: _World, tallies: dict[str, CellTally], agains
     data["land_area"] = (("lat", "lon"), world.grid.cell_area * world.land_fraction, {"units": "m2"})
     data["lat"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
     data["lon"].attrs = {"units": "degrees_east", "standard_name": "longitude"}
-    data.to_netcdf(path, engine="h5netcdf", encoding={name: {"zlib": True, "complevel": 1} for name in fields})
+    write_netcdf(data, path, {name: {"zlib": True, "complevel": 1} for name in fields})
 
 
 def report(comparison: Comparison) -> None:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from dualflux.constraints import from_inversions
 from dualflux.errors import InputError, Problems
-from dualflux.experiments import VARIANTS
 from dualflux.features import Steps, require_classes, require_record
 from dualflux.grid import LandCells
+from dualflux.runs import VARIANTS
 from dualflux.sources.adjustments import Target
 from dualflux.sources.predictor_settings import PredictorSettings, parse_derived
 from dualflux.sources.tower_cells import tower_cells

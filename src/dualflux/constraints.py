@@ -32,7 +32,8 @@ class InversionTermSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     estimator: Literal["exact", "representative", "stratified"] = Field(
-        "stratified", description="how regional integrals are evaluated in training; representative is unfinished and not validated"
+        "stratified",
+        description="in training; exact: every cell; representative: few cells, chosen once; stratified: fresh random cells each step",
     )
     weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
     locations: int = Field(

@@ -181,6 +181,64 @@ def build_cube(
     return columns.finish(area, unscaled={f"{n}_{c}" for n in _fraction_names(predictors) for c in _classes(predictors, n)})
 
 
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """What a trained network expects of its predictors.
+
+    Attributes
+    ----------
+    columns : Columns
+    centre, scale : array, (column,)
+        See `Cube`.
+    steps : Steps
+        The period that mean seasons were taken over, and anomalies are counted from.
+    """
+
+    columns: Columns
+    centre: np.ndarray
+    scale: np.ndarray
+    steps: Steps
+
+
+def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps, standard: Standard) -> Cube:
+    """The columns of a trained network on other cells or steps, standardised as they were for training.
+
+    Parameters
+    ----------
+    predictors : Dataset
+        Checked predictors on `cell`; dynamic ones over all steps from the first to the last of those asked for, of those
+        that derived columns look back to and, where a column needs a mean season, of `standard.steps`.
+    lat : array, (cell,)
+        [degrees]
+    steps : Steps
+    standard : Standard
+
+    Raises
+    ------
+    InputError
+        The predictors do not make these columns, or begin too late.
+    """
+    columns = _Columns(predictors, lat, steps, standard.steps)
+    for name in predictors.data_vars:
+        columns.add_read(str(name))
+    for name in standard.columns.seasonal + standard.columns.dynamic:
+        if name not in columns.seasonal and name not in columns.dynamic:
+            columns.add_derived(name)
+    made = columns.names()
+    if made != standard.columns:
+        more, less = (sorted(set(a.names) - set(b.names)) for a, b in ((made, standard.columns), (standard.columns, made)))
+        raise InputError(
+            "predictors: the network was trained on other columns, or in another order "
+            f"(new: {', '.join(more) or 'none'}; missing: {', '.join(less) or 'none'}); use the predictors of its training"
+        )
+    return columns.stack(standard.centre, standard.scale)
+
+
+def needs_mean_season(columns: Columns) -> bool:
+    """Whether a column is made from a mean season, which spans the whole period of training."""
+    return any(name.startswith(("mean_season(", "anomaly(")) for name in columns.names)
+
+
 def default_memory(predictors: xr.Dataset, chosen: dict[str, list[int] | None], steps: Steps) -> dict[str, list[int]]:
     """Windows of running means: the chosen ones, else those of 30, 90 and 365 days that the record allows.
 
@@ -246,8 +304,9 @@ def _classes(predictors: xr.Dataset, name: str) -> list[str]:
 class _Columns:
     """Gathers columns by kind; (season, cell) and (step, cell) arrays, one per column."""
 
-    def __init__(self, predictors: xr.Dataset, lat: np.ndarray, steps: Steps) -> None:
+    def __init__(self, predictors: xr.Dataset, lat: np.ndarray, steps: Steps, climate: Steps | None = None) -> None:
         self.predictors, self.lat, self.steps = predictors, lat, steps
+        self.climate = steps if climate is None else climate
         self.static: dict[str, np.ndarray] = {}
         self.seasonal: dict[str, np.ndarray] = {}
         self.dynamic: dict[str, np.ndarray] = {}
@@ -258,7 +317,7 @@ class _Columns:
             for label, part in zip(_classes(self.predictors, name), variable.transpose(f"{name}_class", "cell").to_numpy(), strict=True):
                 self.static[f"{name}_{label}"] = part
         elif "time" in variable.dims:
-            self.dynamic[name] = self._in_period(variable)
+            self.dynamic[name] = self._during(variable, self.steps)
         elif "month" in variable.dims:
             monthly = variable.sortby("month").transpose("month", "cell").to_numpy()
             self.seasonal[name] = monthly if self._seasons() == 12 else _to_days(monthly)
@@ -292,11 +351,11 @@ class _Columns:
         month = pd.date_range("2001-01-01", periods=365).month.to_numpy()
         return np.stack([daily[month == m].mean(axis=0) for m in range(1, 13)]).astype(np.float32)
 
-    def _in_period(self, variable: xr.DataArray) -> np.ndarray:
-        return variable.sel(time=self.steps.time).transpose("time", "cell").to_numpy()
+    def _during(self, variable: xr.DataArray, steps: Steps) -> np.ndarray:
+        return variable.sel(time=steps.time).transpose("time", "cell").to_numpy()
 
     def _mean_season(self, name: str) -> np.ndarray:
-        values, season = self.dynamic[name], self.steps.season
+        values, season = self._during(self.predictors[name], self.climate), self.climate.season
         total = np.zeros((self._seasons(), values.shape[1]))
         np.add.at(total, season, values)
         count = np.bincount(season, minlength=self._seasons())
@@ -318,11 +377,15 @@ class _Columns:
         total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
         return ((total[width:] - total[:-width]) / width).astype(np.float32)
 
+    def names(self) -> Columns:
+        return Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))
+
     def finish(self, area: np.ndarray, unscaled: set[str]) -> Cube:
-        columns = Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))
         moments = [_moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
-        centre, scale = np.array([m[0] for m in moments]), np.array([m[1] for m in moments])
-        cells, at = len(area), 0
+        return self.stack(np.array([m[0] for m in moments]), np.array([m[1] for m in moments]))
+
+    def stack(self, centre: np.ndarray, scale: np.ndarray) -> Cube:
+        cells, at = len(self.lat), 0
         stacked = []
         for part, shape in (
             (self.static, (cells,)),
@@ -334,7 +397,7 @@ class _Columns:
                 block[..., position] = (values - centre[at]) / scale[at]
                 at += 1
             stacked.append(block)
-        return Cube(stacked[0], stacked[1], stacked[2], self.steps, columns, centre, scale)
+        return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale)
 
 
 def _moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from scipy import sparse
 from dualflux.errors import InputError
 
 EARTH_RADIUS = 6_371_007.2  # m, authalic
+SMALLEST_STEP = 1e-5  # degrees between cells: a metre
 LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
 LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")
 
@@ -100,7 +101,7 @@ def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
     names = {}
     for ours, known in (("lat", LATITUDE_NAMES), ("lon", LONGITUDE_NAMES)):
         found = [d for d in data.dims if str(d).lower() in known]
-        if len(found) != 1 or found[0] not in data.coords:
+        if len(found) != 1 or found[0] not in data.coords or data[found[0]].dims != (found[0],) or not data[found[0]].size:
             raise InputError(f"{what}: no {ours} coordinate among {list(data.dims)}; allowed names: {', '.join(known)}")
         names[found[0]] = ours
     data = data.rename({k: v for k, v in names.items() if k != v})
@@ -133,6 +134,9 @@ def grid_of(data: xr.DataArray, what: str) -> Grid:
     lat, lon = data.lat.values.astype(float), data.lon.values.astype(float)
     if lat.size < 2 or lon.size < 2:
         raise InputError(f"{what}: {lat.size} latitudes and {lon.size} longitudes; at least two of each are needed")
+    for name, centres in (("latitudes", lat), ("longitudes", lon)):
+        if np.diff(centres).min() < SMALLEST_STEP:
+            raise InputError(f"{what}: {name} {np.diff(centres).min():.4g} degrees apart; allowed: {SMALLEST_STEP:g} or more, ascending")
     step = np.diff(lon)
     if np.abs(step - step.mean()).max() > 0.01 * step.mean():
         raise InputError(f"{what}: longitudes are not evenly spaced (steps {step.min():.4g} to {step.max():.4g} degrees)")

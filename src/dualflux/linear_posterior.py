@@ -25,7 +25,8 @@ READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the c
 INTERCEPT_SD = 3.0  # gC m-2 d-1: as good as flat
 WEIGHT_ROUNDS = 4  # of the Student-t weights
 VARIANCE_ROUNDS = 5  # of expectation maximisation per round of weights
-PRIOR_SHARE = 0.5  # of the stated variances in the estimate: the trained network has explained part of what u and g are for
+PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained network has explained part of what u is for
+SMALLEST_SLOPE_SD = 0.01  # gC m-2 d-1 per standard deviation: g is nothing
 
 
 @dataclass(frozen=True)
@@ -240,21 +241,34 @@ def solve(problem: MemberProblem, towers: Normal, spread: np.ndarray, draw: bool
 def estimate(problems: list[MemberProblem], centre: np.ndarray) -> tuple[np.ndarray, list[Normal]]:
     """Sds that all members of a family share, (3,) as in `solve`, and each member's tower equations at its solution.
 
-    Expectation maximisation, sd^2 = mean over coefficients of (posterior mean^2 + variance), averaged with `centre`^2 by
-    `PRIOR_SHARE`; the Student-t weights follow the solution.
+    Those of u by expectation maximisation, sd^2 = mean over coefficients of (posterior mean^2 + variance), averaged with `centre`^2
+    by `PRIOR_SHARE`. That of g's slopes by maximum marginal likelihood alone, so that g vanishes where towers are like
+    their landscape: sd^2 = sum of mean^2 over the effective number of coefficients, sum of (1 - variance / sd^2) (MacKay 1992,
+    Neural Computation 4, 415), which reaches zero where expectation maximisation only creeps. The Student-t weights follow the solution.
     """
     spread, solutions = centre, [p.trained for p in problems]
+    lasting, season, slopes = problems[0].estimated()
     towers: list[Normal] = []
     for _ in range(WEIGHT_ROUNDS):
         towers = [p.towers(solution) for p, solution in zip(problems, solutions, strict=True)]
         for _ in range(VARIANCE_ROUNDS):
             found = [solve(p, t, spread, draw=False) for p, t in zip(problems, towers, strict=True)]
-            square = np.mean([mean**2 + variance for mean, variance in found], axis=0)
-            parts = [square[part] for part in problems[0].estimated()]
-            spread = np.array([_maximise(part, c) for part, c in zip(parts, centre, strict=True)])
+            square, variance = np.mean([mean**2 for mean, _ in found], axis=0), np.mean([v for _, v in found], axis=0)
+            of_effect = [_maximise(square[part] + variance[part], c) for part, c in zip((lasting, season), centre[:2], strict=True)]
+            spread = np.array([*of_effect, _slope_sd(square[slopes], variance[slopes], spread[2])])
         solutions = [mean for mean, _ in found]
     return spread, towers
 
 
 def _maximise(square: np.ndarray, centre: float) -> float:
     return float(np.sqrt((1 - PRIOR_SHARE) * square.mean() + PRIOR_SHARE * centre**2))
+
+
+def _slope_sd(square: np.ndarray, variance: np.ndarray, before: float) -> float:
+    """0 stays 0: g is off. Without data nothing is learnt: what was stated stays."""
+    if before == 0:
+        return 0.0
+    effective = float((1 - variance / before**2).sum())
+    if effective < 1e-9 * len(variance):
+        return before
+    return max(float(np.sqrt(square.sum() / effective)), SMALLEST_SLOPE_SD)

@@ -101,7 +101,7 @@ class TowerTerm(eqx.Module):
     site_effect : array, (site,)
         b [gC m-2 d-1].
     log_error_floor, log_error_growth : array, ()
-        The error's scale is exp(log_error_floor) + exp(log_error_growth) |flux|.
+        The error's scale is `exp(log_error_floor) + exp(log_error_growth) |flux|`.
     """
 
     intercept: jax.Array

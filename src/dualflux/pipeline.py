@@ -5,18 +5,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dualflux import __version__, preparation
+from dualflux import __version__, predict, preparation
 from dualflux.check import check_study
+from dualflux.checkpoint import Checkpoint
 from dualflux.constraints import TowerConstraint, from_towers
 from dualflux.errors import Problems
 from dualflux.evaluation import site_metrics
-from dualflux.experiments import Fitted, build_objective, choose_weight, constraint_maker, plan_runs, stack_members, train_all
+from dualflux.experiments import Fitted, build_objective, train_all
 from dualflux.independent import TABLES, further_tables
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
@@ -34,13 +37,16 @@ from dualflux.results import (
     verdict_table,
     verdict_text,
 )
-from dualflux.stages import RunFolder, Stage, is_done, states, write_atomically
+from dualflux.runs import constraint_maker, plan_runs, stack_members
+from dualflux.stages import MARKERS, RunFolder, Stage, digest, is_done, states, write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.comparison import Case, compare
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.weighting import choose_weight
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
 CITATIONS = (
     "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
     "Atmos. Chem. Phys. 24, 2555-2582, doi:10.5194/acp-24-2555-2024",
@@ -55,7 +61,7 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
     plan = stage_plan(study)
     actions: dict[str, Callable[[], None]] = {
         "prepare": lambda: preparation.prepare(study, out / "prepared"),
-        "train": lambda: train(study, out, console),
+        "train": lambda: train(study, out, console, say),
         "upscale": lambda: upscale(study, out),
         "evaluate": lambda: evaluate(study, out),
         "report": lambda: report(study, out),
@@ -71,6 +77,9 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
                 folder.stage(stage, actions[stage.name])
                 if stage.name == "prepare":
                     folder.cite(preparation.tower_citations(out / "prepared"))
+                if stage.name == "train":
+                    for name in TRAININGS:
+                        training_checkpoint(study, out, name, say).remove()
     if "evaluate" in wanted:
         print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
     if "report" in wanted:
@@ -116,7 +125,13 @@ def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
     return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]
 
 
-def train(study: Study, out: Path, console: Console) -> None:
+def training_checkpoint(study: Study, out: Path, name: str, say: Callable[[str], None]) -> Checkpoint:
+    """Where an interrupted training goes on from; other kinds of device differ in the last digits."""
+    stage = next(stage for stage in stage_plan(study) if stage.name == "train")
+    return Checkpoint(out / MARKERS / f"{name}.checkpoint", f"{digest(out, stage)} {jax.devices()[0].device_kind}", say)
+
+
+def train(study: Study, out: Path, console: Console, say: Callable[[str], None]) -> None:
     """Fit every ensemble in one program and predict left-out towers."""
     s, prepared = study.settings, preparation.load(out / "prepared")
     towers = tower_constraint(study, prepared)
@@ -125,12 +140,15 @@ def train(study: Study, out: Path, console: Console) -> None:
     objective = build_objective(
         towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed
     )
-    weight, trial = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)
+    for_weight, for_networks = (training_checkpoint(study, out, name, say) for name in TRAININGS)
+    weight, trial = choose_weight(
+        objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed, for_weight
+    )
     runs = plan_runs(list(s.variants), s.network, s.holdout, make)
     stack = stack_members(runs, regional.years, towers, s.tower_term, weight, s.seed)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
         fitted = train_all(
-            objective, stack, towers, regional, prepared.cube, prepared.cells, s.network, s.training, s.spatial_term, advance
+            objective, stack, towers, regional, prepared.cube, prepared.cells, s.network, s.training, s.spatial_term, advance, for_networks
         )
     _save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
     trial.to_csv(out / "models/weight.csv", index=False)
@@ -178,7 +196,7 @@ def upscale(study: Study, out: Path) -> None:
             writers[variant] = open_files.enter_context(
                 ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar)
             )
-        for month in monthly_fluxes(model, prepared.cube, place):
+        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon())):
             integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
                 mine = slice(end - own[variant].size, end)
@@ -280,6 +298,19 @@ def report(study: Study, out: Path) -> None:
     write_report(out, study.resolved(), verdict_table(read_summary(out / "tables/summary.csv")), study_notes(out))
 
 
+def predict_elsewhere(study: Study, out: Path, **options: Any) -> None:
+    """Apply the run in `study.out` to another grid or period, see `dualflux.predict.predict`."""
+    console = Console(stderr=True)
+    with progress_display(console) as bar:
+
+        def advance(text: str) -> Callable[[int, int], None]:
+            task = bar.add_task(text, total=None)
+            return lambda done, of: bar.update(task, completed=done, total=of)
+
+        products = predict.predict(study, out, advance=advance, say=lambda line: console.print(line, markup=False), **options)
+    print("\n".join(map(str, products)))
+
+
 def check(study: Study) -> None:
     """Print what a run would use; raise with every problem."""
     found = check_study(study)
@@ -313,12 +344,17 @@ def status(study: Study, out: Path) -> None:
         print(f"{name}: {'done' if reason is None else reason}")
 
 
+def progress_display(console: Console) -> Progress:
+    """What is done, of how much, and the time."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
 class progress_bar:  # noqa: N801 (reads as a function)
     """``with progress_bar(console, text) as advance: advance(done, of)``."""
 
     def __init__(self, console: Console, text: str) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console)
+        self.progress = progress_display(console)
         self.task = self.progress.add_task(text, total=None)
 
     def __enter__(self) -> Callable[[int, int], None]:

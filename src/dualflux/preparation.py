@@ -11,8 +11,10 @@ import xarray as xr
 
 from dualflux.consistency import place_sites, site_classes, site_columns, with_site_meteorology
 from dualflux.errors import InputError, Problems
-from dualflux.features import Columns, Cube, Steps, build_cube, default_memory, tower_rows
+from dualflux.features import Columns, Cube, Standard, Steps, build_cube, default_memory, tower_rows
 from dualflux.grid import Grid, LandCells
+from dualflux.hdf5_output import write_netcdf
+from dualflux.numerics import require_finite_predictors
 from dualflux.sources.adjustments import Target, make_target, read_adjustments
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land import Land, land_cells
@@ -82,6 +84,7 @@ def prepare(study: Study, folder: Path) -> None:
     problems.raise_if_any()
     if land is None or towers is None or target is None or cube is None:
         raise InputError("prepare: a source could not be read")
+    require_finite_predictors(cube, land.cells.lat(), land.cells.lon())
     sites = place_sites(s, land.cells, towers).drop(columns="distance")
     observations, rows, shift = _tower_predictors(s, cube, towers, sites)
     prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references)
@@ -179,10 +182,10 @@ def save(prepared: Prepared, folder: Path) -> None:
     stored = xr.Dataset({"integral": prepared.target.integral, "variance": prepared.target.adjustment_variance})
     for variable in stored.variables.values():
         variable.attrs, variable.encoding = {}, {}
-    stored.to_netcdf(folder / "target.nc", engine="h5netcdf")
+    write_netcdf(stored, folder / "target.nc")
     prepared.target.terms.to_csv(folder / "target_terms.csv", index=False)
     if prepared.references is not None:
-        prepared.references.rename("integral").to_dataset().to_netcdf(folder / "references.nc", engine="h5netcdf")
+        write_netcdf(prepared.references.rename("integral").to_dataset(), folder / "references.nc")
     elif (folder / "references.nc").exists():
         os.remove(folder / "references.nc")
 
@@ -207,6 +210,14 @@ def load(folder: Path) -> Prepared:
         with xr.open_dataset(folder / "references.nc", engine="h5netcdf") as data:
             references = data.integral.load()
     return Prepared(cells, a["land_area_map"], cube, observations, sites, np.load(folder / "rows.npy"), target, references)
+
+
+def load_standard(folder: Path) -> Standard:
+    """What the networks of a run expect of their predictors, from what `save` wrote."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    with np.load(folder / "cells.npz") as file:
+        centre, scale = file["centre"], file["scale"]
+    return Standard(Columns(*(tuple(names) for names in about["columns"])), centre, scale, Steps.create(*about["steps"]))
 
 
 def _read_table(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import h5netcdf
 import numpy as np
@@ -17,6 +17,7 @@ import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
+from dualflux.hdf5_output import PatientFile
 from dualflux.operators import regional_operator
 from dualflux.units import PETAGRAM, days_in_month
 
@@ -26,7 +27,8 @@ MEMBER_LIMIT = 2_000_000_000  # bytes of nee_member before compression
 # `gC` (grams of carbon) is no unit of UDUNITS; programs that convert units find the same in `udunits`.
 _FLUX = {"units": "gC m-2 d-1", "udunits": "g m-2 d-1", "positive": "up"}
 _CELL_METHODS = "area: mean where land time: mean"
-_LAYERS: dict[str, dict[str, str]] = {
+LAND_AREA = {"units": "m2", "long_name": "area of land in the cell, also land without a flux", "cell_methods": "area: sum where land"}
+LAYERS: dict[str, dict[str, str]] = {
     "nee": {
         **_FLUX,
         "long_name": "net ecosystem exchange of CO2 as carbon per m2 of land, mean of the members",
@@ -50,6 +52,40 @@ _LAYERS: dict[str, dict[str, str]] = {
         "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
     },
 }
+
+
+class Axis(NamedTuple):
+    """A coordinate with its cells' bounds, as CF wants it.
+
+    Attributes
+    ----------
+    name : str
+    centre : array, (n,)
+        Of time the begin of each step.
+    bounds : array, (n, 2)
+        The variable ``NAME_bounds``.
+    attrs : dict
+    """
+
+    name: str
+    centre: np.ndarray
+    bounds: np.ndarray
+    attrs: dict[str, str]
+
+
+def axes(grid: Grid, times: pd.DatetimeIndex, ends: pd.DatetimeIndex) -> list[Axis]:
+    """time, lat and lon of a product whose steps last from `times` to `ends`."""
+    first = times[0]
+    starts, stops = (np.asarray((x - first).days, dtype=np.int32) for x in (times, ends))
+    dates = {"units": f"days since {first:%Y-%m-%d} 00:00:00", "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
+    found = [Axis("time", starts, np.stack([starts, stops], axis=1), {**dates, "bounds": "time_bounds"})]
+    for name, centre, edge, standard, direction, letter in (
+        ("lat", grid.lat, grid.lat_edges, "latitude", "north", "Y"),
+        ("lon", grid.lon, grid.lon_edges, "longitude", "east", "X"),
+    ):
+        attrs = {"standard_name": standard, "units": f"degrees_{direction}", "axis": letter, "bounds": f"{name}_bounds"}
+        found.append(Axis(name, centre, np.stack([edge[:-1], edge[1:]], axis=1), attrs))
+    return found
 
 
 def regional_integrals(density: np.ndarray, cells: LandCells, time: np.ndarray | pd.DatetimeIndex) -> np.ndarray:
@@ -112,6 +148,8 @@ class ProductWriter:
     ------
     ValueError
         Shapes or land areas that do not fit `cells`; times that are not month starts.
+    OSError
+        From `write` or on leaving: the disk is full.
     """
 
     def __init__(
@@ -145,10 +183,11 @@ class ProductWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5netcdf.File(self._partial, "w")
+        self._target = PatientFile(self._partial)
+        self._file = h5netcdf.File(self._target, "w")
         self._coordinates()
         self._static()
-        for name, attrs in _LAYERS.items():
+        for name, attrs in LAYERS.items():
             self._layer(name, ("time", "lat", "lon"), attrs)
         if self.members is not None:
             attrs = {**_FLUX, "long_name": "net ecosystem exchange of each member", "cell_methods": _CELL_METHODS}
@@ -158,11 +197,13 @@ class ProductWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
-        if error is None and self._written.all():
+        self._target.close()
+        if error is None and self._written.all() and self._target.error is None:
             os.replace(self._partial, self.path)
             return
         self._partial.unlink(missing_ok=True)
         if error is None:
+            self._target.raise_error()
             lacking = self.times[~self._written].strftime("%Y-%m")
             raise ValueError(f"{self.path}: {len(lacking)} months were never written, the first {lacking[0]}; the file was not made")
 
@@ -191,6 +232,7 @@ class ProductWriter:
         self._put("nee_std_total", t, np.sqrt(std**2 + extra))
         for m in range(count if self.members is not None else 0):
             self._file["nee_member"][m, t] = self._map(landscape[m])
+        self._target.raise_error()
         self._written[t] = True
 
     def _check_month(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, extra: np.ndarray) -> None:
@@ -221,33 +263,20 @@ class ProductWriter:
     def _coordinates(self) -> None:
         grid, file = self.cells.grid, self._file
         file.dimensions = {"time": len(self.times), "lat": grid.lat.size, "lon": grid.lon.size, "nv": 2}
-        first = self.times[0]
-        ends = self.times + pd.offsets.MonthBegin(1)
-        starts, stops = (np.asarray((x - first).days, dtype=np.int32) for x in (self.times, ends))
-        attrs = {"units": f"days since {first:%Y-%m-%d} 00:00:00", "calendar": "proleptic_gregorian"}
-        self._coordinate("time", starts, np.stack([starts, stops], axis=1), {**attrs, "standard_name": "time", "axis": "T"})
-        lat, lon = (
-            {"standard_name": n, "units": f"degrees_{u}", "axis": a} for n, u, a in (("latitude", "north", "Y"), ("longitude", "east", "X"))
-        )
-        self._coordinate("lat", grid.lat, np.stack([grid.lat_edges[:-1], grid.lat_edges[1:]], axis=1), lat)
-        self._coordinate("lon", grid.lon, np.stack([grid.lon_edges[:-1], grid.lon_edges[1:]], axis=1), lon)
+        for axis in axes(grid, self.times, self.times + pd.offsets.MonthBegin(1)):
+            variable = file.create_variable(axis.name, (axis.name,), axis.centre.dtype, data=axis.centre)
+            variable.attrs.update(axis.attrs)
+            file.create_variable(f"{axis.name}_bounds", (axis.name, "nv"), axis.bounds.dtype, data=axis.bounds)
         if self.members is not None:
             file.dimensions["member"] = self.members
             member = file.create_variable("member", ("member",), np.int32, data=np.arange(self.members, dtype=np.int32))
             member.attrs.update({"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"})
 
-    def _coordinate(self, name: str, values: np.ndarray, bounds: np.ndarray, attrs: Mapping[str, str]) -> None:
-        variable = self._file.create_variable(name, (name,), values.dtype, data=values)
-        variable.attrs.update({**attrs, "bounds": f"{name}_bounds"})
-        self._file.create_variable(f"{name}_bounds", (name, "nv"), bounds.dtype, data=bounds)
-
     def _static(self) -> None:
         area = self._file.create_variable(
             "land_area", ("lat", "lon"), np.float64, data=self.land_area, compression="gzip", compression_opts=1
         )
-        area.attrs.update(
-            {"units": "m2", "long_name": "area of land in the cell, also land without a flux", "cell_methods": "area: sum where land"}
-        )
+        area.attrs.update(LAND_AREA)
         if self.applicability is None:
             return
         attrs = {

@@ -1,276 +1,154 @@
-"""Few locations with fixed weights that stand for a region: a positive quadrature rule for plausible flux fields.
+"""Few locations with fixed weights that stand for a region, the same in all months.
 
-A location c of weight w_c >= 0 (weights sum to the region's area) stands for w_c of land: I(f) is about the sum of w_c f(c, t), the same
-locations in all months. Which locations and weights is fitted on a *library* of networks. Each spans a
-space of fields, its flux and its last hidden features (what any other readout would make of them), at a random subset
-of steps; their inner products are a kernel k(c, c') = sum over fields and steps of phi(c) phi(c'). The rule
+A location c of weight w_c >= 0 stands for w_c of land: I(f) is about the sum of w_c f(c, t), the weights sum to the region's area.
 
-    minimises    sum of w_c sqrt(k_rest(c, c))
-    subject to   sum of w_c e_j(c) = I(e_j) for the kernel's leading eigenfunctions e_j, and for the constant,
+*Places.* A region's cells are clustered by k-means in the space of their predictors, by land area (Lloyd 1982). Each cluster
+is represented by its cell nearest to the centre and stands for its area A_c. This quantises the region: the error of
+the integral of a function that is smooth in the predictors is at most its slope times the mean distance to the chosen cells
+(Pages 1998, J. Comput. Appl. Math. 89).
 
-k_rest being what the leading eigenfunctions leave. It is a linear programme: its solution has as many locations as conditions
-(positively weighted kernel quadrature; Hayakawa, Oberhauser and Lyons 2022, NeurIPS 35). The weights of these locations are then
-refitted to the whole kernel by non-negative least squares. The error is measured on networks and years that the fit has not seen.
+*Weights.* They move away from the areas so far as it helps a *library* of plausible fields f_j, networks trained on towers alone, each
+on other sites, and perturbed copies of them. With every network's fields in units of their root mean square, the weights
+
+    minimise  mean over j of (sum of w_c f_j(c) - I(f_j))^2  +  NUGGET x sum of (w_c - A_c)^2     over w_c >= 0, sum of w_c = area:
+
+the squared error expected for fields of the library with independent noise of variance NUGGET added in each cluster.
+
+*Error.* It is measured on networks and years that the weights have not seen, and added to R.
 """
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from scipy import linalg, optimize
+from scipy import optimize, sparse
 
 from dualflux.covariance import split_parts
 from dualflux.errors import InputError
+from dualflux.flux_library import BOOTSTRAPS, at_steps, bootstrapped_networks, in_years, integrals, moments, split_time, with_perturbed
 from dualflux.model import FluxModel, Network, NetworkSettings
-from dualflux.operators import Locations, Strata
-from dualflux.training import Anchor, Member, Objective, RegionData, Structure, TrainingSettings, fit, integrate_values
+from dualflux.objective import Anchor, Member, Objective
+from dualflux.operators import Locations
+from dualflux.regional_integrals import RegionData, Structure
+from dualflux.training import TrainingSettings
 
-BOOTSTRAPS = 5  # tower-only networks, each on its own resampled groups of sites ...
-TESTED_ON = 2  # ... of which these are kept for the measurement of the error
-LIBRARY_STEPS = 200  # of their training: the fields are to be plausible, not the best
-STEPS_PER_MONTH = 2  # of each calendar month, in random years
-CANDIDATES = 1000  # at most, cells of a region that may be chosen
-PERTURBATION = 0.5
-FLUX_AMPLITUDE = 3.0  # of a network's own flux in the kernel, in units of a readout's perturbation
-MOVED = 2.0  # times the stated error: where members show more at an anchor, the locations are fitted anew
+TESTED_ON = 3  # of the library's networks: kept for the measurement of the error
+NUGGET = 0.1
+ROUNDS = 20  # of k-means
+MOVED = 2.0  # times the stated error: where members show more at an anchor, the weights are fitted anew
 LARGEST_SHARE = 0.5  # of a region's cells, for an error target
+_BLOCK = 20_000_000  # distances held at once
 
 
-class Span(NamedTuple):
-    """Steps the library is fitted at, and years its error is measured in."""
-
-    step: np.ndarray
-    held: np.ndarray
+# Places
 
 
-def split_time(regions: RegionData, seed: int) -> Span:
-    """Random steps of each calendar month from the first two thirds of the years; the last third is held out.
-
-    Raises
-    ------
-    InputError
-        Fewer than three years.
-    """
-    years = regions.month_start.shape[0]
-    held = max(2, years // 3)
-    if years <= held:
-        raise InputError(
-            f"inversion_term: estimator representative needs three years of inversions or more to measure its error, {years} came; "
-            "widen `fit_period` or use the estimator stratified"
-        )
-    random = np.random.default_rng(seed)
-    start, count = np.asarray(regions.month_start), np.asarray(regions.month_steps)
-    chosen = [
-        start[y, m] + random.integers(count[y, m])
-        for m in range(12)
-        for y in random.permutation(years - held)[:STEPS_PER_MONTH]
-    ]  # fmt: skip
-    return Span(np.array(chosen), np.arange(years - held, years))
+def region_areas(regions: RegionData) -> np.ndarray:
+    """Land area of each region in each cell, (region, cell) [1e15 m2]."""
+    weight = np.asarray(regions.every.weight, np.float64)
+    return np.moveaxis(weight, 0, 1).reshape(weight.shape[1], -1)[:, : regions.cube.static.shape[0]]
 
 
-def bootstrapped_networks(
-    objective: Objective, group: np.ndarray, network: NetworkSettings, training: TrainingSettings, seed: int
-) -> Network:
-    """Tower-only networks, stacked, each trained for a while on its own resampling of the groups of sites.
+def allocate(networks: Network, regions: RegionData, step: np.ndarray, total: int) -> list[int]:
+    """Locations of each region, about `total` in all: in proportion to area times the sd of fields inside (Neyman 1934), two at least."""
+    areas = region_areas(regions)
+    area, cells = areas.sum(axis=1), (areas > 0).sum(axis=1)
+    mean, square = np.moveaxis(moments(networks, at_steps(regions, step)) / area[:, None, None], -1, 0)
+    size = area * np.sqrt(np.maximum(square - mean**2, 0).mean(axis=(0, 2)))
+    wanted = np.rint(total * size / max(size.sum(), 1e-30)).astype(int)
+    return [int(n) for n in np.clip(wanted, np.minimum(2, cells), cells)]
+
+
+def cluster(points: np.ndarray, area: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Representatives of `count` clusters (fewer where points coincide) and the areas they stand for.
 
     Parameters
     ----------
-    group : array of int, (site,)
+    points : array, (cell, feature)
+        In an order in which neighbours are alike: evenly spaced ones are the first centres.
+    area : array, (cell,)
+
+    Returns
+    -------
+    chosen : array of int, (location,)
+        Positions among the points.
+    area : array, (location,)
     """
-    random, count = np.random.default_rng(seed), BOOTSTRAPS
-    names, of = np.unique(group, return_inverse=True)
-    use = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)[:, of]
-    regions, years = len(objective.regions.strata.area), objective.regions.month_start.shape[0]
-    nothing, each = jnp.zeros(count), jnp.ones(count)
-    precision = jnp.zeros((count, regions + 1, 12, 12))
-    members = Member(
-        jax.random.split(jax.random.key(seed), count), jnp.asarray(use, jnp.float32), jnp.zeros(use.shape),
-        jnp.zeros((count, regions, years, 12)), jnp.ones((count, years)), precision, precision, each, nothing, nothing, nothing,
-    )  # fmt: skip
-    short = training.model_copy(update={"steps": min(training.steps, LIBRARY_STEPS), "checkpoints": 2, "anchors": 0})
-    towers_only = replace(objective, estimator="stratified", regions=objective.regions._replace(structure=None))
-    found = fit(towers_only, members, np.zeros(count), network, short, 0).snapshots[-1].network
-    return jax.tree.map(jnp.asarray, found)
+    cells = len(area)
+    if count >= cells:
+        return np.arange(cells), area
+    centre = points[((np.arange(count) + 0.5) * cells / count).astype(int)]
+    for _ in range(ROUNDS):
+        members = sparse.csr_matrix((area, (_nearest(points, centre), np.arange(cells))), shape=(count, cells))
+        total = np.asarray(members.sum(axis=1))
+        centre = np.where(total > 0, members @ points / np.maximum(total, 1e-30), centre)
+    of = _nearest(points, centre)
+    order = np.lexsort((((points - centre[of]) ** 2).sum(axis=1), of))
+    used, first = np.unique(of[order], return_index=True)
+    return order[first], np.bincount(of, area, minlength=count)[used]
 
 
-def perturbed(networks: Network, seed: int) -> Network:
-    """The networks with every layer's weights and biases moved by noise of `PERTURBATION` times the size of the layer's weights."""
-    random = np.random.default_rng(seed)
-
-    def moved(values: jax.Array, sizes: jax.Array) -> jax.Array:
-        return values + sizes * random.normal(size=values.shape).astype(np.float32)
-
-    scale = [PERTURBATION * jnp.sqrt((w**2).mean(axis=(1, 2), keepdims=True)) for w in networks.weights]
-    weights = [moved(w, s) for w, s in zip(networks.weights, scale, strict=True)]
-    return Network(weights, [moved(b, s[:, 0]) for b, s in zip(networks.biases, scale, strict=True)], networks.activation)
+def _nearest(points: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    blocks = np.array_split(points, 1 + len(points) * len(centre) // _BLOCK)
+    return np.concatenate([np.argmin((centre**2).sum(axis=1) - 2 * part @ centre.T, axis=1) for part in blocks])
 
 
-def both(one: Network, other: Network) -> Network:
-    """Two stacks as one."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, other)
+def place(regions: RegionData, points: np.ndarray, counts: list[int]) -> Locations:
+    """Clusters of all regions, each location with its cluster's area as weight."""
+    areas, cells, weights = region_areas(regions), [], []
+    for region, count in enumerate(counts):
+        inside = np.asarray(regions.strata.cell[region])[: int((areas[region] > 0).sum())]
+        chosen, own = cluster(points[inside], areas[region, inside], count)
+        cells.append(inside[chosen])
+        weights.append(np.outer(np.arange(len(counts)) == region, own))
+    return Locations(jnp.asarray(np.concatenate(cells)), jnp.asarray(np.concatenate(weights, axis=1), jnp.float32))
 
 
-def spanned_fields(network: Network, rows: jax.Array, scale: jax.Array) -> jax.Array:
-    """Fields that one network spans, (..., field): its hidden features as a perturbed readout has them, and its flux."""
-    features = network.features(rows)
-    return jnp.concatenate([scale * features, FLUX_AMPLITUDE * (features @ network.readout)[..., None]], axis=-1)
+# Weights
 
 
-def readout_size(networks: Network) -> jax.Array:
-    """Root mean square of the readouts' weights, ()."""
-    return jnp.sqrt((networks.weights[-1] ** 2).mean())
+def fit_weights(networks: Network, regions: RegionData, locations: Locations, step: np.ndarray) -> Locations:
+    """The same locations with weights fitted to the networks' fields at some steps, starting from the weights they have."""
+    total = integrals(networks, at_steps(regions, step))
+    at = jax.jit(lambda n, d, s: jax.lax.map(lambda one: one(d.cube.block(s, locations.cell)), n))
+    field = np.asarray(at(networks, regions, jnp.asarray(step)), np.float64)  # (network, step, location)
+    weight = np.array(locations.weight, np.float64)
+    for region, own in enumerate(weight > 0):
+        prior = weight[region, own]
+        size = np.sqrt(np.maximum((field[:, :, own] ** 2 @ prior).mean(axis=1) / prior.sum(), 1e-30))[:, None]
+        rows, wanted = (field[:, :, own] / size[..., None]).reshape(-1, len(prior)), (total[:, region] / size).ravel()
+        weight[region, own] = positive_weights(rows, wanted, prior)
+    return Locations(locations.cell, jnp.asarray(weight, jnp.float32))
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """Inner products of the library's fields in one region.
-
-    Attributes
-    ----------
-    cell : array of int, (candidate,)
-    measure : array, (candidate,)
-        Area each candidate stands for as long as nothing is chosen [1e15 m2].
-    gram : array, (candidate, candidate)
-    integral : array, (candidate,)
-        Integral over the whole region (every cell, candidate or not) of k(c, .).
-    whole : bool
-        The candidates are all cells of the region.
-    """
-
-    cell: np.ndarray
-    measure: np.ndarray
-    gram: np.ndarray
-    integral: np.ndarray
-    whole: bool
+def positive_weights(field: np.ndarray, integral: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Non-negative weights (location,) near the areas, and of their sum, that integrate fields (row, location) to what is wanted (row,)."""
+    count, firm = len(area), 1e3  # how firmly the sum is held before it is made exact
+    matrix = np.vstack([field / np.sqrt(len(field)), np.sqrt(NUGGET) * np.eye(count), np.full((1, count), firm)])
+    wanted = np.r_[integral / np.sqrt(len(field)), np.sqrt(NUGGET) * area, firm * area.sum()]
+    weight = np.asarray(optimize.nnls(matrix, wanted, maxiter=30 * count)[0])
+    return weight * (area.sum() / weight.sum())
 
 
-def candidates(strata: Strata, region: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Cells of a region, the area each stands for, and whether they are all; of a large region a systematic sample by area."""
-    share = np.asarray(strata.share[region], np.float64)
-    own, area = np.diff(share, prepend=0.0), float(strata.area[region])
-    inside = np.flatnonzero(own > 0)
-    if len(inside) <= CANDIDATES:
-        return np.asarray(strata.cell[region])[inside], own[inside] / own.sum() * area, True
-    place = np.minimum(np.searchsorted(share, (np.arange(CANDIDATES) + 0.5) / CANDIDATES, side="right"), inside[-1])
-    chosen, times = np.unique(place, return_counts=True)
-    return np.asarray(strata.cell[region])[chosen], times / CANDIDATES * area, False
+# The structure
 
 
-def make_kernels(networks: Network, regions: RegionData, step: np.ndarray) -> list[Kernel]:
-    """The kernel of each region."""
-    scale, steps = readout_size(networks), jnp.asarray(step)
-    one_step = jnp.ones(steps.shape, jnp.int32)
-    short = regions._replace(month_start=steps, month_steps=one_step, month_days=one_step.astype(jnp.float32))
-    total = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: spanned_fields(one, rows, scale), d), n))(
-        networks, short
-    )
-    at = jax.jit(lambda n, d, c: jax.lax.map(lambda one: spanned_fields(one, d.cube.block(steps, c), scale), n))
-    found = []
-    for region in range(len(regions.strata.area)):
-        cell, measure, whole = candidates(regions.strata, region)
-        fields = np.asarray(at(networks, regions, jnp.asarray(cell)))  # (network, step, candidate, field)
-        columns = np.moveaxis(fields, 2, 0).reshape(len(cell), -1)
-        target = np.asarray(total)[:, region].reshape(-1)
-        found.append(Kernel(cell, measure, (columns @ columns.T).astype(np.float64), (columns @ target).astype(np.float64), whole))
-    return found
-
-
-def allocate(kernels: list[Kernel], total: int) -> list[int]:
-    """Locations of each region, about `total` in all: in proportion to area times the sd of fields inside (Neyman 1934), two at least."""
-    size = np.empty(len(kernels))
-    for i, k in enumerate(kernels):
-        share = k.measure / k.measure.sum()
-        size[i] = k.measure.sum() * np.sqrt(max(share @ np.diag(k.gram) - share @ k.gram @ share, 0.0))
-    wanted = total * size / max(size.sum(), 1e-30)
-    return [int(np.clip(round(w), min(2, len(k.cell)), len(k.cell))) for w, k in zip(wanted, kernels, strict=True)]
-
-
-def positive_rule(kernel: Kernel, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates (location,) and non-negative weights (location,) that sum to the region's area; at most `count` of them."""
-    if kernel.whole and count >= len(kernel.cell):
-        return np.arange(len(kernel.cell)), kernel.measure
-    area, root = kernel.measure.sum(), np.sqrt(kernel.measure)
-    top = min(count - 1, len(root) - 1)
-    size, vector = linalg.eigh(kernel.gram * root[:, None] * root, subset_by_index=[len(root) - top, len(root) - 1])
-    keep = size > 1e-7 * size[-1]
-    size, vector = size[keep], vector[:, keep]
-    field = vector / root[:, None] * np.sqrt(size)  # (candidate, eigenfunction), each as large as the kernel makes it
-    wanted = kernel.integral @ (vector * root[:, None]) / np.sqrt(size)
-    rest = np.sqrt(np.maximum(np.diag(kernel.gram) - (field**2).sum(axis=1), 0.0) + 1e-12 * size[-1])
-    weight = _linear_programme(
-        np.column_stack([field, np.full(len(root), np.sqrt(size[-1]))]), np.r_[wanted, np.sqrt(size[-1]) * area], rest
-    )
-    chosen = np.sort(np.argsort(-weight, kind="stable")[: min(count, int((weight > 1e-9 * area).sum()))])
-    return _refit(kernel, chosen)
-
-
-def _linear_programme(field: np.ndarray, wanted: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Weights of least rest that meet the conditions, (candidate,); what candidates cannot meet costs ten times its size."""
-    conditions = len(wanted)
-    cost = np.r_[rest, np.full(2 * conditions, 10.0)]
-    matrix = np.hstack([field.T, np.eye(conditions), -np.eye(conditions)])
-    found = optimize.linprog(cost, A_eq=matrix, b_eq=wanted, bounds=(0, None), method="highs")
-    if found.x is None:
-        raise RuntimeError(f"representative: the linear programme for the locations failed ({found.message})")
-    return np.asarray(found.x[: len(rest)])
-
-
-def _refit(kernel: Kernel, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Non-negative weights of the chosen candidates of least squared error in the whole kernel; they sum to the area."""
-    area, gram = kernel.measure.sum(), kernel.gram[np.ix_(chosen, chosen)]
-    firm = 100.0 * np.trace(gram) / len(gram)  # how firmly the weights' sum is held
-    factor = linalg.cholesky(gram + firm + 1e-7 * firm * np.eye(len(chosen)))
-    weight = optimize.nnls(factor, linalg.solve_triangular(factor, kernel.integral[chosen] + firm * area, trans="T"))[0]
-    return chosen[weight > 0], weight[weight > 0] * (area / weight.sum())
-
-
-def as_locations(kernels: list[Kernel], counts: list[int]) -> Locations:
-    """The rules of all regions; a region with fewer locations than its count is filled with ones of no weight."""
-    cell, weight, at = np.zeros(sum(counts), np.int32), np.zeros((len(kernels), sum(counts)), np.float32), 0
-    for region, (kernel, count) in enumerate(zip(kernels, counts, strict=True)):
-        chosen, own = positive_rule(kernel, count)
-        cell[at : at + count] = kernel.cell[chosen[0]]
-        cell[at : at + len(chosen)], weight[region, at : at + len(chosen)] = kernel.cell[chosen], own
-        at += count
-    return Locations(jnp.asarray(cell), jnp.asarray(weight))
-
-
-def rule_integrals(networks: Network, regions: RegionData, locations: Locations) -> np.ndarray:
-    """Integrals by the rule over every step, (network, region, year, 12) [PgC month-1]."""
-    only = regions._replace(every=Locations(locations.cell[None], locations.weight[None]))
-    return integrals(networks, only)
-
-
-def integrals(networks: Network, regions: RegionData) -> np.ndarray:
-    """Integrals over all cells and steps, (network, region, year, 12) [PgC month-1]."""
-    found = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: one(rows)[..., None], d)[..., 0], n))
-    return np.asarray(found(networks, regions), np.float64)
-
-
-def in_years(regions: RegionData, years: np.ndarray) -> RegionData:
-    """The same constraint in some of its years."""
-    return regions._replace(
-        month_start=regions.month_start[years], month_steps=regions.month_steps[years], month_days=regions.month_days[years]
-    )
-
-
-def measure(error: np.ndarray, locations: Locations, counts: list[int]) -> Structure:
+def measure(error: np.ndarray, locations: Locations) -> Structure:
     """What the rule's errors (network, region, year, 12) say: the structure's bias and mean squares by part, of regions and their sum.
 
     A mean square has the bias in it: bias^2 + variance.
     """
-    both_of = np.concatenate([error, error.sum(axis=1, keepdims=True)], axis=1)
-    offset, cycle, anomaly = split_parts(both_of)
+    with_sum = np.concatenate([error, error.sum(axis=1, keepdims=True)], axis=1)
+    offset, cycle, anomaly = split_parts(with_sum)
     years = error.shape[2]
     squares = [
         (offset**2).mean(axis=0),
         (cycle**2).sum(axis=-1).mean(axis=0) / 11,
         (anomaly**2).sum(axis=(2, 3)).mean(axis=0) / (12 * (years - 1)),
     ]
-    return Structure(locations, jnp.asarray(counts), jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
+    return Structure(locations, jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
 
 
 def annual_error(structure: Structure) -> np.ndarray:
@@ -279,12 +157,15 @@ def annual_error(structure: Structure) -> np.ndarray:
 
 
 def choose(
-    objective: Objective, group: np.ndarray, network: NetworkSettings, training: TrainingSettings, error_target: float | None, seed: int
-) -> Objective:
+    objective: Objective, points: np.ndarray, group: np.ndarray, network: NetworkSettings, training: TrainingSettings,
+    error_target: float | None, seed: int,
+) -> Objective:  # fmt: skip
     """The objective with its locations chosen and their error measured.
 
     Parameters
     ----------
+    points : array, (cell, feature)
+        Places of the cells in predictor space.
     group : array of int, (site,)
         Groups of sites, resampled as a whole.
     error_target : float or None
@@ -299,35 +180,34 @@ def choose(
     span = split_time(regions, seed)
     trained = bootstrapped_networks(objective, group, network, training, seed)
     library, test = (jax.tree.map(lambda a, part=part: a[part], trained) for part in (slice(TESTED_ON, None), slice(TESTED_ON)))
-    library, test = both(library, perturbed(library, seed + 1)), both(test, perturbed(test, seed + 2))
-    kernels = make_kernels(library, regions, span.step)
+    library, test = with_perturbed(library, seed + 1), with_perturbed(test, seed + 2)
     held = in_years(regions, span.held)
     truth = integrals(test, held)
-    counts = allocate(kernels, objective.locations * len(kernels))
+    counts = allocate(library, regions, span.step, objective.locations * len(regions.strata.area))
     while True:
-        locations = as_locations(kernels, counts)
-        structure = measure(rule_integrals(test, held, locations) - truth, locations, counts)
+        locations = fit_weights(library, regions, place(regions, points, counts), span.step)
+        structure = measure(integrals(test, held, locations) - truth, locations)
         if error_target is None or not (above := annual_error(structure)[:-1] > error_target).any():
             return replace(objective, regions=regions._replace(structure=structure))
-        counts = [_more(k, c, error_target) if a else c for k, c, a in zip(kernels, counts, above, strict=True)]
+        most = np.maximum(LARGEST_SHARE * (region_areas(regions) > 0).sum(axis=1), 2)
+        counts = [_more(c, int(m), error_target) if a else c for c, m, a in zip(counts, most, above, strict=True)]
 
 
-def _more(kernel: Kernel, count: int, target: float) -> int:
+def _more(count: int, most: int, target: float) -> int:
     """Twice as many locations."""
-    most = len(kernel.cell) if kernel.whole else int(LARGEST_SHARE * len(kernel.cell))
     if count >= most:
         raise InputError(
-            f"inversion_term: error_target {target} PgC yr-1 is not reached with {count} locations in a region; "
+            f"inversion_term: error_target {target} PgC yr-1 is not reached with {count} locations in a region, half of its cells; "
             "allow a larger error, or use the estimator stratified or exact"
         )
     return min(2 * count, most)
 
 
 def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Member) -> Objective:
-    """The objective with locations fitted anew where the members have moved out of what the library spanned.
+    """The objective with weights fitted anew where the members have moved out of what the library spanned.
 
     At an anchor the members' exact integrals are known, and with them the rule's error on the members themselves. Where
-    that error of the mean annual integrals of any region is more than `MOVED` times the stated one, locations and weights are fitted to
+    that error of the mean annual integrals of any region is more than `MOVED` times the stated one, the weights are fitted to
     the members (a few of them) and perturbed copies. R stays as it was: after an anchor only the change since then is left to the rule.
     """
     structure = objective.regions.structure
@@ -337,11 +217,11 @@ def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Me
     use = use[np.unique(np.linspace(0, len(use) - 1, BOOTSTRAPS).astype(int))] if len(use) else use
     networks: Network = jax.tree.map(lambda a: a[use], models.network)
     if not len(use) or not has_moved(
-        structure, rule_integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]
+        structure, integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]
     ):
         return objective
-    kernels = make_kernels(both(networks, perturbed(networks, 1)), objective.regions, split_time(objective.regions, 1).step)
-    locations = as_locations(kernels, np.asarray(structure.number).tolist())
+    step = split_time(objective.regions, 1).step
+    locations = fit_weights(with_perturbed(networks, 1), objective.regions, structure.locations, step)
     return replace(objective, regions=objective.regions._replace(structure=structure._replace(locations=locations)))
 
 

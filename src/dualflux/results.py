@@ -12,10 +12,10 @@ from dualflux.covariance import ensemble_mean, misfit, to_year_month
 from dualflux.evaluation import centred_nse, paired_difference, probability_summary, regional_summary, site_metrics
 from dualflux.evaluation.paired import STATISTICS
 from dualflux.evaluation.regions import comparison_metrics
-from dualflux.experiments import VARIANTS, HoldoutSettings, Maker
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
+from dualflux.runs import VARIANTS, HoldoutSettings, Maker
 from dualflux.upscaling import tower_fluxes, wave_of
 
 _UNIT = "PgC month-1"

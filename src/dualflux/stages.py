@@ -3,7 +3,8 @@
 A stage is done when its marker exists, everything it was made from is as it was (settings, program,
 input files, outputs of the stages before it) and each file it wrote still has its checksum:
 `reason_to_redo` is the only place that decides this. The marker is written last and atomically, so a
-stage that was killed, ran out of disk or was interrupted is simply not done.
+stage that was killed, ran out of disk or was interrupted is simply not done; what it left is removed
+before it is done again. Files of the user's own in the run folder are neither counted nor removed.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from typing import IO, Any
 
 import dualflux
 from dualflux.errors import InputError, Problems
-from dualflux.files import checksum, read_json, sha256, write_atomically
+from dualflux.files import checksum, read_sealed, remove_unfinished, sha256, stamp, write_atomically, write_sealed
 from dualflux.lock import acquire_lock
 
 MARKERS = ".dualflux"  # folder inside the run folder: lock, stage markers, input checksums
@@ -81,6 +82,8 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         (self.out / MARKERS).mkdir(parents=True, exist_ok=True)
         self._lock = acquire_lock(self.out / MARKERS, self.out, self.say)
+        for folder in (self.out, self.out / MARKERS):
+            remove_unfinished(folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -108,36 +111,46 @@ class RunFolder:
             self.write_provenance()
             return False
         self.say(f"{stage.name}: {reason}")
-        made_from = _made_from(self.out, stage)
-        self._remove_outdated(stage.name)
+        made_from = _made_from(self.out, stage, remember=True)
+        foreign = self._clear(stage)
         started = time.perf_counter()
         action()
         seconds = time.perf_counter() - started
-        changed = _differences(made_from, _made_from(self.out, stage))
+        changed = _differences(made_from, _made_from(self.out, stage, remember=True))
         if changed:
             raise InputError(f"stage {stage.name}: {changed} while the stage ran; leave the files alone and run again")
-        self._mark_done(stage, made_from, seconds)
+        self._mark_done(stage, made_from, seconds, foreign)
         self.write_provenance()
         self.say(f"{stage.name}: done in {seconds:.1f} s")
         return True
 
-    def _remove_outdated(self, name: str) -> None:
-        marker = _read_marker(self.out, name)
-        _marker_path(self.out, name).unlink(missing_ok=True)
-        for record in _outputs_of(marker):
-            (self.out / record["path"]).unlink(missing_ok=True)
+    def _clear(self, stage: Stage) -> dict[str, Any]:
+        """Remove what earlier runs of the stage wrote, whether they came to their end or not; return what else is there.
 
-    def _mark_done(self, stage: Stage, made_from: dict[str, Any], seconds: float) -> None:
+        Which files are not the stage's is noted before it writes anything: after a kill all others are its own.
+        """
+        there, marker, begun = _files(self.out, stage), _read_marker(self.out, stage.name), read_sealed(_begun_path(self.out, stage.name))
+        own = {record["path"] for record in _outputs_of(marker)}
+        if begun is not None:
+            own |= set(there) - set(begun["foreign"])
+        foreign = {path: found for path, found in there.items() if path not in own}
+        write_sealed(_begun_path(self.out, stage.name), {"foreign": sorted(foreign)})
+        _marker_path(self.out, stage.name).unlink(missing_ok=True)
+        for path in sorted(own):
+            (self.out / path).unlink(missing_ok=True)
+        return foreign
+
+    def _mark_done(self, stage: Stage, made_from: dict[str, Any], seconds: float, foreign: dict[str, Any]) -> None:
         marker = {
             "name": stage.name,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
             "peak_memory_gb": round(peak_memory_gb(), 3),
             "made_from": made_from,
-            "outputs": _checksums_of_outputs(self.out, stage),
+            "outputs": _checksums_of_outputs(self.out, stage, foreign),
         }
-        sealed = {"marker": marker, "sha256": _seal(marker)}
-        write_atomically(_marker_path(self.out, stage.name), json.dumps(sealed, indent=1))
+        write_sealed(_marker_path(self.out, stage.name), marker)
+        _begun_path(self.out, stage.name).unlink(missing_ok=True)
 
     def cite(self, citations: Sequence[str]) -> None:
         """Add what a stage found to cite, and write provenance.json again."""
@@ -147,8 +160,8 @@ class RunFolder:
     def write_provenance(self) -> None:
         """Write provenance.json from the markers of all stages done so far."""
         names = [p.stem.removeprefix("stage_") for p in (self.out / MARKERS).glob("stage_*.json")]
-        found = [m for m in (_read_marker(self.out, name) for name in names) if m]
-        markers = sorted(found, key=lambda m: (m["finished"], m["name"]))
+        found = {name: marker for name in names if (marker := _read_marker(self.out, name))}
+        markers = sorted(found.values(), key=lambda m: (_depth(m["name"], found), m["name"]))  # no clock: it may have been set back
         inputs = {i["path"]: i for m in markers for i in m["made_from"]["inputs"]}
         provenance = {
             "versions": _versions(),
@@ -171,7 +184,7 @@ def reason_to_redo(out: Path, stage: Stage) -> str | None:
     marker = _read_marker(out, stage.name)
     if marker is None:
         return "not done yet"
-    changed = _differences(marker["made_from"], _made_from(out, stage))
+    changed = _differences(marker["made_from"], _made_from(out, stage, remember=False))
     if changed:
         return changed
     for record in marker["outputs"]:
@@ -186,6 +199,13 @@ def reason_to_redo(out: Path, stage: Stage) -> str | None:
 def is_done(out: Path, stage: Stage) -> bool:
     """True where `reason_to_redo` finds no reason."""
     return reason_to_redo(out, stage) is None
+
+
+def digest(out: Path, stage: Stage) -> str:
+    """SHA-256 of all that decides a stage's result to the last digit: what it is made from, and the versions of the libraries."""
+    versions = {name: version for name, version in _versions().items() if name != "platform"}
+    made_from = {**_made_from(out, stage, remember=False), "versions": versions}
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 
 def states(out: Path, stages: Iterable[Stage]) -> dict[str, str | None]:
@@ -203,17 +223,18 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _made_from(out: Path, stage: Stage) -> dict[str, Any]:
+def _made_from(out: Path, stage: Stage, remember: bool) -> dict[str, Any]:
+    """What a stage would be made from now; only who holds the lock writes the checksums down."""
     cached = out / MARKERS / "checksums.json"
-    known = read_json(cached, required=()) or {}
+    known = read_sealed(cached) or {}
     before = dict(known)
     problems, inputs = Problems(), []
     for path in stage.inputs:
         with problems.collect():
             inputs.append(checksum(path, known))
     problems.raise_if_any()
-    if known != before and cached.parent.is_dir():
-        write_atomically(cached, json.dumps(known, indent=1))
+    if remember and known != before:
+        write_sealed(cached, known)
     earlier = {name: _outputs_of(_read_marker(out, name)) for name in stage.after}
     made_from = {"settings": dict(stage.settings), "program": _program(), "inputs": inputs, "after": earlier}
     plain: dict[str, Any] = json.loads(json.dumps(made_from))
@@ -238,15 +259,34 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(changed)
 
 
-def _checksums_of_outputs(out: Path, stage: Stage) -> list[dict[str, Any]]:
-    records = []
+def _checksums_of_outputs(out: Path, stage: Stage, foreign: dict[str, Any]) -> list[dict[str, Any]]:
+    own = [path for path, found in _files(out, stage).items() if foreign.get(path) != found]
+    for name in stage.outputs:
+        if not any(path == name or path.startswith(f"{name}/") for path in own):
+            raise RuntimeError(f"stage {stage.name} did not write {name}")
+    return [{**checksum(out / path), "path": path} for path in own]
+
+
+def _files(out: Path, stage: Stage) -> dict[str, dict[str, int]]:
+    """Files in the places where a stage writes, with their stamps; hidden ones are no results."""
+    found = {}
     for name in stage.outputs:
         top = out / name
-        files = sorted(p for p in top.rglob("*") if p.is_file() and not p.name.startswith(".")) if top.is_dir() else [top]
-        if not files or not top.exists():
-            raise RuntimeError(f"stage {stage.name} did not write {name}")
-        records += [{**checksum(p), "path": p.relative_to(out).as_posix()} for p in files]
-    return records
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            hidden = any(part.startswith(".") for part in path.relative_to(out).parts)
+            if path.is_file() and not hidden:
+                found[path.relative_to(out).as_posix()] = stamp(path)
+    return found
+
+
+def _depth(name: str, markers: Mapping[str, dict[str, Any]]) -> int:
+    """Stages that a stage stands on, one on the other."""
+    before = markers[name]["made_from"]["after"] if name in markers else {}
+    return max((1 + _depth(other, markers) for other in before), default=0)
+
+
+def _begun_path(out: Path, name: str) -> Path:
+    return out / MARKERS / f"begun_{name}.json"
 
 
 def _marker_path(out: Path, name: str) -> Path:
@@ -259,12 +299,7 @@ def _outputs_of(marker: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 def _read_marker(out: Path, name: str) -> dict[str, Any] | None:
     """The marker of a stage; None where it is absent or was changed since it was written."""
-    sealed = read_json(_marker_path(out, name), required=("marker", "sha256"))
-    return sealed["marker"] if sealed and sealed["sha256"] == _seal(sealed["marker"]) else None
-
-
-def _seal(marker: object) -> str:
-    return hashlib.sha256(json.dumps(marker, sort_keys=True).encode()).hexdigest()
+    return read_sealed(_marker_path(out, name))
 
 
 @cache

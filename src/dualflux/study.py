@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dualflux.constraints import InversionTermSettings, TowerTermSettings
 from dualflux.errors import InputError, Problems
 from dualflux.evaluation.budget import BudgetSettings
-from dualflux.experiments import HoldoutSettings
 from dualflux.model import NetworkSettings
+from dualflux.runs import HoldoutSettings
 from dualflux.settings_errors import explain
 from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target
 from dualflux.sources.inversions import InversionSource

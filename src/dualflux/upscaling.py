@@ -1,6 +1,8 @@
 """The trained model over all land cells and months, block by block: nothing holds a global cube of fluxes."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -9,9 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from dualflux.features import Cube, DeviceCube
+from dualflux.features import Cube
 from dualflux.grid import LandCells
+from dualflux.kernel import LANES, MemberKernel, Months, Shape, Tile, lanes_last
 from dualflux.model import Ensemble, Fluxes, FluxModel, fluxes
+from dualflux.numerics import require_finite_flux
 from dualflux.operators import regional_operator
 from dualflux.spatial import harmonics
 
@@ -39,7 +43,9 @@ def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:
     return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.asarray(a) for a in leaves]), *bare)
 
 
-def monthly_fluxes(model: FluxModel, cube: Cube, place: np.ndarray) -> Iterator[MonthlyFlux]:
+def monthly_fluxes(
+    model: FluxModel, cube: Cube, place: np.ndarray, at: tuple[np.ndarray, np.ndarray] | None = None
+) -> Iterator[MonthlyFlux]:
     """Predict month after month.
 
     Parameters
@@ -48,32 +54,34 @@ def monthly_fluxes(model: FluxModel, cube: Cube, place: np.ndarray) -> Iterator[
         Stacked members.
     place : array, (cell, bump)
         The members' spatial basis at the cells.
+    at : (array, array), optional
+        Latitude and longitude of the cells, for the message of a flux that is not finite (NumericalError).
 
     Notes
     -----
-    Predictors of a step are put together once for all members; members run one after the other on them, step after step,
-    so that a member's hidden layers of one step stay in the processor's cache.
+    A month of a tile of cells is one run of a compiled program, side by side on all cores; see `kernel`.
     """
-    device = DeviceCube.of(cube)
-    cell = jnp.arange(cube.static.shape[0])
-    bump, wave = jnp.asarray(place, jnp.float32), jnp.asarray(harmonics(cube.steps.season, len(cube.seasonal)), jnp.float32)
+    daily = bool((cube.steps.month_steps > 1).any())
+    kernel = MemberKernel(model, Shape(cube.columns, 1, 31 if daily else 1, seasons=1))
+    cells = len(cube.static)
+    tiles = [slice(first, min(first + LANES, cells)) for first in range(0, cells, LANES)]
+    effect = np.asarray(model.spatial, dtype=np.float64) @ np.asarray(place, dtype=np.float64).T
 
-    @jax.jit
-    def month(model: FluxModel, device: DeviceCube, steps: jax.Array) -> Fluxes:
-        def add(total: Fluxes, step: jax.Array) -> tuple[Fluxes, None]:
-            rows = device.block(step[None], cell)[0]
-            found = jax.lax.map(lambda one: fluxes(one, rows, bump @ (wave[step] @ one.spatial)), model)
-            return jax.tree.map(jnp.add, total, found), None
+    def one(month: int, part: slice) -> Fluxes:
+        first, count = cube.steps.month_start[month], cube.steps.month_steps[month]
+        when = slice(first, first + count)
+        rows = (cube.static[None, part], cube.seasonal[cube.steps.season[when], part], cube.dynamic[when, part])
+        static, seasonal, dynamic = (lanes_last(r, n) for r, n in zip(rows, (1, *[31 if daily else 1] * 2), strict=True))
+        field = lanes_last(effect[..., part].transpose(0, 2, 1), len(effect))
+        place_of_month = Months(np.array([cube.steps.months[month].month - 1], np.int32), np.array([count], np.int32))
+        return kernel(Tile(static[0], seasonal[None], dynamic[None], field), place_of_month)
 
-        nothing = jnp.zeros((jax.tree.leaves(model)[0].shape[0], len(cell)))
-        return jax.tree.map(lambda total: total / len(steps), jax.lax.scan(add, Fluxes(nothing, nothing), steps)[0])
-
-    for m, (start, count) in enumerate(zip(cube.steps.month_start, cube.steps.month_steps, strict=True)):
-        found = month(model, device, jnp.arange(start, start + count))
-        landscape, tower_like = np.asarray(found.landscape), np.asarray(found.tower_like)
-        if not np.isfinite(landscape).all():
-            raise FloatingPointError(f"upscaling: {(~np.isfinite(landscape)).sum()} fluxes of {cube.steps.months[m]:%Y-%m} are not finite")
-        yield MonthlyFlux(m, landscape, tower_like)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for m in range(len(cube.steps.months)):
+            found = list(pool.map(lambda part, m=m: one(m, part), tiles))
+            landscape, tower_like = (np.concatenate([f[k][0] for f in found], axis=-1)[:, :cells] for k in (0, 1))
+            require_finite_flux(landscape, cube, m, at)
+            yield MonthlyFlux(m, landscape, tower_like)
 
 
 def integrate_month(flux: np.ndarray, cells: LandCells, days: float) -> np.ndarray:

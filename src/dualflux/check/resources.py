@@ -12,10 +12,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from dualflux.experiments import CANDIDATE_WEIGHTS, TRIAL_MEMBERS, VARIANTS
 from dualflux.features import Steps
+from dualflux.runs import VARIANTS
 from dualflux.sources.land import Land
 from dualflux.study import Study
+from dualflux.weighting import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
 _COPIES_OF_CUBE = 6.0  # of the standardised predictors: in files, on the device, and while integrals are taken

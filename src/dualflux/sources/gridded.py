@@ -1,7 +1,6 @@
 """Gridded fluxes of others: opening them, their units and time axis, and regional sums read block by block."""
 
-import gzip
-import shutil
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
+from dualflux.sources.containers import engine_of, unpacked, visit_hdf5
 from dualflux.sources.region_weights import RegionalWeights
 from dualflux.sources.tables import MISSING
 from dualflux.units import (
@@ -33,6 +32,7 @@ TIME_NAMES = ("time", "mtime", "date")
 BLOCK_BYTES = 16e6
 # What the NetCDF and HDF5 libraries raise for damaged bytes, wherever they meet them.
 DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError, zlib.error)
+LARGEST_FIELD = 2**30  # cells of one field, which is read whole; 0.01 degree has 648 million
 LARGEST_VALUE = 1e19  # fill values such as 1e20 that the file does not declare
 
 
@@ -48,11 +48,11 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
     if not path.exists():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
     with TemporaryDirectory() as folder:
-        file = _unpacked(path, Path(folder)) if _start(path)[:2] == b"\x1f\x8b" else path
-        engine = _engine(file, path)
+        file = unpacked(path, Path(folder))
+        engine = engine_of(file, path)
         try:
             if engine == "h5netcdf":
-                _visit(file)
+                visit_hdf5(file, path)
             data = xr.open_dataset(file, engine=engine, decode_timedelta=False)
         except DAMAGED as error:
             raise InputError(
@@ -62,45 +62,17 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
             yield data
 
 
-def _visit(path: Path) -> None:
-    """Open every object: h5netcdf, when it meets a damaged one, leaves a half-made file behind that complains at exit."""
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: None)
-
-
-def _start(path: Path) -> bytes:
-    if path.is_dir():
-        return b""
-    with path.open("rb") as file:
-        return file.read(4)
-
-
-def _unpacked(path: Path, folder: Path) -> Path:
-    target = folder / path.stem
-    try:
-        with gzip.open(path, "rb") as packed, target.open("wb") as file:
-            shutil.copyfileobj(packed, file)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be unpacked ({error}); download it again") from error
-    return target
-
-
-def _engine(path: Path, what: Path) -> Literal["zarr", "scipy", "h5netcdf"]:
-    if path.is_dir():
-        return "zarr"
-    start = _start(path)
-    if start[:3] == b"CDF":
-        return "scipy"
-    if start == b"\x89HDF":
-        return "h5netcdf"
-    raise InputError(f"{what}: neither NetCDF nor Zarr (it starts with {start!r}); convert it")
-
-
 def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     """The variable of that name, or InputError listing those the file has."""
     if name not in data:
         raise InputError(f"{path}: no variable `{name}`; it has {', '.join(sorted(map(str, data.variables)))}; correct `variable`")
-    return data[name]
+    found = data[name]
+    field = math.prod(sorted(found.shape)[-2:])
+    if field > LARGEST_FIELD:
+        raise InputError(
+            f"{path}: `{name}` has dimensions {dict(found.sizes)}; allowed: fields of {LARGEST_FIELD} cells; the file is damaged"
+        )
+    return found
 
 
 def stated_units(variable: xr.DataArray, stated: str | None, allowed: tuple[str, ...], what: str) -> str:
@@ -226,6 +198,16 @@ def read_values(block: xr.DataArray, what: str) -> np.ndarray:
         ) from error
 
 
+def read_texts(variable: xr.DataArray, what: str) -> list[str]:
+    """Names along a variable's first dimension, kept as text or as single padded characters along a second one."""
+    try:
+        rows = variable.to_numpy().reshape(variable.shape[0] if variable.ndim else 1, -1).tolist()
+        text = [b"".join(row).decode("utf-8", "replace") if isinstance(row[0], bytes) else "".join(map(str, row)) for row in rows]
+    except DAMAGED as error:
+        raise InputError(f"{what} cannot be read as text ({error}); the file is damaged or cut short: get it again") from error
+    return [t.replace("\0", " ").strip() for t in text]
+
+
 def _as_slice(positions: np.ndarray) -> slice | np.ndarray:
     first, last = int(positions[0]), int(positions[-1])
     return slice(first, last + 1) if np.array_equal(positions, np.arange(first, last + 1)) else positions
@@ -235,9 +217,7 @@ def member_names(variable: xr.DataArray, path: Path) -> list[str]:
     """Names of ensemble members, kept as text or as single padded characters along a second dimension."""
     if "ensemble_member" not in variable.dims:
         raise InputError(f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be ensemble_member")
-    rows = variable.transpose("ensemble_member", ...).to_numpy().reshape(variable.sizes["ensemble_member"], -1)
-    text = [b"".join(r) if isinstance(r[0], bytes) else "".join(map(str, r)) for r in rows.tolist()]
-    names = [(t.decode("utf-8", "replace") if isinstance(t, bytes) else t).replace("\0", " ").strip() for t in text]
+    names = read_texts(variable.transpose("ensemble_member", ...), f"{path}: `{variable.name}`")
     if len(set(names)) != len(names) or not all(names):
         raise InputError(f"{path}: ensemble member names {names}; each member needs one of its own")
     return names

@@ -19,6 +19,7 @@ from dualflux.sources.gridded import (
     integrate_fields,
     monthly_integrals,
     open_gridded,
+    read_values,
     stated_units,
     time_axis,
 )
@@ -84,6 +85,8 @@ class Weights:
         flux, place = self.flux, self.place
         area = None if flux.area is None else find_variable(data, flux.area, path).squeeze(drop=True)
         key = [np.asarray(field[d].to_numpy()) for d in field.dims if str(d) not in TIME_NAMES and d in field.coords]
+        if area is not None:
+            area = area.copy(data=read_values(area, f"{path}: `{flux.area}`"))
         key += [] if area is None else [area.to_numpy()]
         if self._known is None or len(key) != len(self._known[0]) or not all(map(np.array_equal, key, self._known[0])):
             found = regional_weights(field, place.grid, place.regions, place.land_fraction, path, flux.per, area, flux.surface)

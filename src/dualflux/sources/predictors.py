@@ -12,8 +12,8 @@ import xarray as xr
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
-from dualflux.sources.cubes import Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
-from dualflux.sources.gridded import find_variable, open_gridded
+from dualflux.sources.cubes import BLOCK_BYTES, Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
+from dualflux.sources.gridded import find_variable, open_gridded, read_texts
 from dualflux.sources.missing import fill_missing
 from dualflux.sources.predictor_settings import LEADING, PredictorSettings, check_names, warm_up_days
 from dualflux.units import convert_units, normalise_units
@@ -143,6 +143,22 @@ def check_predictors(
     return PredictorScan(pd.DataFrame(shown), ~dropped, classes, max(starts, default=None))
 
 
+def record_steps(
+    settings: PredictorSettings, root: Path, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"], warm_up: int
+) -> pd.DatetimeIndex:
+    """The steps `times`, and those up to `warm_up` days before them that a dynamic predictor's file has."""
+    what = _what(settings)
+    with _opened(settings, root, what) as (data, bounds):
+        return _steps_within(time_intervals(_dated(data, what), bounds, what), _Wanted(times, time_step, warm_up, scan=False), what)
+
+
+def read_predictor(
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"]
+) -> xr.DataArray:
+    """One predictor at exactly the given steps, see `read_predictors`; its attribute `dropped` names cells that rule `drop` removes."""
+    return _read(settings, root, grid, cells, _Wanted(times, time_step, 0, scan=False))
+
+
 def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
     """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
     what = _what(settings)
@@ -172,6 +188,8 @@ def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tupl
                 "correct `kind`, or choose one level or member first"
             )
         data = data.squeeze(single, drop=True)
+        # A coordinate that is called like the leading dimension but stands on another one would get in its way.
+        data = data.drop_vars([w for w, d in zip(wanted, leading, strict=True) if w in data.coords and (w != d or data[w].dims != (d,))])
         bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
         renamed = data.rename({old: new for old, new in zip(leading, wanted, strict=True) if old != new})
         yield renamed, file[bounds] if bounds in file.variables else None
@@ -229,7 +247,7 @@ def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
 
 def _class_names(data: xr.DataArray, what: str) -> list[str]:
     if "class" in data.coords:
-        labels = [c.decode() if isinstance(c, bytes) else str(c) for c in data["class"].to_numpy()]
+        labels = read_texts(data["class"], f"{what}: its classes")
         meanings = str(data["class"].attrs.get("flag_meanings", "")).split()
     else:
         labels, meanings = [], str(data.attrs.get("flag_meanings", "")).split()
@@ -255,9 +273,7 @@ def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
 def _dynamic(
     data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
 ) -> tuple[np.ndarray, pd.DatetimeIndex]:
-    if "time" not in data.coords:
-        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
-    source = time_intervals(data["time"], bounds, what)
+    source = time_intervals(_dated(data, what), bounds, what)
     begin = _steps_within(source, wanted, what)
     some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
     if some:
@@ -267,7 +283,17 @@ def _dynamic(
     overlap = time_overlap(source, (begin, end))
     # Steps that lie apart are read one by one: a block would hold all that is between them.
     parts = [slice(i, i + 1) for i in range(len(begin))] if some else [slice(None)]
-    return np.concatenate([read_steps(data, overlap[p], lengths[p], lambda block: to_grid.cells(block, cells)) for p in parts]), begin
+    # A block is no larger on the target grid than in the file.
+    field = data.size / max(data.sizes["time"], 1)
+    block = BLOCK_BYTES * min(1.0, field / (cells.grid.lat.size * cells.grid.lon.size))
+    read = [read_steps(data, overlap[p], lengths[p], lambda part: to_grid.cells(part, cells), block) for p in parts]
+    return np.concatenate(read), begin
+
+
+def _dated(data: xr.DataArray, what: str) -> xr.DataArray:
+    if "time" not in data.coords:
+        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
+    return data["time"]
 
 
 def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
-from dualflux.sources.gridded import find_variable, open_gridded
+from dualflux.sources.gridded import find_variable, open_gridded, read_texts, read_values
 from dualflux.sources.region_polygons import read_polygons
 
 TRANSCOM = {  # numbers of the TransCom-3 land regions in CarbonTracker's regions.nc; 12 and above are sea and ice
@@ -113,7 +113,8 @@ def _bands(settings: BandSettings, grid: Grid) -> Regions:
 
 def _mask(path: Path, variable: str, names: dict[str, int | list[int]] | None, grid: Grid, what: str) -> Regions:
     with open_gridded(path) as file:
-        mask = find_variable(file, variable, path).load()
+        mask = find_variable(file, variable, path)
+        mask = mask.copy(data=read_values(mask, what))
         if mask.ndim == 2:
             return _numbered(mask, _numbers(mask, names, what), grid, what)
         if names is not None:
@@ -177,5 +178,5 @@ def _region_names(file: xr.Dataset, mask: xr.DataArray, dimension: str, what: st
         return str(meanings).split()
     for source in ("region_name", dimension):
         if source in file.variables and file[source].dtype.kind in "OSUT":
-            return [(v.decode() if isinstance(v, bytes) else str(v)).strip() for v in file[source].to_numpy()]
+            return read_texts(file[source], f"{what}: `{source}`")
     raise InputError(f"{what}: no region names; add a variable `region_name` or the attribute `flag_meanings`")

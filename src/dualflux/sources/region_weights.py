@@ -182,7 +182,7 @@ def regional_weights(
 
 def _horizontal_dims(variable: xr.DataArray, what: str) -> tuple[str, str]:
     dims = [str(d) for d in variable.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
-    missing = [d for d in dims if d not in variable.coords]
+    missing = [d for d in dims if d not in variable.coords or variable[d].dims != (d,)]
     if len(dims) != 2 or missing:
         raise InputError(
             f"{what} has dimensions {list(variable.dims)}, coordinates {list(variable.coords)}; needed: one latitude and one longitude "
@@ -194,7 +194,7 @@ def _horizontal_dims(variable: xr.DataArray, what: str) -> tuple[str, str]:
 def _own_area(area: xr.DataArray, dims: tuple[str, str], exact: np.ndarray, path: Path) -> np.ndarray:
     if set(map(str, area.dims)) != set(dims):
         raise InputError(f"{path}: cell area `{area.name}` has dimensions {list(area.dims)}; allowed: {list(dims)}")
-    values = area.transpose(*dims).to_numpy().astype(float).ravel()
+    values = area.transpose(*dims).to_numpy().ravel()
     if not np.isfinite(values).all() or values.min() < 0 or abs(values.sum() / exact.sum() - 1) > 0.02:
         raise InputError(
             f"{path}: cell area `{area.name}` sums to {np.nansum(values):.4g}, its cells on the sphere to {exact.sum():.4g} m2; "

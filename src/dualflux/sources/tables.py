@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.csv_lines import LineCheck
 
 MISSING = -9999.0
 TAIL = 2**16  # bytes at the end of a file that are looked at
 
 
 def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
-    """Files (and *.zarr stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
+    """Files (and `.zarr` stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
 
     Parameters
     ----------
@@ -112,17 +113,23 @@ def parse_csv(
     Raises
     ------
     InputError
-        It is no CSV table in UTF-8.
+        It is no CSV table in UTF-8, has a line with more fields than its header, or a column twice.
     """
+    if isinstance(source, Path):
+        with source.open("rb") as stream:
+            return parse_csv(stream, name, columns, nrows, comment)
     keep = None if columns is None else (lambda name: str(name).strip() in columns)
+    lines = LineCheck(source, name) if comment is None else source
     try:
         # "NA" stays text (it is Namibia); the index never comes from a column
         frame = pd.read_csv(
-            source, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False,
+            lines, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False,
             comment=comment,
         )  # fmt: skip
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: not a CSV table in UTF-8 ({str(error).strip()}); save it as such") from error
+    if isinstance(lines, LineCheck):
+        lines.refuse_repeated_names(columns)
     return frame.rename(columns=lambda name: str(name).strip())
 
 
@@ -159,6 +166,8 @@ def to_numbers(column: pd.Series, what: str) -> pd.Series:
     InputError
         Text among the numbers, or an infinite value; names the first line.
     """
+    if pd.api.types.is_bool_dtype(column):
+        _refuse(np.ones(len(column), dtype=bool), column, f"{what}: text among numbers")
     if pd.api.types.is_numeric_dtype(column):
         number = column.astype(float)
     else:
@@ -183,6 +192,7 @@ def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
         A value is no date of that form; names the first line.
     """
     time = pd.to_datetime(column.astype("string"), format=form, errors="coerce")
+    time = time.where(time.between(pd.Timestamp("1678-01-01"), pd.Timestamp("2261-12-31")))  # what nanoseconds since 1970 can say
     allowed = "dates such as 2001-01-31" if form == "ISO8601" else form
     _refuse(time.isna().to_numpy(), column, f"{what}: not a date ({allowed} expected)")
     return time.astype("datetime64[ns]")

@@ -14,8 +14,8 @@ import numpy as np
 
 from dualflux.constraints import TowerConstraint
 from dualflux.errors import InputError
-from dualflux.experiments import INNER_SHARE
 from dualflux.features import Cube
+from dualflux.runs import INNER_SHARE
 from dualflux.splits import inner_validation
 from dualflux.twin.scores import Months
 

@@ -10,6 +10,7 @@ import xarray as xr
 import yaml
 
 from dualflux.errors import InputError
+from dualflux.hdf5_output import write_netcdf
 from dualflux.twin.ecosystem import CLASSES
 from dualflux.twin.landcover import CLIMATES
 from dualflux.twin.study_file import LATERAL_VARIABLES, twin_study
@@ -214,7 +215,7 @@ def _to_netcdf(data: xr.Dataset, path: Path, packed: list[str]) -> None:
     }
     if "time" in data.coords:
         encoding["time"] = {"units": "days since 1900-01-01", "dtype": "int32"}
-    data.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    write_netcdf(data, path, encoding)
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ import pandas as pd
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.errors import InputError
-from dualflux.experiments import ALL_SITES, Run, build_objective, stack_members, train_all
+from dualflux.experiments import build_objective, train_all
 from dualflux.features import Cube, Steps
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble, NetworkSettings
+from dualflux.runs import ALL_SITES, Run, stack_members
 from dualflux.spatial import SpatialSettings
 from dualflux.training import TrainingSettings
 from dualflux.twin.scores import Months

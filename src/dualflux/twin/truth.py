@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.hdf5_output import write_netcdf
 from dualflux.twin.facts import monthly_integral
 from dualflux.twin.world import World, monthly_means
 
@@ -44,7 +45,7 @@ def _write_fields(world: World, path: Path) -> None:
     data.lon.attrs |= {"units": "degrees_east", "standard_name": "longitude"}
     encoding: dict[str, dict[str, object]] = {name: {"zlib": True, "complevel": 1} for name in fields}
     encoding["time"] = {"units": "days since 1900-01-01", "dtype": "int32"}
-    data.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    write_netcdf(data, path, encoding)
 
 
 def regional_truth(world: World) -> pd.DataFrame:

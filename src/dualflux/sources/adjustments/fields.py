@@ -13,6 +13,7 @@ import xarray as xr
 from dualflux.errors import InputError
 from dualflux.sources.adjustments.settings import Gfed4Adjustment, Gfed5Adjustment, GriddedAdjustment, LateralAdjustment
 from dualflux.sources.adjustments.table import shares_of
+from dualflux.sources.containers import visit_hdf5
 from dualflux.sources.gridded import DAMAGED, TIME_NAMES, find_variable, open_gridded
 from dualflux.sources.monthly_fields import Fields, Flux, Weights, dated_by_time, months_of, read_fields, read_months
 from dualflux.sources.region_weights import Place
@@ -68,6 +69,7 @@ def open_gfed4(path: Path) -> Iterator[xr.Dataset]:
         raise InputError(f"{path}: {len(years)} years in the file's name; needed: GFED4.1s_YYYY.hdf5, as downloaded")
     year = years.pop()
     try:
+        visit_hdf5(path, path)
         with h5py.File(path, "r") as file:
             groups = file["emissions"]
             months = sorted(m for m in groups if re.fullmatch(r"0[1-9]|1[0-2]", m))

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.gridded import TIME_NAMES, find_variable, member_names, open_gridded, time_axis
+from dualflux.sources.gridded import TIME_NAMES, find_variable, member_names, open_gridded, read_values, time_axis
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose, require_land_flux, say_files
 from dualflux.sources.inversions.settings import (
@@ -157,7 +157,7 @@ def _starts(data: xr.Dataset, steps: int, first: str | None, path: Path) -> pd.D
         if first is None:
             raise InputError(f"{path}: no `start_date` and no dates; state the file's first month, for example `first: 2015-01`")
         return pd.date_range(first, periods=steps, freq="MS")
-    parts = data["start_date"].to_numpy()
+    parts = read_values(data["start_date"], f"{path}: `start_date`")
     if parts.ndim != 2 or parts.shape[0] != steps or parts.shape[1] < 3:
         raise InputError(f"{path}: `start_date` has shape {parts.shape}; needed: year, month, day of each of the {steps} steps")
     dates = pd.DataFrame(parts[:, :3], columns=["year", "month", "day"])

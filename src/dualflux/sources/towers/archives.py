@@ -1,7 +1,10 @@
 """The CSV files of a download: on disk, in zip archives, and in zip archives inside those; nothing is unpacked to disk."""
 
+import errno
 import io
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -152,7 +155,11 @@ def _archive(path: Path, inside: tuple[str, ...]) -> Iterator[zipfile.ZipFile]:
 def _as_input_error(label: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error, OverflowError) as error:
+        raise InputError(f"{label}: damaged archive ({error}); download it again") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # what bz2 says of damaged bytes, and what seeking to an impossible place gives
+            raise
         raise InputError(f"{label}: damaged archive ({error}); download it again") from error
     except NotImplementedError as error:  # a compression that zipfile lacks
         raise InputError(f"{label}: cannot be unpacked ({error}); unpack it by hand and name the folder") from error

@@ -98,19 +98,27 @@ def read_site_facts(file: TowerFile, needed: set[str]) -> pd.DataFrame:
     InputError
         A file of no known layout; for plain tables see `check_sites`.
     """
-    text = file.read_text()
-    header = [name.strip().lower() for name in next(csv.reader(io.StringIO(text)), [])]
+    try:
+        return _site_facts(file.read_text(), file.label, needed)
+    except csv.Error as error:
+        raise InputError(f"{file.label}: not a CSV table ({error}); get the file again") from error
+
+
+def _site_facts(text: str, label: str, needed: set[str]) -> pd.DataFrame:
+    header = [name.strip().lower() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise InputError(f"{label}: column {', '.join(f'`{t}`' for t in twice)} stands twice; give each column a name of its own")
     if set(header) >= _LONG:
         return _from_bif(text, needed)
     if set(header) >= {"site_id", "location_lat", "location_long", "igbp"}:
-        table = _parse(text, file.label).rename(columns=str.lower).rename(columns=_SNAPSHOT)
+        table = _parse(text, label).rename(columns=str.lower).rename(columns=_SNAPSHOT)
         return _from_snapshot(table.assign(site=table["site"].str.strip()), needed)
     if set(header) >= set(SITE_COLUMNS):
-        table = _parse(text, file.label).rename(columns=str.lower)
-        return _from_table(table.assign(site=table["site"].str.strip()), needed, file.label)
+        table = _parse(text, label).rename(columns=str.lower)
+        return _from_table(table.assign(site=table["site"].str.strip()), needed, label)
     missing = [name for name in SITE_COLUMNS if name not in header]
     raise InputError(
-        f"{file.label}: no column {', '.join(f'`{m}`' for m in missing)}; allowed: a table with site, lat, lon and igbp, a BIF or SITEINFO "
+        f"{label}: no column {', '.join(f'`{m}`' for m in missing)}; allowed: a table with site, lat, lon and igbp, a BIF or SITEINFO "
         "file (SITE_ID, VARIABLE, DATAVALUE) or a snapshot (site_id, location_lat, location_long, igbp)"
     )
 
@@ -170,7 +178,7 @@ def _from_bif(text: str, needed: set[str]) -> pd.DataFrame:
 
 def _facts(text: str, needed: set[str]) -> list[_Fact]:
     """Rows of a long table; a line with too many fields (an unquoted comma) loses nothing but the words behind it."""
-    rows = csv.reader(io.StringIO(text))
+    rows = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip().lower() for name in next(rows)]
     site, group, variable, value = (
         header.index(name) if name in header else -1 for name in ("site_id", "group_id", "variable", "datavalue")

@@ -1,0 +1,116 @@
+"""What upscaling costs at other sizes, from a record of `speed.py`; prints the table of docs/cost_model.md.
+
+    python benchmarks/cost_model.py docs/speed.json
+
+Time and bytes are products of a count and a measured constant: upscaling is linear in cells, steps and members (the record
+has the fitted exponents), and a row, one cell at one time step, costs the same wherever it lies.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+YEARS = 20
+MEMBERS = 20
+CLUSTER = 100
+STEPS_PER_YEAR = {"daily": 365.25, "hourly": 8766.0}
+RESOLUTIONS = (1.0, 0.25, 0.05)
+LAND_SHARE = 0.268  # 17 357 of 64 800 cells of 1 degree have land in examples/real_monthly; finer grids have a little less
+OUTPUT_BYTES = 12  # nee, nee_tower and nee_std of a cell and month, before compression
+
+
+def land_cells(resolution: float) -> float:
+    """Cells with land of a regular grid, Antarctica left out."""
+    return LAND_SHARE * (180 / resolution) * (360 / resolution)
+
+
+class Cost(NamedTuple):
+    """Of all years.
+
+    Attributes
+    ----------
+    rows : float
+        Cells times steps.
+    store_bytes, map_bytes : float
+        The prepared cube, and monthly maps before compression.
+    hours : float
+        Upscaling, all members, two cores.
+    prepare_hours : float
+        Preparing the cube, two cores.
+    cluster_hours : float
+        Upscaling on `CLUSTER` single-threaded workers.
+    cluster_read : float
+        What these read together [bytes s-1].
+    """
+
+    rows: float
+    store_bytes: float
+    map_bytes: float
+    hours: float
+    prepare_hours: float
+    cluster_hours: float
+    cluster_read: float
+
+
+def cost(record: dict[str, float], resolution: float, time_step: str) -> Cost:
+    """Cost of `YEARS` years and `MEMBERS` members."""
+    cells = land_cells(resolution)
+    rows = cells * STEPS_PER_YEAR[time_step] * YEARS
+    one = rows / record["upscale_rows_per_s"]
+    # Reading is paid once, computing per member: between one and ten members the cost is a line.
+    seconds = one * (1 + (record["ten_member_cost_ratio"] - 1) / 9 * (MEMBERS - 1))
+    stored = record["store_gb"] * 1e9 / record["rows"] * rows
+    worker = seconds * 2  # one core instead of two
+    cluster = worker / (CLUSTER * record["dask_two_worker_speedup"] / 2)
+    return Cost(
+        rows,
+        stored,
+        cells * 12 * YEARS * OUTPUT_BYTES,
+        seconds / 3600,
+        rows / record["prepare_rows_per_s"] / 3600,
+        cluster / 3600,
+        stored / cluster,
+    )
+
+
+def table(record: dict[str, float]) -> str:
+    """The costs as a Markdown table."""
+    names = ["grid", "step", "rows", "prepared cube", "monthly maps", "preparing, 2 cores", "upscaling, 2 cores", "one GPU"]
+    names += [f"upscaling, {CLUSTER} workers", "which read together"]
+    lines = [_row(names), _row(["---"] * len(names))]
+    for resolution in RESOLUTIONS:
+        for time_step in STEPS_PER_YEAR:
+            c = cost(record, resolution, time_step)
+            sizes = [f"{c.rows:.1e}", _size(c.store_bytes), _size(c.map_bytes)]
+            times = [_time(c.prepare_hours), _time(c.hours), "not measured", _time(c.cluster_hours), f"{_size(c.cluster_read)}/s"]
+            lines.append(_row([f"{resolution:g} degree", time_step, *sizes, *times]))
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _size(count: float) -> str:
+    power = min(4, int(np.log10(max(count, 1)) // 3))
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _time(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.2g} s"
+    return f"{hours * 60:.2g} min" if hours < 1.5 else f"{hours:.2g} h" if hours < 48 else f"{hours / 24:.2g} days"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
+    parser.add_argument("record", type=Path, help="JSON file of speed.py")
+    print(table(json.loads(parser.parse_args().record.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main()

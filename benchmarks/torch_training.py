@@ -1,0 +1,234 @@
+"""The same training as a plain PyTorch loop over members: same network, batches, steps, optimiser, estimator and anchors."""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dualflux.model import FluxModel, Network, TowerTerm
+from dualflux.objective import Member
+from dualflux.training import SMALLEST_SITE_EFFECT_SD, anchored_checkpoints, optimiser_of
+from training_world import INVERSION_TERM, TOWER_TERM, Task
+
+
+class Data(NamedTuple):
+    """What all members share, as tensors."""
+
+    predictors: Tensor
+    site: Tensor
+    observed: Tensor
+    uncertainty: Tensor
+    weight: Tensor
+    static: Tensor
+    seasonal: Tensor
+    dynamic: Tensor
+    season: Tensor
+    start: Tensor
+    steps: Tensor
+    days: Tensor
+    cell: Tensor
+    share: Tensor
+    area: Tensor
+    region_area: Tensor
+
+    @classmethod
+    def of(cls, task: Task) -> "Data":
+        """Copied from the task."""
+        o = task.objective
+        t, r = o.towers, o.regions
+        arrays = (
+            t.predictors, t.site, t.observed, t.uncertainty, t.row_weight, r.cube.static, r.cube.seasonal, r.cube.dynamic, r.cube.season,
+            r.month_start, r.month_steps, r.month_days, r.strata.cell, r.strata.share, r.strata.area,
+        )  # fmt: skip
+        return cls(*(torch.from_numpy(np.array(a)) for a in (*arrays, (task.cells.region_area / 1e15).astype(np.float32))))
+
+    def block(self, step: Tensor, cell: Tensor) -> Tensor:
+        """Predictors (step, cell, column)."""
+        static = self.static[cell].expand(len(step), -1, -1)
+        at = step[:, None], cell[None]
+        return torch.cat([static, self.seasonal[self.season[step][:, None], at[1]], self.dynamic[at]], dim=-1)
+
+
+class Flux(nn.Module):
+    """f, g, b and the size of the error."""
+
+    def __init__(self, task: Task, activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        widths = [task.towers.predictors.shape[1], *task.network.hidden, 1]
+        layers: list[nn.Module] = []
+        for i, (inside, outside) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            layer = nn.Linear(inside, outside)
+            nn.init.normal_(layer.weight, std=(2 / inside) ** 0.5 * (0.1 if i == len(widths) - 2 else 1.0))
+            nn.init.zeros_(layer.bias)
+            layers += [layer, activation()]
+        self.network = nn.Sequential(*layers[:-1])
+        self.intercept = nn.Parameter(torch.zeros(()))
+        self.coefficient = nn.Parameter(torch.zeros(task.cube.columns.invariant))
+        self.site_effect = nn.Parameter(torch.zeros(len(task.towers.sites)))
+        self.floor = nn.Parameter(torch.tensor(0.5).log())
+        self.growth = nn.Parameter(torch.tensor(0.2).log())
+
+    def landscape(self, predictors: Tensor) -> Tensor:
+        """f [gC m-2 d-1]."""
+        found: Tensor = 2.0 * self.network(predictors)[..., 0]
+        return found
+
+    def weights(self) -> list[Tensor]:
+        """Of the layers, without biases."""
+        return [layer.weight for layer in self.network if isinstance(layer, nn.Linear)]
+
+
+def tower_loss(model: Flux, data: Data, rows: Tensor, effects: bool) -> Tensor:
+    """Student-t negative log density of rows."""
+    x, nu = data.predictors[rows], TOWER_TERM.degrees_of_freedom
+    expected = model.landscape(x) + model.intercept + x[:, : len(model.coefficient)] @ model.coefficient
+    if effects:
+        expected = expected + model.site_effect[data.site[rows]]
+    scale = torch.sqrt(data.uncertainty[rows] ** 2 + (model.floor.exp() + model.growth.exp() * expected.detach().abs()) ** 2)
+    return (nu + 1) / 2 * torch.log1p(((data.observed[rows] - expected) / scale) ** 2 / nu) + scale.log()
+
+
+def quadratic_form(first: Tensor, second: Tensor, mean_precision: Tensor, anomaly_precision: Tensor, years: int) -> Tensor:
+    """As `dualflux.objective.quadratic_form`, all years used."""
+    first, second = (torch.cat([r, r.sum(0, keepdim=True)]) for r in (first, second))
+    n = first.shape[1]
+    means = first.mean(1), second.mean(1)
+    first, second = first - means[0][:, None], second - means[1][:, None]
+    mean = torch.einsum("ri,rij,rj->", means[0], mean_precision, means[1])
+    excess = torch.einsum("ryi,rij,ryj->", first, mean_precision, second) / (n - 1)
+    anomaly = torch.einsum("ryi,rij,ryj->", first, anomaly_precision, second) / (n - 1)
+    return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly
+
+
+class Anchored(NamedTuple):
+    """An earlier state and its exact integrals."""
+
+    network: nn.Module
+    integral: Tensor
+
+
+class Loop:
+    """One member."""
+
+    def __init__(self, task: Task, data: Data, member: Member) -> None:
+        self.task, self.data, self.settings = task, data, task.training
+        self.target, self.mean_precision, self.anomaly_precision = (
+            torch.from_numpy(np.array(a)) for a in (member.target, member.mean_precision, member.anomaly_precision)
+        )
+        use, held = (np.asarray(a)[task.towers.site] for a in (member.site_use, member.site_validation))
+        self.cumulative = torch.from_numpy(np.cumsum(use * task.towers.weight).astype(np.float32))
+        self.held = torch.from_numpy(np.flatnonzero(held))
+        self.scale = float(task.towers.weight.sum())
+        self.slopes, self.effect_sd = float(member.representativeness_sd), float(member.site_effect_sd)
+        self.model = Flux(task)
+        self.average = [p.detach().clone() for p in self.model.parameters()]
+        self.anchor: Anchored | None = None
+
+    def train(self) -> list[tuple[float, FluxModel]]:
+        """Seconds since the start and averaged weights at every checkpoint."""
+        settings, found, spent, begun = self.settings, [], 0.0, time.perf_counter()
+        optimiser = torch.optim.Adam(self.model.parameters(), lr=1.0)
+        rates, each = learning_rates(self.task), settings.steps // settings.checkpoints
+        for step in range(each * settings.checkpoints):
+            if step % each == 0 and step // each in anchored_checkpoints(settings):
+                self.set_anchor()
+            optimiser.param_groups[0]["lr"] = float(rates[step])
+            optimiser.zero_grad(set_to_none=True)
+            (self.objective() / self.scale).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            optimiser.step()
+            keep = min(0.98, step / (step + 10.0))
+            with torch.no_grad():
+                for average, now in zip(self.average, self.model.parameters(), strict=True):
+                    average.lerp_(now, 1 - keep)
+            if (step + 1) % each == 0:
+                self.estimate_effect_sd()
+                spent += time.perf_counter() - begun
+                found.append((spent, self.as_flux_model()))
+                begun = time.perf_counter()
+        return found
+
+    def objective(self) -> Tensor:
+        """Negative log posterior from one batch."""
+        model, total = self.model, self.cumulative[-1]
+        points = (torch.arange(self.settings.batch) + torch.rand(())) / self.settings.batch * total
+        rows = torch.searchsorted(self.cumulative, points, right=True).clamp_max(len(self.cumulative) - 1)
+        towers = total * tower_loss(model, self.data, rows, effects=True).mean()
+        years = len(self.data.start)
+        chosen = torch.randperm(years)[: INVERSION_TERM.years]
+        residuals = self.residual(chosen), self.residual(chosen)
+        regions = quadratic_form(*residuals, self.mean_precision, self.anomaly_precision, years) / 2
+        sizes = self.task.objective.prior_sd
+        prior = sum(((w / sd) ** 2).sum() / 2 for w, sd in zip(model.weights(), sizes, strict=True))
+        prior = prior + (model.coefficient**2).sum() / (2 * self.slopes**2) + (model.site_effect**2).sum() / (2 * self.effect_sd**2)
+        return towers + regions + prior
+
+    def residual(self, chosen: Tensor) -> Tensor:
+        """H f - y at random locations and days, (region, chosen year, 12)."""
+        data, count = self.data, INVERSION_TERM.locations
+        regions = len(data.area)
+        share = (torch.arange(count) + torch.rand(regions, count)) / count
+        place = torch.searchsorted(data.share, share, right=True).clamp_max(data.cell.shape[1] - 1)
+        cell = data.cell.gather(1, place).reshape(-1).long()
+        step = (data.start[chosen] + (torch.rand(12) * data.steps[chosen]).long()).reshape(-1)
+        rows = data.block(step, cell)
+
+        def integral(network: nn.Module) -> Tensor:
+            flux = 2.0 * network(rows)[..., 0]
+            mean = flux.reshape(len(chosen), 12, regions, count).mean(-1)
+            found: Tensor = mean.permute(2, 0, 1) * data.area[:, None, None] * data.days[chosen]
+            return found
+
+        found = integral(self.model.network)
+        if self.anchor is not None:
+            with torch.no_grad():
+                correction = self.anchor.integral[:, chosen] - integral(self.anchor.network)
+            found = found + correction
+        return found - self.target[:, chosen]
+
+    @torch.no_grad()
+    def set_anchor(self) -> None:
+        """The state as it is, with its integrals over all cells and days."""
+        data, months = self.data, []
+        cells = torch.arange(data.static.shape[0])
+        for start, count, days in zip(data.start.reshape(-1), data.steps.reshape(-1), data.days.reshape(-1), strict=True):
+            flux = self.model.landscape(data.block(torch.arange(int(start), int(start + count)), cells))
+            months.append(data.region_area @ flux.mean(0) * days)
+        network = Flux(self.task).network
+        network.load_state_dict(self.model.network.state_dict())
+        self.anchor = Anchored(network, torch.stack(months, 1).reshape(len(data.area), *data.start.shape))
+
+    @torch.no_grad()
+    def estimate_effect_sd(self) -> None:
+        """From the mean residuals of the member's own validation sites."""
+        x, site = self.data.predictors[self.held], self.data.site[self.held]
+        model = self.model
+        residual = self.data.observed[self.held] - (
+            model.landscape(x) + model.intercept + x[:, : len(model.coefficient)] @ model.coefficient
+        )
+        mean = torch.stack([residual[site == s].mean() for s in site.unique()])
+        self.effect_sd = max(float((mean**2).median() / 0.455) ** 0.5, SMALLEST_SITE_EFFECT_SD)
+
+    def as_flux_model(self) -> FluxModel:
+        """The averaged weights, to be scored as ours are."""
+        named: dict[str, Any] = {n: jnp.asarray(a.numpy()) for (n, _), a in zip(self.model.named_parameters(), self.average, strict=True)}
+        layers = sorted({int(n.split(".")[1]) for n in named if n.startswith("network.")})
+        network = Network(
+            [named[f"network.{i}.weight"].T for i in layers], [named[f"network.{i}.bias"] for i in layers], self.task.network.activation
+        )
+        tower = TowerTerm(named["intercept"], named["coefficient"], named["site_effect"], named["floor"], named["growth"])
+        return jax.tree.map(np.array, FluxModel(network, tower, jnp.zeros((3, 0))))
+
+
+def learning_rates(task: Task) -> np.ndarray:
+    """Of every step: the schedule inside our optimiser, read off what it does to a gradient of one sign."""
+    optimiser, settings = optimiser_of(task.training), task.training
+    state, rates = optimiser.init(jnp.ones(())), []
+    for _ in range(settings.steps):
+        update, state = optimiser.update(jnp.ones(()), state)
+        rates.append(-float(update))
+    return np.array(rates)

@@ -1,0 +1,58 @@
+"""What a full disk, a missing permission or too little memory says to the user: these are no defects of the program."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+_DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EFBIG: "the file would be larger than this disk or account allows",
+}
+_FILES = {
+    errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO,
+}  # fmt: skip
+_KEPT = "stages that were done are kept, and the same command goes on"
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy, which does not say why
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # JAX
+
+
+def machine_problem(error: BaseException) -> str | None:
+    """One sentence on what the machine lacks, or None where the error is a defect of the program.
+
+    >>> machine_problem(OSError(28, "No space left on device", "run/target.nc"))
+    'run/target.nc: the disk is full; make room or choose another --out; stages that were done are kept, and the same command goes on'
+    >>> machine_problem(ZeroDivisionError()) is None
+    True
+    """
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+        return f"not enough memory ({' '.join(str(error).split())[:200]}); `dualflux check` says what a run needs; {_KEPT}"
+    for one in _chain(error):
+        number = _number(one)
+        where = f"{one.filename}: " if isinstance(one, OSError) and one.filename else ""
+        if number in _DISK:
+            return f"{where}{_DISK[number]}; make room or choose another --out; {_KEPT}"
+        if number in _FILES:
+            return f"{where}{os.strerror(number)}; see that it is there and may be read and written, or choose another --out"
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from: libraries wrap what the system said."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while isinstance(one, OSError | RuntimeError) and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _number(error: BaseException) -> int:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, OSError) and _SHORT_WRITE.fullmatch(str(error)):
+        return errno.ENOSPC
+    return 0

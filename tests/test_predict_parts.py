@@ -1,0 +1,240 @@
+"""Parts of the scaled path: the kernel against plain rows, the cut of the grid, the calendar, and notes that cannot be fooled."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualflux.errors import InputError
+from dualflux.features import Columns, Steps, day_of_mean_year
+from dualflux.grid import Grid
+from dualflux.kernel import (
+    LANES,
+    EnsembleKernel,
+    MemberKernel,
+    Months,
+    Shape,
+    Tile,
+    dynamic_to_months,
+    months_of,
+    place_of_season,
+    seasonal_to_months,
+)
+from dualflux.model import FluxModel, NetworkSettings, fluxes
+from dualflux.predict.journal import Journal
+from dualflux.predict.layout import Layout
+from dualflux.predict.maps import band_maps
+from dualflux.predict.run import read_ahead
+from dualflux.predict.workers import Execution, run_tasks
+from dualflux.spatial import harmonics
+
+COLUMNS = Columns(("a", "b"), ("p",), ("x", "y", "z"))
+
+
+def model_of(count: int, network: NetworkSettings) -> FluxModel:
+    """Stacked members with every parameter away from its start."""
+
+    def one(key: jax.Array) -> FluxModel:
+        model = FluxModel.create(key, 6, 3, 0, network)
+        return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(key, a.shape), model)
+
+    return jax.vmap(one)(jax.random.split(jax.random.key(1), count))
+
+
+def by_hand(model: FluxModel, tile: Tile, months: Months, seasons: int) -> tuple[np.ndarray, np.ndarray]:
+    """f and f + g of every member, step and lane, (member, month, step, lane), from plain rows in the model's own order."""
+    month, step = place_of_season(seasons)
+    wave = np.zeros((12, tile.dynamic.shape[1], 3))
+    wave[month, step] = harmonics(np.arange(seasons), seasons)
+    varying = np.concatenate([tile.seasonal[months.place], tile.dynamic], axis=2)
+    fixed = np.broadcast_to(tile.static, (*varying.shape[:2], *tile.static.shape))
+    rows = jnp.asarray(np.concatenate([fixed, varying], axis=2).swapaxes(2, 3))
+    found = []
+    for m in range(tile.field.shape[0]):
+        one = jax.tree.map(lambda a, m=m: a[m], model)
+        found.append(fluxes(one, rows, jnp.asarray(wave[months.place] @ tile.field[m], jnp.float32)))
+    return tuple(np.stack([np.asarray(f[k], np.float64) for f in found]) for k in (0, 1))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("count", "time_step", "hidden", "activation"),
+    [(1, "daily", (5,), "relu"), (3, "daily", (7, 4), "tanh"), (2, "monthly", (5, 5, 3), "silu"), (4, "monthly", (6, 4), "gelu")],
+)
+def test_mean_and_spread_are_those_of_the_members(count: int, time_step: str, hidden: tuple[int, ...], activation: str) -> None:
+    """Months and steps of the kernel against mean and standard deviation over members of plain model calls."""
+    network = NetworkSettings(hidden=hidden, activation=activation)  # type: ignore[arg-type]
+    model, daily = model_of(count, network), time_step == "daily"
+    steps = Steps.create("2004-01-01", "2004-03-31", time_step)
+    shape, seasons = Shape(COLUMNS, 4, 31 if daily else 1), 366 if daily else 12
+    rng = np.random.default_rng(0)
+    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(count)))
+    months = months_of(steps, slice(0, 3), 4)
+    monthly, per_step = EnsembleKernel(model, shape, daily=True)(tile, months)
+    members = MemberKernel(model, shape)(tile, months)
+    landscape, tower = by_hand(model, tile, months, seasons)
+    assert per_step is not None
+    for m, days in enumerate([31, 29, 31] if daily else [1, 1, 1]):
+        every = landscape[:, m, :days].mean(axis=1)
+        np.testing.assert_allclose(members.landscape[m], every, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(members.tower_like[m], tower[:, m, :days].mean(axis=1), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(monthly.nee[m], every.mean(axis=0), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(monthly.nee_tower[m], tower[:, m, :days].mean(axis=(0, 1)), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(per_step.nee[m, :days], landscape[:, m, :days].mean(axis=0), rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(per_step.nee_tower[m, :days], tower[:, m, :days].mean(axis=0), rtol=1e-4, atol=2e-5)
+        if count > 1:
+            np.testing.assert_allclose(monthly.nee_std[m], every.std(axis=0, ddof=1), rtol=1e-3, atol=2e-5)
+            np.testing.assert_allclose(per_step.nee_std[m, :days], landscape[:, m, :days].std(axis=0, ddof=1), rtol=1e-3, atol=2e-5)
+        else:
+            assert np.isnan(monthly.nee_std[m]).all()
+
+
+def test_one_program_gives_the_same_bits_wherever_a_cell_stands() -> None:
+    """The same cell in another lane of another tile: a product does not depend on how the land is cut."""
+    model, shape = model_of(2, NetworkSettings(hidden=(8, 8))), Shape(COLUMNS, 1, 1)
+    kernel = EnsembleKernel(model, shape)
+    rng = np.random.default_rng(0)
+    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(2)))
+    months = Months(np.array([5], np.int32), np.array([1], np.int32))
+    order = rng.permutation(LANES)
+    one, other = kernel(tile, months)[0], kernel(Tile(*(np.ascontiguousarray(a[..., order]) for a in tile)), months)[0]
+    for plain, moved in zip(one, other, strict=True):
+        np.testing.assert_array_equal(plain[..., order], moved)
+
+
+@given(st.dates(pd.Timestamp("1901-01-01").date(), pd.Timestamp("2100-12-31").date()))
+def test_every_date_has_its_place_in_the_mean_year(day: object) -> None:
+    """Month and day of the mean year's part are the date's own; 29 February has a place of its own."""
+    stamp = pd.Timestamp(str(day))
+    month, step = place_of_season(366)
+    season = int(day_of_mean_year(pd.DatetimeIndex([stamp]))[0])
+    assert (month[season] + 1, step[season] + 1) == (stamp.month, stamp.day)
+
+
+@given(st.integers(1998, 2005), st.integers(1, 12), st.integers(1, 30))
+@settings(max_examples=20, deadline=None)
+def test_steps_stand_at_their_month_and_day(year: int, first_month: int, months: int) -> None:
+    """Values that say their own date come to month, day and lane of that date; all else is zero."""
+    first = pd.Timestamp(year, first_month, 1)
+    last = first + pd.offsets.MonthEnd(months)
+    steps = Steps.create(str(first.date()), str(last.date()), "daily")
+    number = (steps.time.month * 100 + steps.time.day).to_numpy(np.float32)
+    found = dynamic_to_months(np.stack([number, -number], axis=1)[:, None, :].repeat(3, axis=1), steps, 31)
+    for m, stamp in enumerate(steps.months):
+        wanted = np.where(np.arange(31) < stamp.days_in_month, stamp.month * 100 + np.arange(31) + 1, 0)
+        np.testing.assert_array_equal(found[m, :, 0, :3], np.repeat(wanted[:, None], 3, axis=1))
+        np.testing.assert_array_equal(found[m, :, 1, :3], -np.repeat(wanted[:, None], 3, axis=1))
+    assert (found[..., 3:] == 0).all()
+    place = months_of(steps, slice(0, None), len(steps.months) + 2)
+    assert place.count[-2:].tolist() == [0, 0] and (place.place[:-2] + 1 == steps.months.month).all()
+
+
+def test_seasonal_columns_of_a_monthly_study() -> None:
+    values = np.arange(12.0)[:, None, None] * np.ones((12, 2, 1))
+    np.testing.assert_array_equal(seasonal_to_months(values)[:, 0, 0, :2], values[..., 0])
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 1.0), st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int) -> None:
+    """Any land, any height of bands: cells in order, tiles of at most `LANES`, rows once, and tasks where there is land."""
+    grid, rng = Grid.global_regular(10.0), np.random.default_rng(seed)
+    area = np.where(rng.random(grid.shape) < share, 1.0, 0.0)
+    area[0, 0] = 1.0
+    index = np.flatnonzero(area)[:: 1 + seed % 2]
+    layout = Layout(grid, index, area, Steps.create("2001-01-01", "2002-02-28", "daily"), COLUMNS, rows)
+    assert np.concatenate([np.arange(grid.lat.size)[b.rows] for b in layout.bands]).tolist() == list(range(18))
+    parts = [layout.cells_of(b, t) for b in layout.bands for t in range(b.tiles.start, b.tiles.stop)]
+    assert np.concatenate([np.arange(len(index))[p] for p in parts]).tolist() == list(range(len(index)))
+    assert len(parts) == layout.tiles and max(p.stop - p.start for p in parts) <= LANES
+    assert [np.arange(14)[s].tolist() for s in layout.spans] == [list(range(12)), [12, 13]]
+    land_rows = {int(r) for t in layout.tasks() for r in np.arange(18)[layout.bands[t.band].rows]}
+    assert set((np.flatnonzero(area) // 36).tolist()) <= land_rows
+    for band in layout.bands:
+        found = band_maps(layout, band, index[band.cells].astype(np.float32))
+        own = area[band.rows] > 0
+        assert (np.isnan(found) == ~own).all()
+        whole = np.zeros(grid.lat.size * grid.lon.size)
+        whole[index] = index
+        np.testing.assert_array_equal(found[own], whole.reshape(grid.shape)[band.rows][own])
+
+
+def test_bands_are_as_high_as_their_cells_allow(tmp_path: Path) -> None:
+    """A quarter of a degree of nothing but land: 1440 cells a row, so two rows are a band; and it comes back from disk."""
+    grid = Grid.global_regular(0.25)
+    layout = Layout.create(grid, np.arange(720 * 1440), grid.cell_area, Steps.create("2001-01-01", "2001-12-31", "daily"), COLUMNS)
+    assert layout.band_rows == 2 and len(layout.bands) == 360 and layout.bands[7].rows == slice(14, 16)
+    layout.save(tmp_path)
+    again = Layout.load(tmp_path)
+    assert again.bands == layout.bands and again.columns == COLUMNS and (again.index == layout.index).all()
+    assert again.shape == layout.shape and again.steps.time.equals(layout.steps.time)
+    assert dataclasses.replace(again, band_rows=8).bands[1].rows == slice(8, 16)
+
+
+# What is whole
+
+
+def test_a_chunk_is_done_only_while_its_files_are_as_they_were(tmp_path: Path) -> None:
+    journal, file = Journal(tmp_path), tmp_path / "c" / "0"
+    file.parent.mkdir()
+    file.write_bytes(b"flux" * 100)
+    assert not journal.is_done("chunk")
+    journal.mark("chunk", [file])
+    assert journal.is_done("chunk")
+    for damage in (b"flux" * 99, b"flux" * 99 + b"flus", b""):
+        file.write_bytes(damage)
+        assert not journal.is_done("chunk")
+    file.unlink()
+    assert not journal.is_done("chunk")
+    file.write_bytes(b"flux" * 100)
+    assert journal.is_done("chunk")
+    note = tmp_path / ".chunks" / "chunk.json"
+    note.write_text(note.read_text()[:-3])
+    assert not journal.is_done("chunk")
+
+
+def test_a_folder_made_from_something_else_is_refused(tmp_path: Path) -> None:
+    Journal(tmp_path).begin({"weights": "a", "daily": False})
+    Journal(tmp_path).begin({"weights": "a", "daily": False})
+    with pytest.raises(InputError, match=r"made with other settings or inputs \(daily\); choose another folder"):
+        Journal(tmp_path).begin({"weights": "a", "daily": True})
+
+
+# Running tasks
+
+
+def test_tasks_run_once_each_and_progress_ends_with_all() -> None:
+    done: list[int] = []
+    told: list[tuple[int, int]] = []
+    run_tasks(done.append, range(50), Execution(), lambda *state: told.append(state))
+    assert sorted(done) == list(range(50)) and told == [(n, 50) for n in range(1, 51)]
+
+
+def test_the_first_error_stops_the_rest() -> None:
+    done: list[int] = []
+
+    def do(task: int) -> None:
+        if task == 5:
+            raise InputError("broken")
+        done.append(task)
+
+    with pytest.raises(InputError, match="broken"):
+        run_tasks(do, range(1000), Execution(), lambda *state: None)
+    assert len(done) < 100
+
+
+def test_reading_ahead_gives_each_item_what_was_read_for_it() -> None:
+    assert list(read_ahead(lambda n: n * n, range(5))) == [(n, n * n) for n in range(5)]
+    assert list(read_ahead(lambda n: n, [])) == []
+
+
+def test_what_cannot_be_run_is_refused() -> None:
+    with pytest.raises(InputError, match="--workers 0: give 1 or more"):
+        Execution(workers=0)
+    with pytest.raises(InputError, match="exclude each other"):
+        Execution(workers=2, scheduler="tcp://127.0.0.1:8786")
