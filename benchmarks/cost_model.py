@@ -1,6 +1,7 @@
 """What upscaling costs at other sizes, from a record of `speed.py`; prints the table of docs/cost_model.md.
 
     python benchmarks/cost_model.py docs/speed.json
+    python benchmarks/cost_model.py docs/speed.json --write docs/cost_model.md
 
 Time and bytes are products of a count and a measured constant: upscaling is linear in cells, steps and members (the record
 has the fitted exponents), and a row, one cell at one time step, costs the same wherever it lies.
@@ -105,11 +106,54 @@ def _time(hours: float) -> str:
     return f"{hours * 60:.2g} min" if hours < 1.5 else f"{hours:.2g} h" if hours < 48 else f"{hours / 24:.2g} days"
 
 
+CONSTANTS = {
+    "upscale_rows_per_s": "rows per second end to end, Zarr to Zarr, one member",
+    "compute_rows_per_s": "the kernel alone",
+    "matmul_bound_rows_per_s": "nothing but the products of the same layers (the better of NumPy and JAX)",
+    "xgboost_rows_per_s": "XGBoost, 500 trees of depth 8, predicting only",
+    "xgboost_matched_rows_per_s": "XGBoost with as many trees as give the network's held-out skill, or all",
+    "torch_rows_per_s": "PyTorch, the same network in chunks",
+    "sklearn_rows_per_s": "scikit-learn, a network of the same shape",
+    "ten_member_cost_ratio": "mean and spread of ten members over one member, end to end",
+    "prepare_rows_per_s": "preparing: 8 daily fields regridded, 16 dynamic columns",
+    "dask_two_worker_speedup": "two single-threaded Dask workers over one",
+    "peak_memory_gb_1y": "peak memory of one year [GB]",
+    "peak_memory_gb_5y": "of five years [GB]",
+    "exponent_cells": "time grows as cells to the power of",
+    "exponent_years": "as years to the power of",
+    "exponent_members": "as members to the power of",
+    "exponent_features": "as predictors to the power of",
+    "memory_copy_gb_per_s": "copying in memory [GB/s]",
+    "disk_write_gb_per_s": "writing to disk [GB/s]",
+}
+
+
+def constants(record: dict[str, float]) -> str:
+    """What was measured, as a Markdown table."""
+    lines = [_row(["constant", "value"]), _row(["---", "---"])]
+    return "\n".join(lines + [_row([text, f"{record[name]:.3g}"]) for name, text in CONSTANTS.items()])
+
+
+def filled(page: str, record: dict[str, float]) -> str:
+    """The page with its tables made from the record."""
+    for name, text in (("constants", constants(record)), ("costs", table(record))):
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, rest = page.split(begin)
+        page = before + begin + text + end + rest.split(end.strip("\n"), 1)[1]
+    return page
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table, or put both tables into the page."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])  # type: ignore[union-attr]
     parser.add_argument("record", type=Path, help="JSON file of speed.py")
-    print(table(json.loads(parser.parse_args().record.read_text(encoding="utf-8"))))
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="the page to fill")
+    options = parser.parse_args()
+    record = json.loads(options.record.read_text(encoding="utf-8"))
+    if options.write:
+        options.write.write_text(filled(options.write.read_text(encoding="utf-8"), record), encoding="utf-8")
+    else:
+        print(table(record))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Study:
     def create(cls, folder: Path) -> "Study":
         """Make the world and run the study once, in quiet."""
         world = folder / "world"
-        _write_world(world)
+        write_small_world(world)
         cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         study = cls(world, folder / "finished", folder / "work", {**os.environ, **cache, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"})
         study.work.mkdir()
@@ -173,7 +173,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write_world(folder: Path) -> None:
+def write_small_world(folder: Path) -> None:
     settings = WorldSettings(resolution=10.0, start=date(2001, 1, 1), end=date(2004, 12, 31), towers=16, unseen_towers=4)
     options: dict[str, object] = {
         "name": "disturbed",

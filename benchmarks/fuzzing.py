@@ -285,7 +285,9 @@ def disfigure(path: Path, numbers: Sequence[int]) -> None:
             names = sorted(name for name in file if file.get(name, getlink=True).__class__ is h5py.HardLink)
             if not names:
                 return
-            with contextlib.suppress(KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError):  # not every change is possible
+            with contextlib.suppress(
+                AttributeError, KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError
+            ):  # not every change is possible
                 _CHANGES[what % len(_CHANGES)](file, names[where % len(names)], how, which)
 
 

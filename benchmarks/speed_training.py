@@ -26,7 +26,7 @@ from training_world import INVERSION_TERM, Size, Task, make_task
 from dualflux.checkpoint import Checkpoint
 from dualflux.lanes import unstack
 from dualflux.model import FluxModel
-from dualflux.training import Fit, Trainer, TrainingSettings, fit
+from dualflux.training import Fit, Trainer, TrainingSettings, fit, keep
 
 FULL = Size(), TrainingSettings()
 QUICK = Size(15.0, years=3, sites=40, tower_years=1, members=2, folds=2), TrainingSettings(steps=100)
@@ -109,7 +109,7 @@ def interval_seconds(size: Size, repeats: int = 3) -> float:
     progress, best = trainer.begin(), np.inf
     for _ in range(1 + repeats):
         begun = time.perf_counter()
-        progress = trainer.advance(trainer.set_anchors(progress, lambda objective, *_: objective), anchored=True)
+        progress = trainer.advance(trainer.set_anchors(progress, keep), anchored=True)
         best = min(best, time.perf_counter() - begun)
     return best
 
@@ -170,7 +170,7 @@ def resume_identical(kills: int, seed: int = 1) -> bool:
 def start_life(place: Path, kills: int) -> "subprocess.Popen[str]":
     """The training of `live`; compiled programs are kept between lives."""
     place.mkdir(exist_ok=True)
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(place / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(place.parent / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [sys.executable, __file__, "--live", str(place), "--kills", str(kills)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **cache})
 

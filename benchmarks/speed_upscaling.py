@@ -26,10 +26,7 @@ import numpy as np
 import optax
 import pandas as pd
 import xarray as xr
-import xgboost
 from scipy.ndimage import gaussian_filter
-from sklearn.neural_network import MLPRegressor
-from threadpoolctl import threadpool_limits
 
 from dualflux.features import Columns, Standard, Steps
 from dualflux.files import sha256
@@ -176,6 +173,8 @@ def matmul_bound(rows: int) -> float:
 
 
 def _numpy_products(x: np.ndarray, weights: list[np.ndarray]) -> Iterable[float]:
+    from threadpoolctl import threadpool_limits
+
     def some(part: np.ndarray) -> None:
         space = [np.empty((x.shape[1], w.shape[1]), np.float32) for w in weights]
         for block in part:
@@ -289,6 +288,8 @@ def skill(found: np.ndarray, y: np.ndarray) -> float:
 
 def rivals(store: Path, quick: bool) -> tuple[dict[str, float], Network]:
     """Rows per second of the others on the same rows, and the network they are compared with at equal held-out skill."""
+    import xgboost
+
     x = store_rows(store, 300_000 if quick else 1_000_000)
     y = target(x, np.random.default_rng(7))
     few, held = slice(0, 20_000 if quick else 200_000), slice(200_000, 250_000)
@@ -316,6 +317,8 @@ def rivals(store: Path, quick: bool) -> tuple[dict[str, float], Network]:
 
 def sklearn_rate(x: np.ndarray) -> float:
     """scikit-learn's network of the same shape."""
+    from sklearn.neural_network import MLPRegressor
+
     rival = MLPRegressor(hidden_layer_sizes=(WIDTH, WIDTH), batch_size=1000).partial_fit(x[:1000], x[:1000, 0])
     return len(x) / seconds(lambda: rival.predict(x), 2)
 

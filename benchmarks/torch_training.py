@@ -1,5 +1,6 @@
 """The same training as a plain PyTorch loop over members: same network, batches, steps, optimiser, estimator and anchors."""
 
+import itertools
 import time
 from typing import Any, NamedTuple
 
@@ -8,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import Tensor, nn
+from training_world import INVERSION_TERM, TOWER_TERM, Task
 
 from dualflux.model import FluxModel, Network, TowerTerm
 from dualflux.objective import Member
 from dualflux.training import SMALLEST_SITE_EFFECT_SD, anchored_checkpoints, optimiser_of
-from training_world import INVERSION_TERM, TOWER_TERM, Task
 
 
 class Data(NamedTuple):
@@ -60,7 +61,7 @@ class Flux(nn.Module):
         super().__init__()
         widths = [task.towers.predictors.shape[1], *task.network.hidden, 1]
         layers: list[nn.Module] = []
-        for i, (inside, outside) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (inside, outside) in enumerate(itertools.pairwise(widths)):
             layer = nn.Linear(inside, outside)
             nn.init.normal_(layer.weight, std=(2 / inside) ** 0.5 * (0.1 if i == len(widths) - 2 else 1.0))
             nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""A synthetic training task of a stated size, made in memory: a flux that is a smooth function of its predictors, seen by towers and inversions."""
+"""A training task of a stated size, made in memory: a smooth function of its predictors, seen by towers and inversions."""
 
 from dataclasses import dataclass
 from datetime import date

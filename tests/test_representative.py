@@ -328,7 +328,7 @@ def test_an_error_target_out_of_reach_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"error_target 1e-09 PgC yr-1 is not reached with .* locations in a region, half of its cells; allow a larger"
     ):
-        build(4, 1e-9)
+        build(16, 1e-9)
 
 
 def test_the_table_is_in_annual_and_monthly_units(objective: Objective) -> None:

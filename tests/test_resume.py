@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux import lanes
+from dualflux import lanes, pipeline
 from dualflux.checkpoint import Checkpoint
 from dualflux.constraints import TowerTermSettings
 from dualflux.lanes import Lanes, Program
@@ -21,8 +21,10 @@ from dualflux.objective import Anchor, Member, Objective
 from dualflux.operators import draw_locations
 from dualflux.regional_integrals import Structure
 from dualflux.runs import stack_members
+from dualflux.study import load_study
 from dualflux.training import Fit, TrainingSettings, fit, keep
 from small_world import NETWORK, make_cube, make_objective, make_regional, make_towers, quick_compilation, study_runs
+from tiny_study import write_tiny_study
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
@@ -102,6 +104,40 @@ def test_a_damaged_or_foreign_checkpoint_is_said_and_training_starts_anew(tmp_pa
     checkpoint.path.write_bytes(whole)
     require_same(train(objective, replace(checkpoint, made_from="that")), undisturbed)
     assert len(said) == 2 and "not whole" in said[0] and "made from other" in said[1]
+
+
+def test_a_run_that_is_killed_in_its_trainings_ends_as_if_undisturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed after each checkpoint of the weight's trial and of the networks: the same files, and no checkpoint is left."""
+    term = {"estimator": "stratified", "locations": 2, "years": 2, "weight": "auto"}
+    file = write_tiny_study(tmp_path / "world", variants=["dual"], inversion_term=term)
+    for place in ("alone", "killed"):
+        if place == "killed":
+            monkeypatch.setattr(Checkpoint, "write", die_after(Checkpoint.write))
+            for _ in range(4):
+                with pytest.raises(Killed):
+                    pipeline.run(load_study(file, out=tmp_path / place), tmp_path / place, ["train"])
+            monkeypatch.undo()
+            capsys.readouterr()
+        pipeline.run(load_study(file, out=tmp_path / place), tmp_path / place, ["train"])
+        assert not list((tmp_path / place).rglob("*.checkpoint"))
+    said = capsys.readouterr().err
+    assert all(f"{name}.checkpoint: going on from step 2" in said for name in pipeline.TRAININGS)
+    written = [
+        {p.relative_to(top): p.read_bytes() for p in top.rglob("*.*")} for top in (tmp_path / "alone/models", tmp_path / "killed/models")
+    ]
+    assert written[0] == written[1] and Path("dual/weights.npz") in written[0]
+
+
+def die_after(write: Callable[..., None]) -> Callable[..., None]:
+    """Write, and be killed."""
+
+    def written(self: Checkpoint, step: int, arrays: list[np.ndarray]) -> None:
+        write(self, step, arrays)
+        raise Killed
+
+    return written
 
 
 # Cores and devices

@@ -24,7 +24,7 @@ from dualflux.runs import Stack
 from dualflux.spatial import SpatialBasis, SpatialSettings
 from dualflux.training import Fit, TrainingSettings, fit
 
-LONGEST_BLOCK = 20_000  # cells of one block of the exact estimator
+LONGEST_BLOCK = 60_000  # rows (cells times steps of a month) of one block of exact integrals; each core holds one
 
 
 def build_objective(
@@ -36,8 +36,8 @@ def build_objective(
         jnp.asarray(towers.predictors), jnp.asarray(towers.site), jnp.asarray(towers.observed), jnp.asarray(towers.uncertainty),
         jnp.asarray(towers.weight), tower_term.degrees_of_freedom,
     )  # fmt: skip
-    blocks = -(-len(cells.index) // LONGEST_BLOCK)
     steps = cube.steps
+    blocks = -(-len(cells.index) * int(steps.month_steps.max()) // LONGEST_BLOCK)
     regions = RegionData(
         DeviceCube.of(cube), stratify(cells, cube.mean_year()), every_location(cells, -(-len(cells.index) // blocks)),
         jnp.asarray(steps.month_start[regional.month]), jnp.asarray(steps.month_steps[regional.month]),

@@ -150,7 +150,7 @@ class MemberKernel:
     """The same for the months of every member, f and f + g [gC m-2 d-1], each (month, member, lane)."""
 
     def __init__(self, model: FluxModel, shape: Shape) -> None:
-        self.model, self._program = model, _compile(lambda *of: _by_month(*of, _members), model, shape)
+        self.model, self._program = model, _compile(lambda model, tile, months: _by_month(model, tile, months, _members), model, shape)
 
     def __call__(self, tile: Tile, months: Months) -> Fluxes:
         """Of a tile."""
@@ -184,19 +184,19 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, summary: Callable[[F
     """`summary` of each month's f (member, step, lane), invariant predictors (column, step, lane) and share of each step in the mean."""
     statics: int = tile.static.shape[0]
     steps: int = tile.dynamic.shape[1]
-    wave, first = _waves(steps), model.network.weights[0]
-    base = jnp.einsum("mfh,fr->mhr", first[:, :statics], tile.static) + model.network.biases[0][..., None]
+    wave = _waves(steps)
 
     def month(one: tuple[jax.Array, Months]) -> T:
         dynamic, (place, count) = one
         seasonal = tile.seasonal[place % len(tile.seasonal)]
 
-        def member(own: tuple[Network, jax.Array, jax.Array]) -> jax.Array:
-            network, start, field = own
+        def member(own: tuple[Network, jax.Array]) -> jax.Array:
+            network, field = own
+            start = network.weights[0][:statics].T @ tile.static + network.biases[0][:, None]
             step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + s[2] @ field  # noqa: E731
             return jax.lax.map(step, (seasonal, dynamic, wave[place]), batch_size=steps if _wide() else None)
 
-        flux = jax.lax.map(member, (model.network, base, tile.field))
+        flux = jax.lax.map(member, (model.network, tile.field))
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
         invariant = jnp.concatenate([jnp.repeat(tile.static[:, None], steps, axis=1), seasonal.swapaxes(0, 1)])
         return summary(model, flux, invariant, share)

@@ -21,21 +21,17 @@ def require_finite_predictors(cube: Cube, lat: np.ndarray, lon: np.ndarray) -> N
     lat, lon : array, (cell,)
         [degrees]
     """
-    names = cube.columns
-    parts = (
-        ("static", cube.static[None], names.static),
-        ("seasonal", cube.seasonal, names.seasonal),
-        ("dynamic", cube.dynamic, names.dynamic),
-    )
-    for kind, values, columns in parts:
+    arrays = {"static": cube.static[None], "seasonal": cube.seasonal, "dynamic": cube.dynamic}
+    for kind, values in arrays.items():
         for start in range(0, len(values), _BLOCK):
             bad = ~np.isfinite(values[start : start + _BLOCK])
             if bad.any():
                 step, cell, column = (int(i) for i in np.argwhere(bad)[0])
-                when = {"static": "", "seasonal": f", position {start + step} of the mean year"}
-                time = when.get(kind, "") if kind != "dynamic" else f" on {cube.steps.time[start + step]:%Y-%m-%d}"
+                position = {"static": "", "seasonal": f", position {start + step} of the mean year"}
+                time = position[kind] if kind in position else f" on {cube.steps.time[start + step]:%Y-%m-%d}"
                 raise NumericalError(
-                    f"predictor `{columns[column]}` is not finite at latitude {lat[cell]:g}, longitude {lon[cell]:g}{time} "
+                    f"predictor `{getattr(cube.columns, kind)[column]}` is not finite at latitude {lat[cell]:g}, "
+                    f"longitude {lon[cell]:g}{time} "
                     f"({int(bad.sum())} values there and after); it is too large for its variance in single precision, "
                     "or the file has an undeclared fill value: correct the file or leave the predictor out"
                 )

@@ -317,8 +317,9 @@ def site_effect_spread(found: Score, members: Member, family: np.ndarray) -> np.
 def _require_finite(found: Score, checkpoint: int) -> None:
     bad = np.flatnonzero(~np.isfinite(found.loss))
     if bad.size:
+        towers, inversions = found.validation_loss[bad[0]], found.region_misfit[bad[0]]
         raise NumericalError(
-            f"training: the loss of {bad.size} member(s) is not finite at checkpoint {checkpoint + 1}: the first is member {bad[0]}, its "
-            f"misfit to the towers {found.validation_loss[bad[0]]:.4g}, to the inversions {found.region_misfit[bad[0]]:.4g}; give a smaller "
-            "`training.learning_rate`, or look for impossible values among towers and predictors"
+            f"training: the loss of {bad.size} member(s) is not finite at checkpoint {checkpoint + 1}: the first is member {bad[0]}, with "
+            f"{towers:.4g} at the towers and {inversions:.4g} at the inversions; give a smaller `training.learning_rate`, or look for "
+            "impossible values among towers and predictors"
         )

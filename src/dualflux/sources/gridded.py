@@ -53,7 +53,8 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
         try:
             if engine == "h5netcdf":
                 visit_hdf5(file, path)
-            data = xr.open_dataset(file, engine=engine, decode_timedelta=False)
+            how = {"phony_dims": "access"} if engine == "h5netcdf" else {}
+            data = xr.open_dataset(file, engine=engine, decode_timedelta=False, **how)
         except DAMAGED as error:
             raise InputError(
                 f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"

@@ -1,0 +1,222 @@
+"""Precision: gradients against finite differences, single against double, the same bytes again, and no number that is no number."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualflux.cli import main
+from dualflux.model import FLUX_SCALE, Ensemble, FluxModel, NetworkSettings
+from dualflux.numerics import NumericalError, require_finite_flux, require_finite_predictors
+from dualflux.objective import Member, Score
+from dualflux.operators import regional_operator
+from dualflux.spatial import harmonics
+from dualflux.training import _require_finite
+from dualflux.upscaling import integrate_month, monthly_fluxes
+from small_world import BASIS, CELLS, double_precision, make_cube, make_objective, to_double
+from test_training import CUBE, REGIONAL, TOWERS, one_member, perturbed_model, terms_of
+
+LAT, LON = CELLS.lat(), CELLS.lon()
+PLACE = BASIS.at(LAT, LON)
+
+
+def test_the_package_switches_no_global_precision() -> None:
+    code = "import dualflux.pipeline, jax; print(jax.config.jax_enable_x64)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# --- gradients ---
+
+
+PARTS = {
+    "weights": lambda m: m.network.weights,
+    "biases": lambda m: m.network.biases,
+    "intercept": lambda m: [m.tower.intercept],
+    "slopes": lambda m: [m.tower.coefficient],
+    "site effects": lambda m: [m.tower.site_effect],
+    "error floor": lambda m: [m.tower.log_error_floor],
+}
+FELT = {  # the parameters that each term depends on; the others' gradient is exactly zero
+    "towers": set(PARTS),
+    "inversions": {"weights", "biases"},
+    "prior": {"weights", "slopes", "site effects"},
+}
+
+
+@pytest.fixture(scope="module", params=["exact", "stratified"])
+def gradients(request: pytest.FixtureRequest) -> tuple[dict[str, FluxModel], object]:
+    """Of every term, in float64, and the slopes of central differences along a random direction in each part of the parameters."""
+    with double_precision():
+        objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, request.param))
+        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+        model = eqx.tree_at(lambda m: m.tower.log_error_growth, model, jnp.asarray(-60.0))  # its flux is held in the gradient
+        value = jax.jit(lambda m: terms_of(objective, member, m))
+        found = jax.jit(jax.jacrev(lambda m: terms_of(objective, member, m)))(model)
+        slopes = {}
+        for part, of in PARTS.items():
+            keys = iter(jax.random.split(jax.random.key(len(part)), 10))
+            step = [jax.random.normal(next(keys), a.shape) for a in of(model)]
+            h = 1e-6
+            moved = [eqx.tree_at(of, model, [a + s * h * d for a, d in zip(of(model), step, strict=True)]) for s in (1, -1)]
+            ahead, behind = (value(m) for m in moved)
+            for term, gradient in found.items():
+                along = sum(float((g * d).sum()) for g, d in zip(of(gradient), step, strict=True))
+                slopes[term, part] = along, float(ahead[term] - behind[term]) / (2 * h), float(abs(ahead[term]))
+    return slopes
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("term", FELT)
+def test_the_gradient_of_every_term_is_that_of_finite_differences(gradients: dict, term: str, part: str) -> None:
+    """Central differences: truncation h^2 and rounding eps |value| / h are both far below 1e-6 of a slope that is felt."""
+    along, difference, value = gradients[term, part]
+    if part in FELT[term]:
+        assert along == pytest.approx(difference, rel=1e-6, abs=1e-9 * value)
+        assert abs(along) > 1e-6
+    else:
+        assert along == 0 and difference == 0
+
+
+# --- single and double precision ---
+
+
+def drawn_ensemble(cube: object, members: int = 3) -> Ensemble:
+    """Networks whose fluxes have the size of real ones, some gC m-2 d-1."""
+    settings = NetworkSettings(hidden=(64, 64), activation="relu", members=2, folds=2)
+    names = cube.columns.names  # type: ignore[attr-defined]
+    invariant = cube.columns.invariant  # type: ignore[attr-defined]
+    keys = jax.random.split(jax.random.key(5), members)
+    model = jax.vmap(lambda key: FluxModel.create(key, len(names), invariant, 4, settings))(keys)
+    weights = [*model.network.weights[:-1], model.network.weights[-1] * 20]
+    spatial = 0.3 * jax.random.normal(jax.random.key(6), (members, 3, PLACE.shape[1]))
+    model = eqx.tree_at(lambda m: (m.network.weights, m.spatial), model, (weights, spatial))
+    return Ensemble(model, np.zeros(members, int), settings, tuple(names), BASIS)
+
+
+def double_fluxes(model: FluxModel, rows: np.ndarray, effect: np.ndarray) -> np.ndarray:
+    """The network in NumPy float64, written once more from its definition: (member, row)."""
+    weights, biases = ([np.asarray(a, np.float64) for a in part] for part in (model.network.weights, model.network.biases))
+    out = []
+    for member in range(len(weights[0])):
+        hidden = rows.astype(np.float64)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            hidden = np.maximum(hidden @ weight[member] + bias[member], 0)
+        out.append(FLUX_SCALE * (hidden @ weights[-1][member] + biases[-1][member])[:, 0] + effect[member])
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("time_step", ["monthly", "daily"])
+def test_regional_integrals_in_single_precision_are_those_in_double(time_step: str) -> None:
+    """Same weights, the network once in float32 and once in float64: integrals agree to 1e-5 of their size (root mean square)."""
+    cube = make_cube(1, time_step)
+    model = drawn_ensemble(cube).model
+    wave = harmonics(cube.steps.season, len(cube.seasonal))
+    operator, single, double = regional_operator(CELLS), [], []
+    for found in monthly_fluxes(model, cube, PLACE):
+        m = found.month
+        start, count = cube.steps.month_start[m], cube.steps.month_steps[m]
+        flux = np.zeros((3, len(LAT)))
+        for step in range(start, start + count):
+            effect = np.einsum("cb,kb->kc", PLACE, np.einsum("h,khb->kb", wave[step], np.asarray(model.spatial, np.float64)))
+            flux += double_fluxes(model, cube.rows(np.full(len(LAT), step), np.arange(len(LAT))), effect) / count
+        single.append(integrate_month(found.landscape, CELLS, cube.steps.month_days[m]))
+        double.append((operator @ flux.T).T * cube.steps.month_days[m])
+    single, double = np.stack(single), np.stack(double)
+    size = np.sqrt((double**2).mean(axis=(0, 1)))  # of each region
+    assert (size > 0.05).all()  # PgC month-1
+    assert (np.abs(single - double).max(axis=(0, 1)) < 1e-5 * size).all()
+
+
+# --- the same again ---
+
+FLUXES_AND_GRADIENT = """
+import hashlib, jax, numpy as np
+from test_numerics import PLACE, drawn_ensemble, make_cube, monthly_fluxes
+cube = make_cube(1)
+model = drawn_ensemble(cube).model
+fluxes = [found.landscape for found in monthly_fluxes(model, cube, PLACE)]
+rows = jax.numpy.asarray(cube.rows(np.repeat(np.arange(12), 60), np.tile(np.arange(60), 12)))
+slope = jax.jit(jax.grad(lambda m: (jax.vmap(lambda one: one.network(rows))(m) ** 2).sum()))(model)
+parts = [*fluxes, *jax.tree.leaves(slope)]
+print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in parts)).hexdigest())
+"""
+
+
+def _digest(cores: set[int]) -> str:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    how = {"env": env, "capture_output": True, "text": True, "check": True, "preexec_fn": lambda: os.sched_setaffinity(0, cores)}
+    return str(subprocess.run([sys.executable, "-c", FLUXES_AND_GRADIENT], **how).stdout.split()[-1])  # type: ignore[call-overload]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot restrict a process to some cores")
+def test_the_number_of_cores_changes_no_bit() -> None:
+    """A year's fluxes and a gradient, on one core and on all."""
+    every = os.sched_getaffinity(0)
+    assert _digest({min(every)}) == _digest(every)
+
+
+# --- no number ---
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_predictor_that_is_no_number_is_named_with_its_place(kind: str, value: float) -> None:
+    cube = make_cube(1)
+    column = getattr(cube.columns, kind).index("height" if kind == "static" else "ta")
+    array = getattr(cube, kind)
+    array[(2,) * (array.ndim - 2) + (17, column)] = value
+    with pytest.raises(NumericalError, match=rf"latitude {LAT[17]:g}, longitude {LON[17]:g}") as caught:
+        require_finite_predictors(cube, LAT, LON)
+    name = "height" if kind == "static" else "ta"
+    assert f"predictor `{name}` is not finite" in str(caught.value)
+    assert (" on 2001-03-01" in str(caught.value)) == (kind == "dynamic")
+
+
+def test_good_predictors_pass() -> None:
+    require_finite_predictors(make_cube(1), LAT, LON)
+
+
+def test_a_flux_that_overflows_names_month_member_place_and_predictor() -> None:
+    cube = make_cube(1)
+    column = cube.columns.dynamic.index("ta")
+    cube.dynamic[4, 9, column] = 1e38  # finite, but no more once it is multiplied
+    model = drawn_ensemble(cube).model
+    model = eqx.tree_at(lambda m: m.network.weights[0], model, model.network.weights[0] * 1e3)
+    place = rf"latitude {LAT[9]:g}, longitude {LON[9]:g}"
+    with pytest.raises(NumericalError, match=rf"2001-05 are not finite, the first of member 0 at {place}, where `ta` is 1e\+38 standard"):
+        list(monthly_fluxes(model, cube, PLACE, (LAT, LON)))
+
+
+def test_fluxes_that_are_numbers_pass() -> None:
+    require_finite_flux(np.zeros((2, len(LAT))), make_cube(1), 0)
+
+
+def test_a_diverged_member_is_named_with_its_misfits() -> None:
+    nothing = np.zeros((3, 4))
+    found = Score(
+        np.array([1.0, np.nan, np.inf]), np.array([1.0, 5.0, 2.0]), *(np.zeros(3),) * 2, nothing, nothing, np.array([1.0, np.inf, 2])
+    )
+    with pytest.raises(
+        NumericalError, match=r"2 member.s. is not finite at checkpoint 4: the first is member 1, with 5 at the towers and inf at"
+    ):
+        _require_finite(found, 3)
+
+
+def test_it_ends_a_run_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dualflux import pipeline
+
+    def fails(*_: object) -> None:
+        raise NumericalError("predictor `ta` is not finite at latitude 45")
+
+    assert main(["init", str(tmp_path)]) == 0
+    monkeypatch.setattr(pipeline, "run", fails)
+    assert main(["run", str(tmp_path / "study.yaml")]) == 2
+    assert capsys.readouterr().err == "dualflux: error: predictor `ta` is not finite at latitude 45\n"
