@@ -13,7 +13,8 @@ from training_world import INVERSION_TERM, TOWER_TERM, Task
 
 from dualflux.model import FluxModel, Network, TowerTerm
 from dualflux.objective import Member
-from dualflux.training import SMALLEST_SITE_EFFECT_SD, anchored_checkpoints, optimiser_of
+from dualflux.site_effects import SMALLEST_SITE_EFFECT_SD
+from dualflux.training import anchored_checkpoints, optimiser_of
 
 
 class Data(NamedTuple):

@@ -18,6 +18,7 @@ LAYERS = [
     {"constraints", "numerics", "model"},
     {"regional_integrals"},
     {"objective"},
+    {"site_effects"},
     {"training", "runs", "kernel", "upscaling", "evaluation", "products"},
     {"linear_posterior", "flux_library"},
     {"closing"},

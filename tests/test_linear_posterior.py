@@ -254,7 +254,8 @@ def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: flo
     features = random.normal(size=(len(site), 2))
     slopes = CUBE.columns.invariant
     sd = np.concatenate([
-        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.full(1 + slopes, slope_sd), np.full(len(sites), 0.05),
+        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.full(1 + slopes, slope_sd),
+        np.full(len(sites), 0.05),
     ])  # fmt: skip
     truth = random.normal(size=len(sd)) * sd
     first = 2 + 3 * basis.size

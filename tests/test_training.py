@@ -23,16 +23,14 @@ from dualflux.objective import Anchor, Member, Objective, Score, draw_rows, quad
 from dualflux.operators import every_location, regional_operator
 from dualflux.regional_integrals import RegionData, exact_integrals
 from dualflux.runs import ALL_SITES, HoldoutSettings, Run, Stack, constraint_maker, plan_runs, stack_members
+from dualflux.site_effects import SMALLEST_SITE_EFFECT_SD, site_effect_spread, validation_rows
 from dualflux.training import (
-    SMALLEST_SITE_EFFECT_SD,
     Fit,
     TrainingSettings,
     anchored_checkpoints,
     optimiser_of,
     set_anchor,
-    site_effect_spread,
     start,
-    validation_rows,
 )
 from dualflux.weighting import CANDIDATE_WEIGHTS, choose_weight
 from small_world import (

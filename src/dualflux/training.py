@@ -17,8 +17,7 @@ from dualflux.model import FluxModel, NetworkSettings
 from dualflux.numerics import NumericalError
 from dualflux.objective import Anchor, Member, Objective, Score, score
 from dualflux.regional_integrals import Structure, exact_integrals
-
-SMALLEST_SITE_EFFECT_SD = 0.05  # gC m-2 d-1
+from dualflux.site_effects import site_effect_spread, validation_rows
 
 
 class TrainingSettings(BaseModel):
@@ -278,15 +277,6 @@ class Trainer:
         return replace(self.objective, regions=self.objective.regions._replace(structure=progress.structure))
 
 
-def validation_rows(objective: Objective, members: Member) -> np.ndarray:
-    """Rows of the inner validation sites of each member, (member, row), filled up with -1."""
-    held = np.asarray(members.site_validation)[:, np.asarray(objective.towers.site)] > 0
-    found = np.full((len(held), int(held.sum(axis=1).max(initial=1))), -1)
-    for rows, mine in zip(found, held, strict=True):
-        rows[: mine.sum()] = np.flatnonzero(mine)
-    return found.astype(np.int32)
-
-
 def with_slopes_for(state: State, before: np.ndarray, after: np.ndarray) -> State:
     """g's slopes, (member, ...), at the same places of their prior when its sd changes: training goes on without a jolt."""
     ratio = (after / np.where(before > 0, before, 1.0)).astype(np.float32)
@@ -295,23 +285,6 @@ def with_slopes_for(state: State, before: np.ndarray, after: np.ndarray) -> Stat
         return eqx.tree_at(lambda m: m.tower.coefficient, model, model.tower.coefficient * ratio[:, None])
 
     return state._replace(model=scaled(state.model), average=scaled(state.average))
-
-
-def site_effect_spread(found: Score, members: Member, family: np.ndarray) -> np.ndarray:
-    """Sd of b per member, from the mean residuals of unseen (inner validation) sites of its family.
-
-    The mean residual of a site has variance b's + (variance within the site) / (effective number of its data). The
-    median of squares over 0.455 (the median of a chi-square of one degree of freedom) keeps a few odd sites from ruling.
-    """
-    unseen = np.asarray(members.site_validation) > 0
-    spread = np.array(members.site_effect_sd)
-    for name in np.unique(family):
-        mine = family == name
-        squares, noise = found.site_residual[mine][unseen[mine]] ** 2, found.site_noise[mine][unseen[mine]]
-        if squares.size:
-            variance = max(float(np.median(squares)) / 0.455 - float(np.median(noise)), SMALLEST_SITE_EFFECT_SD**2)
-            spread[mine] = np.where(spread[mine] > 0, np.sqrt(variance), 0.0)
-    return spread
 
 
 def _require_finite(found: Score, checkpoint: int) -> None:
