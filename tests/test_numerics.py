@@ -137,28 +137,24 @@ def test_regional_integrals_in_single_precision_are_those_in_double(time_step: s
 
 # --- the same again ---
 
-FLUXES_AND_GRADIENT = """
-import hashlib, jax, numpy as np
+FLUXES = """
+import hashlib, numpy as np
 from test_numerics import PLACE, drawn_ensemble, make_cube, monthly_fluxes
 cube = make_cube(1)
-model = drawn_ensemble(cube).model
-fluxes = [found.landscape for found in monthly_fluxes(model, cube, PLACE)]
-rows = jax.numpy.asarray(cube.rows(np.repeat(np.arange(12), 60), np.tile(np.arange(60), 12)))
-slope = jax.jit(jax.grad(lambda m: (jax.vmap(lambda one: one.network(rows))(m) ** 2).sum()))(model)
-parts = [*fluxes, *jax.tree.leaves(slope)]
-print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in parts)).hexdigest())
+fluxes = [found.landscape for found in monthly_fluxes(drawn_ensemble(cube).model, cube, PLACE)]
+print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in fluxes)).hexdigest())
 """
 
 
 def _digest(cores: set[int]) -> str:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     how = {"env": env, "capture_output": True, "text": True, "check": True, "preexec_fn": lambda: os.sched_setaffinity(0, cores)}
-    return str(subprocess.run([sys.executable, "-c", FLUXES_AND_GRADIENT], **how).stdout.split()[-1])  # type: ignore[call-overload]
+    return str(subprocess.run([sys.executable, "-c", FLUXES], **how).stdout.split()[-1])  # type: ignore[call-overload]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot restrict a process to some cores")
-def test_the_number_of_cores_changes_no_bit() -> None:
-    """A year's fluxes and a gradient, on one core and on all."""
+def test_the_number_of_cores_changes_no_bit_of_a_product() -> None:
+    """A year's fluxes from the same weights, on one core and on all (training promises this on the same number of cores only)."""
     every = os.sched_getaffinity(0)
     assert _digest({min(every)}) == _digest(every)
 

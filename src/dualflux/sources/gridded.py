@@ -53,8 +53,8 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
         try:
             if engine == "h5netcdf":
                 visit_hdf5(file, path)
-            how = {"phony_dims": "access"} if engine == "h5netcdf" else {}
-            data = xr.open_dataset(file, engine=engine, decode_timedelta=False, **how)
+            unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
+            data = xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
         except DAMAGED as error:
             raise InputError(
                 f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
