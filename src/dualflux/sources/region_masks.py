@@ -135,6 +135,8 @@ def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what:
         meanings, values = str(mask.attrs["flag_meanings"]).split(), np.atleast_1d(mask.attrs["flag_values"])
         if len(meanings) != len(values):
             raise InputError(f"{what}: {len(values)} flag_values but {len(meanings)} flag_meanings; give one name per value")
+        if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
+            raise InputError(f"{what}: flag_values {values.tolist()[:20]}; allowed: whole numbers; correct the file or state `names`")
         if twice := sorted({name for name in meanings if meanings.count(name) > 1}):
             raise InputError(f"{what}: flag_meanings name {', '.join(twice)} several times; give each value a name of its own")
         return {name: [int(value)] for name, value in zip(meanings, values, strict=True)}
@@ -148,8 +150,8 @@ def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what:
     numbers = {name: [number] if isinstance(number, int) else list(number) for name, number in names.items()}
     every = [n for found in numbers.values() for n in found]
     problems = Problems()
-    if twice := sorted({n for n in every if every.count(n) > 1}):
-        problems.add(f"{what}: `names` gives number {', '.join(map(str, twice))} to several regions; give it to one")
+    if shared := sorted({n for n in every if every.count(n) > 1}):
+        problems.add(f"{what}: `names` gives number {', '.join(map(str, shared))} to several regions; give it to one")
     there = set(np.unique(mask.to_numpy()[np.isfinite(mask.to_numpy())]).tolist())
     if absent := sorted(set(every) - there):
         problems.add(f"{what}: no cell with number {', '.join(map(str, absent))}; it has {', '.join(f'{n:g}' for n in sorted(there)[:40])}")
