@@ -63,7 +63,7 @@ def write_files(folder: Path, time_step: str, last: str = "2004-12-31") -> None:
         if name == "ta":
             data = data.isel(lat=slice(None, None, -1)).assign_coords(lon=data.lon % 360).sortby("lon")
         if name == "wet":
-            data.to_dataset().to_zarr(folder / "wet.zarr", consolidated=False)
+            data.to_dataset().to_zarr(folder / "wet.zarr", zarr_format=2)
         else:
             data.to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
 
