@@ -67,8 +67,8 @@ def test_costs_by_hand() -> None:
 
 def test_the_page_shows_what_the_record_gives() -> None:
     """`python benchmarks/cost_model.py docs/speed.json --write docs/cost_model.md` makes it true again."""
-    if not RECORD_FILE.is_file():
-        pytest.skip(f"no record of a full run yet: python benchmarks/speed.py --out {RECORD_FILE}")
-    record = json.loads(RECORD_FILE.read_text(encoding="utf-8"))
     page = (REPOSITORY / "docs/cost_model.md").read_text(encoding="utf-8")
-    assert page == cost_model.filled(page, record)
+    if RECORD_FILE.is_file():
+        assert page == cost_model.filled(page, json.loads(RECORD_FILE.read_text(encoding="utf-8")))
+    else:  # without a record the page shows no number
+        assert "<!-- constants -->\n<!-- end of constants -->" in page and "<!-- costs -->\n<!-- end of costs -->" in page
