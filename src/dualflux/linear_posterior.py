@@ -212,6 +212,8 @@ def regional_normal(
 def solve(problem: MemberProblem, towers: Normal, spread: np.ndarray, draw: bool) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean (or a draw of the posterior) and variances, (parameter,) each; parameters that are off are 0.
 
+    Site effects stand last and meet each other nowhere, so they are eliminated first (Schur complement).
+
     Parameters
     ----------
     towers : Normal
@@ -223,18 +225,34 @@ def solve(problem: MemberProblem, towers: Normal, spread: np.ndarray, draw: bool
     sd = problem.prior_sd.copy()
     for part, value in zip(problem.estimated(), spread, strict=True):
         sd[part] = np.where(sd[part] > 0, value, 0.0)
-    on = sd > 0
-    mean = np.where(np.arange(len(sd)) < problem.features.shape[1], problem.trained, 0.0)
-    matrix, values = towers.matrix.copy(), towers.values[:, 0] + draw * towers.values[:, 1]
-    inner = len(problem.regional.matrix)
+    first = len(sd) - len(problem.data.towers.sites)
+    other, site = np.flatnonzero(sd[:first] > 0), first + np.flatnonzero(sd[first:] > 0)
+    precision = np.divide(1.0, sd**2, out=np.zeros(len(sd)), where=sd > 0)
+    matrix, values = towers.matrix[:first, :first].copy(), towers.values[:, 0] + draw * towers.values[:, 1]
+    inner, width = len(problem.regional.matrix), problem.features.shape[1]
     matrix[:inner, :inner] += problem.regional.matrix
     values[:inner] += problem.regional.values[:, 0] + draw * problem.regional.values[:, 1]
-    matrix = matrix[np.ix_(on, on)] + np.diag(1 / sd[on] ** 2)
-    values = values[on] + mean[on] / sd[on] ** 2 + draw * problem.prior_noise[on] / sd[on]
-    factor = linalg.cho_factor(matrix)
-    found, variance = np.zeros(len(sd)), np.zeros(len(sd))
-    found[on] = linalg.cho_solve(factor, values)
-    variance[on] = np.diag(linalg.cho_solve(factor, np.eye(len(matrix))))
+    values[:width] += problem.trained[:width] * precision[:width]
+    values += draw * problem.prior_noise * np.sqrt(precision)
+    return _eliminate(
+        matrix[np.ix_(other, other)] + np.diag(precision[other]), towers.matrix[np.ix_(other, site)],
+        towers.matrix.diagonal()[site] + precision[site], values, other, site,
+    )  # fmt: skip
+
+
+def _eliminate(
+    matrix: np.ndarray, couple: np.ndarray, diagonal: np.ndarray, values: np.ndarray, other: np.ndarray, site: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solution and diagonal of the inverse of [[matrix, couple], [couple', diagonal]]; 0 at places of neither `other` nor `site`."""
+    scaled = couple / diagonal
+    factor, lower = linalg.cho_factor(matrix - scaled @ couple.T)
+    triangle = np.triu(linalg.lapack.dpotri(factor, lower=lower)[0])
+    inverse = triangle + np.triu(triangle, 1).T
+    found, variance = np.zeros(len(values)), np.zeros(len(values))
+    found[other] = linalg.cho_solve((factor, lower), values[other] - scaled @ values[site])
+    found[site] = (values[site] - couple.T @ found[other]) / diagonal
+    variance[other] = inverse.diagonal()
+    variance[site] = 1 / diagonal + ((inverse @ scaled) * scaled).sum(axis=0)
     return found, variance
 
 
