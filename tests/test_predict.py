@@ -14,14 +14,14 @@ import xarray as xr
 
 from dualflux import predict as prediction
 from dualflux.errors import InputError
-from dualflux.features import Cube, Steps, needs_mean_season
+from dualflux.features import Cube, needs_mean_season
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.predict import Execution, layout, predict, prepare
 from dualflux.predict.run import Plan, upscale_chunk
 from dualflux.predict.store import PredictorStore
 from dualflux.study import Study, load_study
-from dualflux.upscaling import monthly_fluxes, stack_ensembles
+from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 from predict_world import DROPPED, ICE, finished_run, is_land
 
 Run = tuple[Study, Cube, LandCells]
@@ -136,13 +136,11 @@ def test_a_day_is_the_model_on_that_day(daily: Run, daily_out: Path) -> None:
     with opened(daily_out / "dual/nee_daily_200303-200402.zarr") as data:
         for stamp in ("2003-03-01", "2004-02-28", "2004-02-29"):
             place = int(cube.steps.time.get_loc(stamp))
-            alone = Steps.create(stamp[:8] + "01", str((pd.Timestamp(stamp) + pd.offsets.MonthEnd(0)).date()), "daily")._replace(
-                time=cube.steps.time[[place]], season=cube.steps.season[[place]], month_start=np.array([0]), month_steps=np.array([1])
-            )
-            one = dataclasses.replace(cube, dynamic=cube.dynamic[[place]], steps=alone)
-            found = next(monthly_fluxes(stack_ensembles([ensemble]), one, ensemble.basis.at(cells.lat(), cells.lon())))
+            rows = cube.rows(np.full(len(cells.index), place), np.arange(len(cells.index)))
+            wave = np.repeat(wave_of(cube, cube.steps.time[[place]]), len(rows), axis=0)
+            found = tower_fluxes(ensemble, rows, cells.lat(), cells.lon(), wave)[0]
             taken = data.nee.sel(time=stamp).to_numpy().ravel()[cells.index]
-            np.testing.assert_allclose(taken, found.landscape.mean(axis=0), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(taken, found.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_other_years_are_counted_from_the_mean_season_of_training(monthly: Run, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class LineCheck(io.BufferedIOBase):
             raise InputError(f"{self.name}: a line of over {LONGEST_LINE} bytes; it is no table, or was damaged: get it again")
         if self.header is None and whole:
             self.header = text[: text.index(b"\n")]
-        if whole and self.header is not None and b'"' not in self.header:
+        if whole and self.header is not None and b"," in self.header and b'"' not in self.header:  # without a comma it is no table
             self._refuse_long_lines(text[:whole], self.header.count(b","))
 
     def _refuse_long_lines(self, text: bytes, most: int) -> None:

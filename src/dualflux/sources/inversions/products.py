@@ -164,7 +164,8 @@ def _starts(data: xr.Dataset, steps: int, first: str | None, path: Path) -> pd.D
     found = pd.to_datetime(dates, errors="coerce")
     if found.isna().any():
         wrong = int(found.isna().to_numpy().argmax())
-        raise InputError(f"{path}: `start_date` {parts[wrong, :3].tolist()} of step {wrong + 1} is no date; get the file again")
+        date = ", ".join(f"{part:g}" for part in parts[wrong, :3])
+        raise InputError(f"{path}: `start_date` [{date}] of step {wrong + 1} is no date; get the file again")
     return pd.DatetimeIndex(found.astype("datetime64[ns]"))
 
 
