@@ -268,7 +268,7 @@ def _faults() -> Iterator[Fault]:
         yield Fault("kill -9 while it writes", stage, stopped(stage, signal.SIGKILL, KILLED, late=True), stage in ("upscale", "report"))
     yield Fault("Ctrl-C", "train", stopped("train", signal.SIGINT, INTERRUPTED, late=False))
     yield Fault("Ctrl-C", "upscale", stopped("upscale", signal.SIGINT, INTERRUPTED, late=True), True)
-    yield Fault("batch system's SIGTERM", "report", stopped("report", signal.SIGTERM, INTERRUPTED, late=True))
+    yield Fault("batch system's SIGTERM", "evaluate", stopped("evaluate", signal.SIGTERM, INTERRUPTED, late=False))
     for stage in STAGES:
         yield Fault("full disk", stage, full_disk(stage, 0.5), stage in ("prepare", "upscale"))
     for stage in STAGES:
