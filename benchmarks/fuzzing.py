@@ -324,7 +324,7 @@ def _other_type(file: Any, name: str, how: int, which: int) -> None:
 
 
 def _other_shape(file: Any, name: str, how: int, which: int) -> None:
-    values = file[name][...]
+    values = np.atleast_1d(file[name][...])
     del file[name]
     file[name] = [values.T, values[..., :0], values.ravel(), values[..., None], np.zeros(()), values[:1], np.repeat(values, 2, axis=0)
                   if values.ndim else values][which % 7]  # fmt: skip

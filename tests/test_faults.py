@@ -291,7 +291,10 @@ def test_a_patient_file_is_a_file_whatever_the_disk_says(
             "run/a.nc: the disk is full; make room or choose another --out; stages that were done are kept",
         ),
         (OSError(errno.EDQUOT, "x"), "the disk quota is used up; make room"),
-        (OSError("100 requested and 50 written"), "the disk is full; make room"),
+        (
+            OSError("100 requested and 50 written"),
+            "the disk is full, or the file would be larger than this disk or account allows; make room",
+        ),
         (OSError(errno.EROFS, "x", "run"), "run: the disk is read-only"),
         (OSError(errno.EMFILE, "x", "a"), "a: Too many open files"),
         (OSError(errno.EACCES, "x", "a"), "a: Permission denied; see that it is there and may be read and written"),

@@ -5,7 +5,9 @@ import os
 import re
 from collections.abc import Iterator
 
+_UNSAID = -1  # NumPy does not say why it could not write all
 _DISK = {
+    _UNSAID: "the disk is full, or the file would be larger than this disk or account allows",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
@@ -16,7 +18,7 @@ _FILES = {
     errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO,
 }  # fmt: skip
 _KEPT = "stages that were done are kept, and the same command goes on"
-_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy, which does not say why
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # JAX
 
 
@@ -54,5 +56,5 @@ def _number(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if isinstance(error, OSError) and _SHORT_WRITE.fullmatch(str(error)):
-        return errno.ENOSPC
+        return _UNSAID
     return 0

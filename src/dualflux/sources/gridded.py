@@ -55,7 +55,7 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
                 visit_hdf5(file, path)
             unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
             data = xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
-        except DAMAGED as error:
+        except (*DAMAGED, ImportError) as error:  # ImportError: xarray asks for cftime for dates that only it can hold
             raise InputError(
                 f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
             ) from error
