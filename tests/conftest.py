@@ -1,10 +1,16 @@
 """What several tests share."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A loaded machine is no defect; and CI tries the same examples each time: the search for others is the benchmarks' and the developers'.
+hypothesis.settings.register_profile("dualflux", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("dualflux")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
