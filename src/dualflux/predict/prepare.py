@@ -23,10 +23,11 @@ from dualflux.features import Standard, Steps, build_cube_as_trained, needs_mean
 from dualflux.files import stamp, write_atomically
 from dualflux.grid import Grid, LandCells
 from dualflux.kernel import LANES, dynamic_to_months, seasonal_to_months, static_to_lanes
+from dualflux.lanes import cores
 from dualflux.predict.journal import Journal
 from dualflux.predict.layout import Layout
 from dualflux.predict.store import PredictorStore
-from dualflux.predict.workers import Execution, cores, run_tasks
+from dualflux.predict.workers import Execution, run_tasks
 from dualflux.sources.land import LandFractionSettings, NoFluxSettings, no_flux_map, read_land_fraction
 from dualflux.sources.predictor_settings import PredictorSettings, warm_up_days
 from dualflux.sources.predictors import read_predictor, record_steps

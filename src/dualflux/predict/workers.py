@@ -1,6 +1,5 @@
 """The same tasks in threads of this process, on processes of this machine, or on the user's Dask cluster."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from dualflux.errors import InputError
+from dualflux.lanes import cores
 
 T = TypeVar("T")
 AHEAD = 4  # tasks a worker has waiting: none idles, few are lost when a run is stopped
@@ -33,11 +33,6 @@ class Execution:
             raise InputError(f"--workers {self.workers}: give 1 or more")
         if self.workers is not None and self.scheduler is not None:
             raise InputError("--workers and --scheduler exclude each other: a scheduler brings its own workers")
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_tasks(do: Callable[[T], object], tasks: Sequence[T], where: Execution, advance: Callable[[int, int], None]) -> None:
