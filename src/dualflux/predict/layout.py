@@ -105,6 +105,11 @@ class Layout:
         first = band.cells.start + (tile - band.tiles.start) * LANES
         return slice(first, min(first + LANES, band.cells.stop))
 
+    def centres(self, cells: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Latitude and longitude of some of the modelled cells [degrees], (cell,) each."""
+        row, column = np.divmod(self.index[cells], len(self.grid.lon))
+        return self.grid.lat[row], self.grid.lon[column]
+
     @property
     def spans(self) -> list[slice]:
         """Ranges of months, each `shape.months` long but the last."""

@@ -17,7 +17,7 @@ from dualflux.numerics import NumericalError
 from dualflux.predict.journal import Journal
 from dualflux.predict.layout import Band, Layout, Task
 from dualflux.predict.maps import CHUNK_DAYS, MapStore, band_maps
-from dualflux.predict.store import PredictorStore
+from dualflux.predict.store import PredictorStore, aligned
 from dualflux.predict.workers import Execution, run_tasks
 from dualflux.upscaling import stack_ensembles
 
@@ -76,13 +76,18 @@ class Worker:
         """The monthly product."""
         return MapStore(monthly_path(self.plan.out))
 
+    def read(self, band: int, tile: int, span: slice) -> Tile:
+        """What the kernel needs for a tile over a span."""
+        static, seasonal, field = self.invariants(band, tile)
+        return Tile(static, seasonal, self.store.dynamic(tile, span), field)
+
     def _invariants(self, band: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Static and seasonal columns of a tile and its members' spatial effect."""
         part = self.layout.cells_of(self.layout.bands[band], tile)
-        cells = self.layout.cells
-        place = self.ensemble.basis.at(cells.lat()[part], cells.lon()[part])
+        place = self.ensemble.basis.at(*self.layout.centres(part))
         effect = np.asarray(self.ensemble.model.spatial, dtype=np.float64) @ place.T
-        field = np.zeros((*effect.shape[:-1], LANES), dtype=np.float32)
+        field = aligned((*effect.shape[:-1], LANES))
+        field[...] = 0.0
         field[..., : len(place)] = effect
         return *self.store.invariant(tile), field
 
@@ -97,9 +102,8 @@ def upscale_chunk(plan: Plan, task: Task) -> None:
     band, span = layout.bands[task.band], layout.spans[task.span]
     monthly, daily = _empty(layout, band, plan.daily)
     months = months_of(layout.steps, span, layout.shape.months)
-    for tile, dynamic in read_ahead(lambda tile: worker.store.dynamic(tile, span), range(band.tiles.start, band.tiles.stop)):
-        static, seasonal, field = worker.invariants(task.band, tile)
-        found, per_step = worker.kernel(Tile(static, seasonal, dynamic, field), months)
+    for tile, inputs in read_ahead(lambda tile: worker.read(task.band, tile, span), range(band.tiles.start, band.tiles.stop)):
+        found, per_step = worker.kernel(inputs, months)
         cells = layout.cells_of(band, tile)
         place = slice(cells.start - band.cells.start, cells.stop - band.cells.start)
         _put(monthly, found, place)
