@@ -28,11 +28,16 @@ from dualflux.twin.scores import KEYS
 TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
 
 
-def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> list[Record]:
-    """Build one world, run its study and train the oracle (and boosted trees): the records of one seed."""
+def make_study(seed: int, world: str, folder: Path) -> Study:
+    """Build and write one world; its study."""
     settings = WorldSettings(seed=seed, kind=world)  # type: ignore[arg-type]
     file = write_world(build_world(settings), folder / "world", **{**pipeline.demo_options(full=False), "training": TRAINING})
-    study = load_study(file, out=folder / "run")
+    return load_study(file, out=folder / "run")
+
+
+def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> list[Record]:
+    """Build one world, run its study and train the oracle (and boosted trees): the records of one seed."""
+    study = make_study(seed, world, folder)
     pipeline.run(study, study.out, ["evaluate"])
     tables = [pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study), *([tree_scores(study)] if trees else [])]
     table = pd.concat(tables, ignore_index=True)

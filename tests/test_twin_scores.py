@@ -81,6 +81,7 @@ def test_a_perfect_product_has_perfect_scores() -> None:
     found = regional_scores(truth, truth, np.array([True, False, True]))
     wanted = dict.fromkeys(("global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "phase_days", "trend_error"), 0.0)
     wanted |= {"region_cycle_rmse_centred": 0.0} | dict.fromkeys(("amplitude_ratio", "variability_r", "variability_sd_ratio"), 1.0)
+    wanted |= {"tropical_trend_error": 0.0, "tropical_variability_r": 1.0, "tropical_variability_sd_ratio": 1.0}
     assert found == pytest.approx(wanted, abs=1e-12)
 
 

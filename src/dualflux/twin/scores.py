@@ -28,6 +28,7 @@ UNITS = {
     "region_cycle_rmse_centred": "PgC month-1", "amplitude_ratio": "1", "phase_days": "d", "cell_month_nse": "1",
     "cell_month_nse_centred": "1", "map_rmse": "gC m-2 d-1", "map_r": "1", "map_fold_r": "1", "map_fold_sd": "gC m-2 d-1",
     "unseen_site_nse": "1", "unseen_site_flux_nse": "1", "variability_r": "1", "variability_sd_ratio": "1", "trend_error": "PgC yr-2",
+    "tropical_variability_r": "1", "tropical_variability_sd_ratio": "1", "tropical_trend_error": "PgC yr-2",
     "coverage_50": "1", "coverage_68": "1", "coverage_90": "1", "coverage_cases": "1", "crps": "PgC month-1",
     "annual_error": "PgC yr-1", "cycle_rmse": "PgC month-1",
 }  # fmt: skip
@@ -79,7 +80,8 @@ def regional_scores(product: np.ndarray, truth: np.ndarray, tropical: np.ndarray
         [PgC yr-1]. `region_annual_rmse`: over regions, of mean annual fluxes [PgC yr-1]. `region_cycle_rmse`: over
         regions and calendar months, of mean seasonal cycles with their mean [PgC month-1]; `_centred` without.
         `amplitude_ratio`, `phase_days`: of the globe's mean seasonal cycle (`seasonal_shift`). `variability_r`,
-        `variability_sd_ratio`, `trend_error`: of the globe's annual fluxes (product / truth, not detrended); NaN below 3 years.
+        `variability_sd_ratio`, `trend_error`: of the globe's annual fluxes (product / truth, not detrended); NaN below 3 years;
+        `tropical_variability_r`, `tropical_variability_sd_ratio`, `tropical_trend_error`: of the tropical regions together.
     """
     annual, annual_truth = product.sum(axis=-1), truth.sum(axis=-1)
     error = (annual - annual_truth).mean(axis=-1)
@@ -94,6 +96,7 @@ def regional_scores(product: np.ndarray, truth: np.ndarray, tropical: np.ndarray
         "amplitude_ratio": ratio,
         "phase_days": days,
         **_variability(annual[-1], annual_truth[-1]),
+        **{f"tropical_{k}": v for k, v in _variability(*(a[:-1][tropical].sum(axis=0) for a in (annual, annual_truth))).items()},
     }
 
 

@@ -1,0 +1,90 @@
+"""Year-to-year variability with the inversions' error in three parts, and with one variance for every month.
+
+    python benchmarks/flat_errors.py --out flat_errors.json [--seeds 2]
+
+Inversions differ most in what persists. A flat R (one variance, months and regions independent) takes their offsets and
+cycles for scatter from month to month: means are trusted too much by the number of months, years too little. Trains `dual`
+twice on synthetic worlds, everything else alike; records hold `seed`, `product` (`parts`, `flat`, `inversion_mean`, `oracle`)
+and scores of annual fluxes against the truth, of the globe and of the tropical regions, in fitted and in unseen years
+(ending `_unseen_years`), with the errors of means and cycles beside them.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import twin_seeds
+
+from dualflux import pipeline, preparation
+from dualflux.constraints import RegionalConstraint
+from dualflux.covariance import EnsembleError
+from dualflux.experiments import build_objective, train_all
+from dualflux.files import write_atomically
+from dualflux.model import Ensemble
+from dualflux.preparation import Prepared
+from dualflux.runs import HoldoutSettings, constraint_maker, plan_runs, stack_members
+from dualflux.study import Study
+from dualflux.twin.comparison import compare, compare_oracle, headline
+
+SCORES = (
+    "variability_r", "variability_sd_ratio", "tropical_variability_r", "tropical_variability_sd_ratio", "global_error",
+    "region_annual_rmse", "region_cycle_rmse", "coverage_50", "coverage_90",
+)  # fmt: skip
+Record = dict[str, str | int | float | None]
+Change = Callable[[RegionalConstraint], RegionalConstraint]
+
+
+def flat(constraint: RegionalConstraint) -> RegionalConstraint:
+    """The same constraint whose R is the variance of a month about the ensemble mean, all months and regions independent."""
+    error, years = constraint.error, len(constraint.years)
+    cycle = np.einsum("rii->r", error.cycle_covariance()) / 12
+    variance = error.offset_variance + cycle + error.anomaly_variance * (1 - 1 / years)
+    return replace(constraint, error=EnsembleError(variance / (12 * years), variance / years, variance, np.zeros(len(variance))))
+
+
+def fit_dual(study: Study, prepared: Prepared, change: Change) -> Ensemble:
+    """Train `dual` as `dualflux train` does, with a changed regional constraint."""
+    s, cube, cells = study.settings, prepared.cube, prepared.cells
+    make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
+    regional, towers = change(make(None, None)), pipeline.tower_constraint(study, prepared)
+    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
+    runs = plan_runs(["dual"], s.network, HoldoutSettings(), lambda product, years, emissions=None: regional)
+    stack = stack_members(runs, regional.years, towers, s.tower_term, float(s.inversion_term.weight), s.seed)
+    return train_all(objective, stack, towers, regional, cube, cells, s.network, s.training, s.spatial_term).ensembles["", "dual"]
+
+
+def records(seed: int, folder: Path) -> list[Record]:
+    """Of one world."""
+    study = twin_seeds.make_study(seed, "default", folder)
+    preparation.prepare(study, study.out / "prepared")
+    prepared = preparation.load(study.out / "prepared")
+    case = pipeline.twin_case(study, prepared)
+    changes: dict[str, Change] = {"parts": lambda constraint: constraint, "flat": flat}
+    tables = {name: compare_oracle(case, fit_dual(study, prepared, change)) for name, change in changes.items()}
+    tables |= {"oracle": twin_seeds.oracle_scores(study), "inversion_mean": compare(case, {}, {})}
+    named = {name: "inversion_mean" if name == "inversion_mean" else "oracle" for name in tables}
+    return [{"seed": seed, "product": name, **headline(t, named[name], SCORES)} for name, t in tables.items()]
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("flat_errors.json"))
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    found: list[Record] = []
+    for seed in range(1, options.seeds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            found += records(seed, Path(folder))
+        write_atomically(options.out, json.dumps(found, indent=1))
+    table = pd.DataFrame(found)
+    print(table.drop(columns="seed").groupby("product", sort=False).mean().T.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
