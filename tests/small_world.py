@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -168,11 +169,12 @@ def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
     found = np.zeros((regions * size, regions * size))
     total_of = np.tile(np.eye(size), (regions, 1))
     for name in names:
-        alone = {other: np.zeros_like(getattr(error, other)) for other in names if other != name}
-        part = block_diag(*dataclasses.replace(error, **alone, total=None).covariance(years))
+        alone: dict[str, Any] = {other: np.zeros_like(getattr(error, other)) for other in names if other != name}
+        alone |= {} if name == "cycle_variance" else {"amplitude": None}
+        part = block_diag(*dataclasses.replace(error, **{**alone, "total": None}).covariance(years))
         if error.total is not None and np.isfinite(getattr(error.total, name)[0]):
             nothing = {other: np.zeros(1) for other in names if other != name}
-            of_sum = dataclasses.replace(error.total, **nothing).covariance(years)[0]
+            of_sum = dataclasses.replace(error.total, **{**alone, **nothing}).covariance(years)[0]
             across = part @ total_of
             part = part - across @ np.linalg.pinv(total_of.T @ across + of_sum, rcond=1e-10, hermitian=True) @ across.T
         found += part

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dualflux import representative
 from dualflux.constraints import InversionTermSettings, TowerTermSettings
 from dualflux.covariance import EnsembleError
+from dualflux.ensemble_spread import with_further_error
 from dualflux.errors import InputError
 from dualflux.experiments import build_objective, train_all, with_structure_error
 from dualflux.flux_library import BOOTSTRAPS, bootstrapped_networks, integrals, split_time, with_perturbed
@@ -369,7 +370,7 @@ def test_the_structures_error_adds_to_r(seed: int, coupled: bool) -> None:
             found.append(np.r_[np.diag(dense), dense.sum()])
         return np.array(found)
 
-    np.testing.assert_allclose(parts(error.plus(more)), parts(error) + more, rtol=1e-6)
+    np.testing.assert_allclose(parts(with_further_error(error, more)), parts(error) + more, rtol=1e-6)
 
 
 def test_members_train_with_the_structures_error_and_close_without(objective: Objective, plain: Objective) -> None:
@@ -379,7 +380,7 @@ def test_members_train_with_the_structures_error_and_close_without(objective: Ob
     dense, own = (np.linalg.inv(np.asarray(m.mean_precision[0, 0], np.float64)) for m in (widened, stack.members))
     structure = objective.regions.structure
     assert structure is not None
-    wanted = REGIONAL.error.plus(np.asarray(structure.variance, np.float64)).mean_precision()[0]
+    wanted = with_further_error(REGIONAL.error, np.asarray(structure.variance, np.float64)).mean_precision()[0]
     np.testing.assert_allclose(np.asarray(widened.mean_precision[0, 0]), wanted, rtol=1e-4)
     assert np.trace(dense) > np.trace(own)
     for one, other in zip(widened[1:5], stack.members[1:5], strict=True):

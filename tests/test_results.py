@@ -12,13 +12,13 @@ import pytest
 import xarray as xr
 
 from dualflux.constraints import InversionTermSettings
-from dualflux.covariance import misfit, to_year_month
+from dualflux.covariance import misfit
 from dualflux.features import Cube
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save
-from dualflux.results import land_table, left_out_table, regional_table, summary_table, tower_predictions, verdict_table
-from dualflux.runs import HoldoutSettings, constraint_maker
+from dualflux.results import land_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.runs import constraint_maker
 from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
 CUBE = make_cube()
@@ -162,33 +162,6 @@ def test_the_parts_of_the_misfit_are_those_of_the_difference() -> None:
         for part, values in against_products.items():
             assert summary["dual", region, f"chi_square_{part}"] == pytest.approx(values[:, place].mean(), rel=1e-6)
     assert summary["dual", "global", "mean_annual"] == pytest.approx(12 * 0.15 + summary["target", "global", "mean_annual"], rel=1e-6)
-
-
-def test_left_out_years_are_scored_where_they_lie() -> None:
-    """2003 left out: a variant that is the truth plus 0.15 a month has a bias of 1.8; the other years' mean cycle is the climatology."""
-    members = member_table({"dual": 0.1}, run="without_2003_2003")
-    found = by_metric(left_out_table(members, MAKE, HoldoutSettings(years=(2003, 2003)), PREPARED))
-    values, years = to_year_month(PREPARED.target.integral.transpose("product", "region", "time"))
-    mean = values.mean(axis=0)
-    for place, region in enumerate(REGIONS):
-        assert found["dual", region, "bias"] == pytest.approx(1.8, rel=1e-6)
-        assert found["dual", region, "cycle_rmse_centred"] == pytest.approx(0, abs=1e-9)
-        climatology = mean[place, years != 2003].mean(axis=0)
-        off = climatology - mean[place, years == 2003][0]
-        assert found["climatology", region, "bias"] == pytest.approx(off.sum(), rel=1e-6)
-        assert found["climatology", region, "cycle_rmse_centred"] == pytest.approx(off.std(), rel=1e-6)
-
-
-def test_a_left_out_product_is_the_truth_of_its_experiment() -> None:
-    """Fitted without P1: scored against P1 itself, and the climatology is that of the mean of P0 and P2."""
-    members = member_table({"dual": 0.1}, run="without_P1")
-    found = by_metric(left_out_table(members, MAKE, HoldoutSettings(inversions=True), PREPARED))
-    values, _ = to_year_month(PREPARED.target.integral.transpose("product", "region", "time"))
-    for place, region in enumerate(REGIONS):
-        off = values.mean(axis=0)[place] + 0.15 - values[1, place]
-        assert found["dual", region, "bias"] == pytest.approx(off.sum() / 4, rel=1e-6)
-        rest = values[[0, 2], place].mean(axis=(0, 1)) - values[1, place].mean(axis=0)
-        assert found["climatology", region, "cycle_rmse"] == pytest.approx(np.sqrt((rest**2).mean()), rel=1e-6)
 
 
 def test_the_verdict_puts_variants_side_by_side() -> None:

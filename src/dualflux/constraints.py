@@ -9,7 +9,8 @@ import pandas as pd
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
-from dualflux.covariance import EnsembleError, ensemble_mean, estimate_error, to_year_month
+from dualflux.covariance import EnsembleError
+from dualflux.ensemble_spread import ensemble_mean, estimate_error, to_year_month
 from dualflux.errors import InputError
 from dualflux.features import Steps
 from dualflux.sources.adjustments import Target
@@ -191,6 +192,8 @@ class RegionalConstraint:
     years : array of int, (year,)
     month : array of int, (year, 12)
         Position of each month in the study's time axis.
+    products_per_error : int
+        Variance of one product's error over that of `error`: 1, or the number of products where `error` is that of their mean.
     """
 
     products: np.ndarray
@@ -200,6 +203,7 @@ class RegionalConstraint:
     error: EnsembleError
     years: np.ndarray
     month: np.ndarray
+    products_per_error: int = 1
 
     def draws(self, count: int, seed: int) -> np.ndarray:
         """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
@@ -240,4 +244,4 @@ def from_inversions(
     share = len(values) if settings.spread == "centred" else 1
     error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
-    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month)
+    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month, share)

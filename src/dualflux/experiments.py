@@ -12,6 +12,7 @@ from dualflux.checkpoint import Checkpoint
 from dualflux.closing import LinearStep, close, renew_representativeness
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.covariance import EnsembleError
+from dualflux.ensemble_spread import with_further_error
 from dualflux.features import Cube, DeviceCube
 from dualflux.grid import LandCells
 from dualflux.linear_posterior import LinearData
@@ -65,7 +66,7 @@ def with_structure_error(stack: Stack, objective: Objective) -> Member:
 def error_in_training(error: EnsembleError, objective: Objective) -> EnsembleError:
     """R of the inversions and, of representative locations, their own."""
     structure = objective.regions.structure
-    return error if structure is None else error.plus(np.asarray(structure.variance, np.float64))
+    return error if structure is None else with_further_error(error, np.asarray(structure.variance, np.float64))
 
 
 class Fitted(NamedTuple):

@@ -21,15 +21,14 @@ from dualflux.errors import Problems
 from dualflux.evaluation import site_metrics
 from dualflux.experiments import Fitted, build_objective, train_all
 from dualflux.independent import TABLES, further_tables
+from dualflux.left_out import attribution, changed_target_rows, left_out_coverage, left_out_predictions, left_out_table
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
 from dualflux.report import study_notes, write_report
 from dualflux.representative import structure_table
 from dualflux.results import (
-    changed_target_rows,
     land_table,
-    left_out_table,
     read_summary,
     regional_table,
     summary_table,
@@ -37,15 +36,17 @@ from dualflux.results import (
     verdict_table,
     verdict_text,
 )
-from dualflux.runs import constraint_maker, plan_runs, stack_members
+from dualflux.runs import VARIANTS, constraint_maker, plan_runs, stack_members
 from dualflux.stages import MARKERS, RunFolder, Stage, digest, is_done, states, write_atomically
 from dualflux.study import Study, load_study
+from dualflux.tower_coverage import site_effect_sd, tower_coverage
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.comparison import Case, compare
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
 from dualflux.weighting import choose_weight
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+LEFT_OUT_TABLES = ("left_out", "left_out_predictions", "left_out_coverage", "attribution")
 TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
 CITATIONS = (
     "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
@@ -99,7 +100,7 @@ def refuse_wrong_input(study: Study, out: Path) -> None:
 def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
     s = study.settings
-    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "left_out", "land", *TABLES)]
+    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "land", *LEFT_OUT_TABLES, *TABLES)]
     sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
                "inversions", "target", "adjustments", "references")  # fmt: skip
     fitting = ("network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
@@ -254,16 +255,24 @@ def evaluate(study: Study, out: Path) -> None:
     members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
     regional = regional_table(members[members.run == ""], prepared, make(None, None))
-    left_out = left_out_table(members, make, study.settings.holdout, prepared)
+    own, region_names = load_models(out / "models")[0], prepared.cells.region_names
+    left_out = left_out_table(members, make, study.settings.holdout, region_names)
+    predicted = left_out_predictions(members, make, region_names)
+    left_out_tables = left_out, predicted, left_out_coverage(predicted), attribution(members, {v: e.fold for v, e in own.items()})
     summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
-    changed = changed_target_rows(members, make, study.settings.holdout, prepared.cells.region_names)
-    summary = pd.concat([summary, changed], ignore_index=True)
+    changed = changed_target_rows(members, make, study.settings.holdout, region_names)
+    effect_sd = {v: site_effect_sd(out / "models", v) for v in own if VARIANTS[v].towers}
+    coverage = tower_coverage(
+        predictions, own, effect_sd, prepared.sites, prepared.observations.uncertainty.fillna(0.0).to_numpy(),
+        study.settings.tower_term.degrees_of_freedom,
+    )  # fmt: skip
+    summary = pd.concat([summary, changed, coverage], ignore_index=True)
     if study.settings.truth is not None:
         summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
     folder = out / "tables"
     tables, rows = further_tables(study, out, prepared, predictions, regional)
     summary = pd.concat([summary, rows], ignore_index=True) if len(rows) else summary
-    for name, table in tables.items():
+    for name, table in {**tables, **dict(zip(LEFT_OUT_TABLES, left_out_tables, strict=True))}.items():
         table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
     land = land_table(
         pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False),
@@ -274,7 +283,6 @@ def evaluate(study: Study, out: Path) -> None:
     land.to_csv(folder / "land.csv", index=False)
     regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
     site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
-    left_out.to_csv(folder / "left_out.csv", index=False)
     summary.to_csv(folder / "summary.csv", index=False)
 
 

@@ -8,14 +8,14 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints import RegionalConstraint
-from dualflux.covariance import ensemble_mean, misfit, to_year_month
+from dualflux.covariance import misfit
+from dualflux.ensemble_spread import ensemble_mean, to_year_month
 from dualflux.evaluation import centred_nse, paired_difference, probability_summary, regional_summary, site_metrics
 from dualflux.evaluation.paired import STATISTICS
-from dualflux.evaluation.regions import comparison_metrics
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
-from dualflux.runs import VARIANTS, HoldoutSettings, Maker
+from dualflux.runs import VARIANTS
 from dualflux.upscaling import tower_fluxes, wave_of
 
 _UNIT = "PgC month-1"
@@ -27,7 +27,8 @@ def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.
     Returns
     -------
     DataFrame
-        product, site, group, time, observed, landscape, tower_like, site_effect (NaN: a left-out site has none) [gC m-2 d-1].
+        product, site, group, time, observed, landscape, tower_like, std (of tower_like over those members), site_effect (NaN: a left-out
+        site has none) [gC m-2 d-1].
     """
     data, sites = prepared.observations, prepared.sites
     fold = sites.fold.reindex(data.site).to_numpy()
@@ -38,10 +39,12 @@ def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.
     for name, ensemble in ensembles.items():
         landscape, tower_like = tower_fluxes(ensemble, prepared.rows, lat, lon, wave)
         blind = (ensemble.fold[:, None] == fold) | (ensemble.fold[:, None] < 0)
-        mean = [(values * blind).sum(axis=0, dtype=np.float64) / blind.sum(axis=0) for values in (landscape, tower_like)]
+        count = blind.sum(axis=0)
+        mean = [(values * blind).sum(axis=0, dtype=np.float64) / count for values in (landscape, tower_like)]
+        variance = ((tower_like - mean[1]) ** 2 * blind).sum(axis=0) / np.maximum(count - 1, 1)
         tables.append(pd.DataFrame({
             "product": name, "site": data.site, "group": group, "time": data.time, "observed": data.nee,
-            "landscape": mean[0], "tower_like": mean[1], "site_effect": np.nan,
+            "landscape": mean[0], "tower_like": mean[1], "std": np.sqrt(variance), "site_effect": np.nan,
         }))  # fmt: skip
     return pd.concat(tables, ignore_index=True)
 
@@ -101,51 +104,6 @@ def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarra
     for kind in ("filled_share", "dropped_share"):
         rows += [("global", f"{kind}_{n}", float(v)) for n, v in zip(filled.predictor, filled[kind], strict=True) if v > 0]
     return pd.DataFrame(rows, columns=["region", "metric", "value"]).assign(unit="1")
-
-
-def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, prepared: Prepared) -> pd.DataFrame:
-    """Scores on what an experiment did not use, beside the climatology of what it did use.
-
-    Returns
-    -------
-    DataFrame
-        experiment, product (a variant, or `climatology`: the mean cycle of the target that was used), region, metric, value.
-    """
-    full = make(None, None)
-    columns = ["experiment", "product", "region", "metric", "value"]
-    rows: list[tuple[str, str, str, str, float]] = []
-    for name in dict.fromkeys(members.run[members.run.str.startswith("without_")]):
-        product = next((p for p in full.names if name == f"without_{p}"), None)
-        used = make(product, None if product else holdout.years)
-        years = full.years if product else np.setdiff1d(full.years, used.years)
-        observed = full.products[full.names.index(product)] if product else full.observed[:, np.isin(full.years, years)]
-        months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
-        climatology = np.tile(used.observed.mean(axis=1), len(years))
-        mean = members[members.run == name].groupby(["variant", "region", "time"]).value.mean()
-        for i, region in enumerate(prepared.cells.region_names):
-            truth = pd.Series(observed[i].ravel(), months)
-            candidates = {"climatology": pd.Series(climatology[i], months)}
-            for variant in mean.index.unique("variant"):
-                candidates[variant] = mean.loc[variant, region].reindex(months)
-            for candidate, series in candidates.items():
-                rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:
-    """Mean annual flux of the fits with constant emissions subtracted, and of their target: rows of `summary.csv`."""
-    if holdout.emissions is None:
-        return pd.DataFrame()
-    name = f"with_{holdout.emissions.name}"
-    observed = make(None, None, holdout.emissions.values).observed
-    annual = observed.sum(axis=(1, 2)) / observed.shape[1]
-    rows = [("target", region, value) for region, value in zip(region_names, annual, strict=True)] + [("target", "global", annual.sum())]
-    mine = members[members.run == name]
-    years = mine.time.dt.year.nunique()
-    found = mine.groupby(["variant", "region", "member"]).value.sum().groupby(["variant", "region"]).mean() / years
-    rows += [(variant, region, value) for (variant, region), value in found.items()]
-    table = pd.DataFrame(rows, columns=["product", "region", "value"])
-    return table.assign(metric=f"{name}_mean_annual", unit="PgC yr-1")[["product", "region", "metric", "value", "unit"]]
 
 
 def summary_table(

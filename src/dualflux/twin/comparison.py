@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints import RegionalConstraint
-from dualflux.covariance import ensemble_mean, to_year_month
+from dualflux.ensemble_spread import ensemble_mean, to_year_month
 from dualflux.errors import InputError
 from dualflux.features import Cube, tower_rows
 from dualflux.grid import Grid, LandCells
