@@ -170,12 +170,17 @@ def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: Towe
     return changed_settings(s, Choice("", {"inversion_term": {"weight": weight}}))
 
 
-def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[str, str | float]]:
-    """Rows of the table, the base first."""
+def prepare(study: Study) -> Prepared:
+    """What the study's run folder has, or is given now."""
     folder = study.out / "prepared"
     if not (folder / "about.json").exists():
         preparation.prepare(study, folder)
-    prepared = preparation.load(folder)
+    return preparation.load(folder)
+
+
+def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[str, str | float]]:
+    """Rows of the table, the base first."""
+    prepared = prepare(study)
     towers = pipeline.tower_constraint(study, prepared)
     base = with_stated_weight(base_settings(study, members, steps), prepared, towers)
     for choice in choices(base):

@@ -1,6 +1,7 @@
 """The report of a small drawn run: everything is there, nothing leaves the file, numbers are those of the tables."""
 
 import base64
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ import xarray as xr
 from dualflux import evaluation, report
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
+from dualflux.left_out import ATTRIBUTION_COLUMNS
 from dualflux.products import ProductWriter, regional_integrals
-from dualflux.report import default_verdict, document, figures, maps, notes, read_contents, study_notes, write_report
+from dualflux.report import default_verdict, document, figures, maps, notes, read_contents, study_notes, tables, write_report
 from dualflux.report.style import RC, number
 from dualflux.report.text import methods
 from dualflux.report.verdict import marks
@@ -289,10 +291,30 @@ def test_default_verdict_has_the_numbers_of_the_tables(run: Path) -> None:
 
 def test_a_given_verdict_is_shown_with_its_words_coloured(run: Path) -> None:
     verdict = pd.DataFrame({"question": ["global mean within 0.3 of the target"], "dual": [-3.912345], "answer": ["met"]})
-    table = document.verdict_table(verdict, list(VARIANTS))
+    table = tables.verdict_table(verdict, list(VARIANTS))
     assert table.columns == ["question", "dual", "answer"]
     assert [c.text for c in table.rows[0]] == ["global mean within 0.3 of the target", "−3.91", "met"]
     assert table.rows[0][2].tone == "good" and table.rows[0][1].key == "-3.912345"
+
+
+def test_tables_of_what_was_left_out(run: Path) -> None:
+    """Levels of coverage side by side; attribution row by row; a run without them has tables without rows."""
+    contents = read_contents(run, STUDY)
+    coverage = pd.DataFrame({
+        "product": "dual", "part": ["cycle", "cycle", "mean_annual"], "level": [0.5, 0.9, 0.5], "coverage": [0.48, 0.9, 0.6],
+        "n": [24, 24, 2],
+    })  # fmt: skip
+    moved = pd.DataFrame([("dual", "without_A", "global", "mean_annual", 0.25, 0.1, "PgC yr-1")], columns=ATTRIBUTION_COLUMNS)
+    shown = tables.coverage_table(dataclasses.replace(contents, left_out_coverage=coverage))
+    assert shown.columns == ["product", "part", "values", "50 %", "90 %"]
+    assert [[c.text for c in row] for row in shown.rows] == [
+        ["dual", "cycle", "24", "0.48", "0.9"],
+        ["dual", "mean_annual", "2", "0.6", "–"],
+    ]
+    row = tables.attribution_table(dataclasses.replace(contents, attribution=moved)).rows[0]
+    assert [c.text for c in row] == ["global", "dual", "without_A", "mean_annual", "0.25", "0.1", "PgC yr⁻¹"]
+    for make in (tables.coverage_table, tables.attribution_table):
+        assert make(contents).rows == []
 
 
 def test_a_verdict_is_rounded_and_falls_into_its_groups() -> None:
@@ -305,7 +327,7 @@ def test_a_verdict_is_rounded_and_falls_into_its_groups() -> None:
         ("without A: cycle RMSE", "", "low", nothing, 0.2, 0.1, 0.05),
     ]
     columns = ["quantity", "unit", "goal", "target", "towers", "dual", "climatology"]
-    main, truth, left_out = document.verdict_tables(pd.DataFrame(rows, columns=columns), ["towers", "dual"])
+    main, truth, left_out = tables.verdict_tables(pd.DataFrame(rows, columns=columns), ["towers", "dual"])
     assert main.columns == ["quantity", "target", "towers", "dual"] and left_out.columns == ["quantity", "towers", "dual", "climatology"]
     assert [c.text for c in main.rows[0]] == ["mean annual flux, global", "−3.46", "−15.71", "−3.53"]
     assert main.rows[0][0].mark == "PgC yr⁻¹" and [c.text for c in main.rows[1]] == ["misfit", "–", "306", "0.70"]

@@ -15,6 +15,7 @@ from dualflux.evaluation.budget import TERM_COLUMNS
 from dualflux.evaluation.classes import CLASS_COLUMNS
 from dualflux.evaluation.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
 from dualflux.evaluation.paired import DIFFERENCE_COLUMNS
+from dualflux.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
 
 _TABLES = {
     "regional_monthly": ["product", "member", "region", "time", "value", "std", "unit"],
@@ -23,6 +24,8 @@ _TABLES = {
 }
 _FURTHER = {
     "left_out": ("left_out", ["experiment", "product", "region", "metric", "value"]),
+    "left_out_coverage": ("left_out_coverage", COVERAGE_COLUMNS),
+    "attribution": ("attribution", ATTRIBUTION_COLUMNS),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
     "reliability": ("reliability", RELIABILITY_COLUMNS),
@@ -30,7 +33,17 @@ _FURTHER = {
     "independent": ("independent", ["product", "region", "year", "value", "unit"]),
     "budget_terms": ("budget_terms", TERM_COLUMNS),
 }
-_NUMBERS = {"lower": [""], "upper": [""], "r": [""], "sd_ratio": [""], "coverage": [""], "value": [""], "std": [""], "member": [""]}
+_NUMBERS = {
+    "lower": [""],
+    "upper": [""],
+    "r": [""],
+    "sd_ratio": [""],
+    "coverage": [""],
+    "sd": [""],
+    "value": [""],
+    "std": [""],
+    "member": [""],
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +61,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, classes, differences, diagram tables (reliability, taylor), independent, budget_terms, shown : DataFrame
+    left_out, left_out_coverage, attribution, classes, differences, diagram tables (reliability, taylor), independent, budget_terms,
+    shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
         product, site, observed, tower_like of left-out towers; empty where there are none.
@@ -72,6 +86,8 @@ class Contents:
     history: dict[str, pd.DataFrame]
     references: frozenset[str]
     left_out: pd.DataFrame
+    left_out_coverage: pd.DataFrame
+    attribution: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
     reliability: pd.DataFrame

@@ -1,0 +1,216 @@
+"""Tables of the report: tidy numbers of a run, wide and marked, as cells that are read and sorted."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dualflux.report.contents import Contents
+from dualflux.report.drawing import finest
+from dualflux.report.style import fixed, number, pretty_unit
+from dualflux.report.verdict import default_verdict, marks
+
+_MARKED = {"better": "good", "best": "good", "met": "good", "yes": "good", "worse": "bad", "worst": "bad", "not met": "bad", "no": "bad"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: what is read, what is sorted by, and a small word beside it (best, a unit)."""
+
+    text: str
+    key: str = ""
+    mark: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+_GROUPS = (
+    ("", "Verdict"),
+    ("truth: ", "Against the known truth of this synthetic world"),
+    ("without ", "Left out once more, and scored on what was left out"),
+)
+_MEAN = "inversions' mean"  # what the column target holds in rows against a truth
+_DECIMALS = {"PgC yr-1": 2, "R": 2}
+
+
+def headline_table(contents: Contents) -> Table:
+    """The short verdict; its column target is called what it holds."""
+    table = verdict_table(default_verdict(contents), contents.judged)
+    return replace(table, columns=[contents.against if c == "target" else c for c in table.columns])
+
+
+def verdict_tables(verdict: pd.DataFrame, variants: list[str]) -> list[Table]:
+    """The verdict, and apart from it the rows against a known truth and those of what was left out."""
+    if "quantity" not in verdict:
+        return [verdict_table(verdict, variants)]
+    words = verdict["quantity"].astype(str)
+    group = [next((p for p, _ in _GROUPS[1:] if w.startswith(p)), "") for w in words]
+    tables = []
+    for prefix, title in _GROUPS:
+        rows = verdict.loc[[g == prefix for g in group]]
+        if prefix == "truth: ":
+            rows = rows.assign(quantity=rows["quantity"].str.removeprefix(prefix)).rename(columns={"target": _MEAN})
+        if len(rows):
+            tables.append(verdict_table(rows, [*variants, _MEAN, *(["climatology"] if prefix == "without " else [])], title))
+    return tables
+
+
+def verdict_table(verdict: pd.DataFrame, scored: list[str], title: str = "Verdict") -> Table:
+    """A table with marks: by its column `goal`, or by words such as better, worse, met, not met in its cells.
+
+    Units stand beside the quantities, columns without any number are left out.
+    """
+    products = [v for v in scored if v in verdict]
+    columns = [str(c) for c in verdict.columns if c not in ("goal", "unit") and (c == "quantity" or verdict[c].notna().any())]
+    rows = []
+    for _, row in verdict.iterrows():
+        found = marks(row, products) if "goal" in verdict else {}
+        unit = str(row["unit"]) if "unit" in verdict else None
+        rows.append([_verdict_cell(row[c], c, unit, found.get(c, "")) for c in columns])
+    return Table(title, columns, rows)
+
+
+def _verdict_cell(value: Any, column: str, unit: str | None, mark: str) -> Cell:
+    if column == "quantity" and unit is not None:
+        return Cell(str(value), str(value), pretty_unit(unit))
+    if unit is not None and isinstance(value, float) and not math.isnan(value):
+        return _marked(Cell(fixed(value, _DECIMALS.get(unit, 3)), repr(value)), mark)
+    return _marked(_cell(value, column), mark)
+
+
+def _marked(cell: Cell, mark: str) -> Cell:
+    tone = _MARKED.get(mark or cell.text.lower(), "") or next((_MARKED[w] for w in ("better", "worse") if cell.text.endswith(f") {w}")), "")
+    return Cell(cell.text, cell.key, mark, tone)
+
+
+def _cell(value: Any, column: str) -> Cell:
+    if isinstance(value, str):
+        return Cell(pretty_unit(value) if column == "unit" else value, value)
+    if isinstance(value, np.integer | np.floating):
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return Cell("–", "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Cell(str(value), str(value))
+    return Cell(str(value) if isinstance(value, int) else number(float(value)), repr(float(value)))
+
+
+def _table(caption: str, data: pd.DataFrame) -> Table:
+    records = data.astype(object).to_dict("records")
+    return Table(caption, [str(c) for c in data.columns], [[_cell(r[c], str(c)) for c in data.columns] for r in records])
+
+
+def _wide(rows: pd.DataFrame, index: list[str], names: str) -> pd.DataFrame:
+    """Tidy rows to one column per metric with its unit in the heading, in the order of the table; no rows, no columns."""
+    if rows.empty:
+        return pd.DataFrame()
+    units = rows.drop_duplicates(names).set_index(names)["unit"]
+    order = list(units.index)
+    wide = rows.pivot_table(index=index, columns=names, values="value", sort=False, dropna=False)
+    wide = wide.dropna(how="all").reindex(columns=order).reset_index()
+    return wide.rename(columns={m: f"{m} [{pretty_unit(u)}]" if pretty_unit(u) else m for m, u in units.items()})
+
+
+def study_tables(contents: Contents) -> list[Table]:
+    """What stands below the figures, in order."""
+    makers = (
+        summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table, coverage_table,
+        attribution_table, truth_table,
+    )  # fmt: skip
+    return [make(contents) for make in makers]
+
+
+def summary_table(contents: Contents) -> Table:
+    """Products and regions on their own and against the target."""
+    metric = contents.summary["metric"].str
+    other = metric.contains("_vs_") | metric.startswith(("left_out_", "truth_")) | ~contents.summary["region"].isin(contents.regions)
+    own = contents.summary[~other]
+    return _table("Regions: products on their own and against the target", _wide(own, ["region", "product"], "metric"))
+
+
+def comparison_table(contents: Contents) -> Table:
+    """Products against each inversion and reference."""
+    rows = contents.summary[contents.summary["metric"].str.contains("_vs_")]
+    parts = rows["metric"].str.split("_vs_", n=1)
+    tidy = rows.assign(metric=parts.str[0], against=parts.str[1])
+    return _table(
+        "Regions: products against each inversion, reference and independent estimate",
+        _wide(tidy, ["region", "product", "against"], "metric"),
+    )
+
+
+def left_out_table(contents: Contents) -> Table:
+    """Scores of the experiments on what they did not use."""
+    rows = contents.left_out.assign(unit="")
+    return _table("Left out once more: scores on what was left out", _wide(rows, ["experiment", "region", "product"], "metric"))
+
+
+def coverage_table(contents: Contents) -> Table:
+    """Coverage of left-out inversions by the intervals of what was predicted without them."""
+    rows = contents.left_out_coverage.assign(
+        metric=lambda t: (100 * t["level"].astype(float)).round().astype(int).astype(str) + " %", unit=""
+    )
+    wide = _wide(rows.rename(columns={"coverage": "value", "n": "values"}), ["product", "part", "values"], "metric")
+    return _table("Left-out inversions: share of their values inside central predictive intervals", wide)
+
+
+def attribution_table(contents: Contents) -> Table:
+    """How the answer moves without a source."""
+    rows = contents.attribution
+    columns = ["region", "product", "left_out", "metric", "value", "sd", "unit"]
+    return _table("Who moves the answer: without an inversion or a fold of towers, less with it", rows[columns])
+
+
+def truth_table(contents: Contents) -> Table:
+    """Scores against a synthetic world's truth."""
+    rows = contents.summary[contents.summary["metric"].str.startswith("truth_")]
+    tidy = rows.assign(metric=rows["metric"].str.removeprefix("truth_"))
+    return _table("Scores against the known truth", _wide(tidy, ["region", "product"], "metric"))
+
+
+def sites_table(contents: Contents) -> Table:
+    """Pooled, median and 90th percentile skill at towers."""
+    rows = contents.sites[contents.sites["site"].isin(["pooled", "median", "q90"])].rename(columns={"site": "over sites"})
+    return _table("Left-out towers: skill by time scale", _wide(rows, ["product", "prediction", "scale", "over sites"], "metric"))
+
+
+def classes_table(contents: Contents) -> Table:
+    """Skill by class of site at the study's time step, with intervals."""
+    table = contents.classes
+    rows = table[(table["scale"] == finest(contents)) & (table["prediction"] == "tower_like") & (table["statistic"] == "pooled")]
+    rows = rows[rows["metric"].isin(["nse", "rmse", "bias"])]
+    columns = ["grouping", "class", "product", "metric", "value", "lower", "upper", "unit", "sites", "groups", "n"]
+    return _table("Left-out towers: skill of f + g by class of site, 95 % intervals over groups of sites", rows[columns])
+
+
+def differences_table(contents: Contents) -> Table:
+    """Paired differences between the variants at all scales."""
+    table = contents.differences
+    rows = table[(table["statistic"] != "median") & (table["metric"] == "nse")]
+    columns = ["first", "second", "prediction", "scale", "statistic", "value", "lower", "upper", "sites", "groups"]
+    return _table("Left-out towers: NSE of the first minus that of the second, 95 % paired bootstrap over groups of sites", rows[columns])
+
+
+def budget_table(contents: Contents) -> Table:
+    """What stands between an independent estimate and the target, term by term."""
+    columns = ["product", "term", "coefficient", "mean_annual", "contribution", "unit", "source"]
+    return _table("Independent estimates made like with like: their terms", contents.budget_terms[columns])
+
+
+def provenance_tables(provenance: dict[str, Any]) -> list[Table]:
+    """Inputs with their hashes, stages with time and memory, versions."""
+    inputs = pd.DataFrame(provenance.get("inputs", []), columns=["path", "bytes", "sha256"])
+    stages = pd.DataFrame(provenance.get("stages", []), columns=["name", "seconds", "peak_memory_gb"])
+    versions = pd.DataFrame(list((provenance.get("versions") or {}).items()), columns=["software", "version"])
+    named = stages.rename(columns={"name": "stage", "seconds": "time [s]", "peak_memory_gb": "peak memory [GB]"})
+    return [_table("Inputs", inputs), _table("Stages", named), _table("Versions", versions)]
