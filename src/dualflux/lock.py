@@ -4,7 +4,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -13,13 +14,14 @@ from dualflux.errors import InputError
 from dualflux.files import read_json
 
 
-def acquire_lock(folder: Path, out: Path, say: Callable[[str], None]) -> IO[str]:
-    """Hold ``folder/lock`` until the returned file is closed; the kernel frees it when a process dies.
+@contextmanager
+def hold_lock(folder: Path, out: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold ``folder/lock`` inside the block; the kernel frees it when a process dies.
 
     Parameters
     ----------
     folder : Path
-        Must exist.
+        Made where it does not exist.
     out : Path
         What is locked, for messages.
     say : callable
@@ -30,6 +32,16 @@ def acquire_lock(folder: Path, out: Path, say: Callable[[str], None]) -> IO[str]
     InputError
         Another process holds it, another host left it, or the file system cannot lock.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _acquire(folder, out, say)
+    try:
+        yield
+    finally:
+        lock.truncate(0)
+        lock.close()
+
+
+def _acquire(folder: Path, out: Path, say: Callable[[str], None]) -> IO[str]:
     path = folder / "lock"
     file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held open on purpose)
     try:

@@ -15,17 +15,18 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import dualflux
 from dualflux.errors import InputError, Problems
 from dualflux.files import checksum, read_sealed, remove_unfinished, sha256, stamp, write_atomically, write_sealed
-from dualflux.lock import acquire_lock
+from dualflux.lock import hold_lock
 
 MARKERS = ".dualflux"  # folder inside the run folder: lock, stage markers, input checksums
 _REPORTED = ("jax", "equinox", "optax", "numpy", "scipy", "xarray", "pandas", "h5netcdf", "h5py", "zarr", "pydantic")
@@ -77,19 +78,19 @@ class RunFolder:
     def __init__(self, out: Path, seed: int, citations: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
         self.out = out
         self.seed, self.citations, self.say = seed, list(citations), say
-        self._lock: IO[str] | None = None
+        self._lock: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> "RunFolder":
-        (self.out / MARKERS).mkdir(parents=True, exist_ok=True)
-        self._lock = acquire_lock(self.out / MARKERS, self.out, self.say)
+        lock = hold_lock(self.out / MARKERS, self.out, self.say)
+        lock.__enter__()
+        self._lock = lock
         for folder in (self.out, self.out / MARKERS):
             remove_unfinished(folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._lock is not None:
-            self._lock.truncate(0)
-            self._lock.close()
+            self._lock.__exit__(kind, error, trace)
             self._lock = None
 
     def stage(self, stage: Stage, action: Callable[[], None]) -> bool:
@@ -218,7 +219,11 @@ def states(out: Path, stages: Iterable[Stage]) -> dict[str, str | None]:
 
 
 def peak_memory_gb() -> float:
-    """Largest resident memory [1e9 bytes] of this process since it started."""
+    """Largest resident memory [1e9 bytes] of this process since it started (`getrusage` counts that of its parent before)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(text for text in status.read_text().splitlines() if text.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from dualflux import __version__
 from dualflux.errors import InputError
 from dualflux.files import checksum, read_sealed, sha256, write_sealed
-from dualflux.lock import acquire_lock
+from dualflux.lock import hold_lock
 from dualflux.model import Ensemble
 from dualflux.predict.journal import Journal
 from dualflux.predict.layout import Layout
@@ -76,7 +75,7 @@ def predict(
     sources = sources_of(study, resolution, period)
     if daily and sources.time_step != "daily":
         raise InputError("--daily: the run's study is monthly; daily fluxes need daily predictors in training too")
-    with _locked(out, say):
+    with hold_lock(out / ".dualflux", out, say):
         standard = load_standard(study.out / "prepared")
         _check_columns(Ensemble.load(weights), standard.columns.names, weights)
         made_from = _made_from(sources, study, out)
@@ -159,15 +158,3 @@ def attributes(study: Study, variant: str) -> dict[str, str]:
         "source": f"network ensemble trained on {'towers and inversions' if variant in ('plain', 'dual') else variant}",
         "history": f"predicted by dualflux {__version__}, study {study.settings.name}, seed {study.settings.seed}",
     }
-
-
-@contextmanager
-def _locked(out: Path, say: Callable[[str], None]) -> Iterator[None]:
-    folder = out / ".dualflux"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = acquire_lock(folder, out, say)
-    try:
-        yield
-    finally:
-        lock.truncate(0)
-        lock.close()
