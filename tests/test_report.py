@@ -297,6 +297,25 @@ def test_a_given_verdict_is_shown_with_its_words_coloured(run: Path) -> None:
     assert table.rows[0][2].tone == "good" and table.rows[0][1].key == "-3.912345"
 
 
+def test_a_map_of_g_ends_where_no_tower_is_alike(tmp_path: Path) -> None:
+    """g of 0.5 gC m-2 d-1 in each of two months is 182.6 gC m-2 yr-1, where applicability is at most 1; without g there is no map."""
+    grid = Grid.global_regular(30.0)
+    cells = LandCells.build(grid, np.ones(grid.shape), Regions(("all",), np.ones((1, *grid.shape))))
+    times, similar = pd.date_range("2001-01-01", periods=2, freq="MS"), np.linspace(0, 2, len(cells.index))
+    for name, g in (("with", 0.5), ("without", 0.0)):
+        with ProductWriter(tmp_path / f"{name}.nc", cells, times, None, {}, grid.cell_area, similar) as writer:
+            for t in range(2):
+                flux = np.full((2, len(cells.index)), -1.0 + t)
+                writer.write(t, flux, flux + g, np.zeros(len(cells.index)))
+    found = maps.read_map(tmp_path / "with.nc").representativeness
+    assert found is not None
+    np.testing.assert_allclose(found.ravel()[similar <= 1], 0.5 * 365.2425, rtol=1e-5)
+    assert np.isnan(found.ravel()[similar > 1]).all()
+    assert maps.read_map(tmp_path / "without.nc").representativeness is None
+    figure = maps.representativeness_maps({"dual": maps.read_map(tmp_path / "with.nc")})
+    assert figure.axes[-1].get_xlabel().startswith("tower-like less landscape flux")
+
+
 def test_tables_of_what_was_left_out(run: Path) -> None:
     """Levels of coverage side by side; attribution row by row; a run without them has tables without rows."""
     contents = read_contents(run, STUDY)

@@ -17,7 +17,7 @@ from dualflux.features import Cube
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save
-from dualflux.results import land_table, regional_table, summary_table, tower_predictions, verdict_table
+from dualflux.results import land_table, regional_table, representativeness_table, summary_table, tower_predictions, verdict_table
 from dualflux.runs import constraint_maker
 from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
@@ -94,6 +94,16 @@ def test_every_variant_predicts_every_observation() -> None:
     found = tower_predictions(both, PREPARED)
     assert (found.groupby("product").size() == len(PREPARED.observations)).all()
     assert list(dict.fromkeys(found["product"])) == ["towers", "plain"]
+
+
+def test_what_a_site_adds_to_the_landscape_by_hand() -> None:
+    """g = 10 everywhere, so 10 at every site; what is left is the site's mean residual."""
+    predictions = tower_predictions({"dual": constant_ensemble([1, 3], [0, 1])}, PREPARED)
+    found = representativeness_table(predictions).set_index("site")
+    np.testing.assert_allclose(found.representativeness, 10, rtol=1e-6)
+    site = predictions.site.iloc[0]
+    rows = predictions[predictions.site == site]
+    assert found.site_effect[site] == pytest.approx((rows.observed - rows.tower_like).mean()) and found.n[site] == len(rows)
 
 
 # Regions

@@ -31,6 +31,7 @@ from dualflux.results import (
     land_table,
     read_summary,
     regional_table,
+    representativeness_table,
     summary_table,
     tower_predictions,
     verdict_table,
@@ -100,7 +101,10 @@ def refuse_wrong_input(study: Study, out: Path) -> None:
 def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
     s = study.settings
-    tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "land", *LEFT_OUT_TABLES, *TABLES)]
+    tables = [
+        f"tables/{name}.csv"
+        for name in ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, *TABLES)
+    ]
     sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
                "inversions", "target", "adjustments", "references")  # fmt: skip
     fitting = ("network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
@@ -283,6 +287,7 @@ def evaluate(study: Study, out: Path) -> None:
     land.to_csv(folder / "land.csv", index=False)
     regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
     site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
+    representativeness_table(predictions).to_csv(folder / "site_representativeness.csv", index=False)
     summary.to_csv(folder / "summary.csv", index=False)
 
 

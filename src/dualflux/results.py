@@ -49,6 +49,24 @@ def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.
     return pd.concat(tables, ignore_index=True)
 
 
+def representativeness_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The table `site_representativeness.csv`: g and site effect of every left-out site.
+
+    Returns
+    -------
+    DataFrame
+        product, site, n (data), representativeness (mean of f + g less f), site_effect (mean of observed less f + g: what is left at a
+        site that training has not seen), unit.
+    """
+    parts = predictions.assign(
+        representativeness=predictions.tower_like - predictions.landscape, site_effect=predictions.observed - predictions.tower_like
+    ).groupby(["product", "site"], sort=False)
+    found = parts[["representativeness", "site_effect"]].mean()
+    return found.assign(n=parts.size(), unit="gC m-2 d-1").reset_index()[
+        ["product", "site", "n", "representativeness", "site_effect", "unit"]
+    ]
+
+
 def regional_table(members: pd.DataFrame, prepared: Prepared, constraint: RegionalConstraint) -> pd.DataFrame:
     """The table `regional_monthly.csv`: variants with their members, inversions, their ensemble mean (target), references."""
     keys = ["variant", "region", "time"]

@@ -117,6 +117,8 @@ def _maps(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterato
     if len(fields) > 1:
         yield picture("difference_maps", "Differences between the variants"), partial(maps.difference_maps, fields)
     yield picture("spread_maps", "Spread"), partial(maps.spread_maps, fields)
+    if any(field.representativeness is not None for field in fields.values()):
+        yield picture("representativeness_maps", "Where towers differ from the landscape"), partial(maps.representativeness_maps, fields)
     best = scored(contents)[-1:]
     if len(contents.places) and best:
         background = fields.get(best[0], next(iter(fields.values())))

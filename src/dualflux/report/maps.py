@@ -26,13 +26,25 @@ SMALLEST_LAND = 0.25  # land fraction below which a cell is not drawn
 
 @dataclass(frozen=True, eq=False)
 class ProductMap:
-    """Time means of one product, (lat, lon), NaN over the sea: nee [gC m-2 yr-1], spread [gC m-2 d-1], applicability [1] if there."""
+    """Time means of one product, (lat, lon), NaN over the sea.
+
+    Attributes
+    ----------
+    nee : array
+        [gC m-2 yr-1]
+    spread : array
+        [gC m-2 d-1]
+    applicability : array [1], or None
+    representativeness : array, or None
+        What towers would see beyond the landscape [gC m-2 yr-1], NaN where predictors are unlike those of any tower.
+    """
 
     grid: Grid
     land_fraction: np.ndarray
     nee: np.ndarray
     spread: np.ndarray
     applicability: np.ndarray | None = None
+    representativeness: np.ndarray | None = None
 
 
 def equal_earth(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +89,10 @@ def read_map(path: Path) -> ProductMap:
         nee, spread = (_mean_over_time(data[n], days) for n in ("nee", "nee_std_total"))
         fraction = data.land_area.to_numpy() / grid.cell_area
         similar = data["applicability"].to_numpy() if "applicability" in data else None
-    return ProductMap(grid, fraction, nee * DAYS_PER_MEAN_YEAR, spread, similar)
+        beyond = _mean_over_time(data["nee_tower"], days) - nee if "nee_tower" in data and similar is not None else None
+    if beyond is not None and similar is not None:
+        beyond = np.where(similar <= 1, beyond, np.nan) * DAYS_PER_MEAN_YEAR if np.nanmax(np.abs(beyond), initial=0.0) > 0 else None
+    return ProductMap(grid, fraction, nee * DAYS_PER_MEAN_YEAR, spread, similar, beyond)
 
 
 def read_compared(path: Path) -> tuple[dict[str, ProductMap], dict[str, dict[str, np.ndarray]]]:
@@ -133,6 +148,13 @@ def difference_maps(maps: dict[str, ProductMap]) -> Figure:
     return _grid_of_maps(
         panels, {v: f"{best} − {v}" for v in panels}, f"difference of mean net ecosystem exchange [{_UNIT}]", "PuOr_r", signed=True
     )
+
+
+def representativeness_maps(maps: dict[str, ProductMap]) -> Figure:
+    """Where the tower network would see more or less than the landscape: f + g less f, inside the network's range of predictors only."""
+    panels = {v: (m, m.representativeness) for v, m in maps.items() if m.representativeness is not None}
+    label = f"tower-like less landscape flux [{_UNIT}], negative = towers see more uptake"
+    return _grid_of_maps(panels, {v: style_of(v).label for v in panels}, label, "PuOr_r", signed=True)
 
 
 def _grid_of_maps(

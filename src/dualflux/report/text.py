@@ -148,6 +148,8 @@ def captions(contents: Contents) -> dict[str, str]:
         f"cells with less than a quarter of land count but are not drawn. {_HATCHED}",
         "spread_maps": "Standard deviation of a month's value in a cell: the members and the part that no predictor sees, "
         "mean over all months.",
+        "representativeness_maps": "What the tower network would see beyond the landscape's flux (g), shown only where predictors are "
+        "like those of towers: orange, towers see more release; purple, more uptake. It is what prior and regions say, not a measurement.",
         "difference_maps": "Where the sources move the flux: purple is more uptake than in the other variant, orange less.",
         "skill_by_scale": "Nash-Sutcliffe efficiency at left-out towers by time scale; 1 is perfect, 0 as good as the observed "
         "mean. Filled: f + g, what a tower sees; open: f, the flux of the landscape. A caret on the lower edge stands for a "
