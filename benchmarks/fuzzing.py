@@ -24,8 +24,8 @@ import xarray as xr
 sys.path.insert(0, str(Path(__file__).parent))
 from good_inputs import CHANGES, SITES, archive_names, bif, flux_name, write_good
 
+from dualflux.cube import Steps
 from dualflux.errors import InputError
-from dualflux.features import Steps
 from dualflux.grid import Grid
 from dualflux.preparation import read_cube, read_target
 from dualflux.sources.land import land_cells

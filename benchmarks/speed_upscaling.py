@@ -28,7 +28,8 @@ import pandas as pd
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from dualflux.features import Columns, Standard, Steps
+from dualflux.cube import Columns, Steps
+from dualflux.features import Standard
 from dualflux.files import sha256
 from dualflux.grid import Grid
 from dualflux.kernel import LANES, EnsembleKernel, Shape, Tile, months_of

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.cube import Columns, Cube, Steps
 from dualflux.experiments import build_objective
-from dualflux.features import Columns, Cube, Steps
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import NetworkSettings
 from dualflux.objective import Member, Objective

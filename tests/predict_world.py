@@ -12,7 +12,7 @@ import xarray as xr
 import yaml
 
 from dualflux import preparation
-from dualflux.features import Cube, Steps
+from dualflux.cube import Cube, Steps
 from dualflux.grid import Grid, LandCells
 from dualflux.model import Ensemble, FluxModel, NetworkSettings
 from dualflux.preparation import Prepared

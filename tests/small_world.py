@@ -16,8 +16,9 @@ from scipy.linalg import block_diag
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
 from dualflux.covariance import EnsembleError
+from dualflux.cube import Cube, Steps
 from dualflux.experiments import build_objective
-from dualflux.features import Cube, Steps, build_cube, tower_rows
+from dualflux.features import build_cube, tower_rows
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.linear_posterior import LinearData
 from dualflux.model import NetworkSettings

@@ -11,7 +11,7 @@ import pytest
 
 from dualflux.closing import LinearStep, close, integrate_features, member_problem, member_regional, with_parameters
 from dualflux.constraints import RegionalConstraint, TowerConstraint, TowerTermSettings
-from dualflux.features import Cube
+from dualflux.cube import Cube
 from dualflux.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
 from dualflux.model import Ensemble, FluxModel, Network
 from dualflux.objective import Member

@@ -14,7 +14,7 @@ LAYERS = [
     {"__init__", "errors"},
     {"units", "checkpoint", "files", "lanes", "yaml_reader", "doctor", "hdf5_output", "machine_errors", "unread_output"},
     {"grid", "lock", "stages", "settings_errors", "spatial"},
-    {"sources", "features", "splits", "operators", "covariance", "ensemble_spread"},
+    {"sources", "cube", "features", "splits", "operators", "covariance", "ensemble_spread"},
     {"constraints", "numerics", "model"},
     {"regional_integrals"},
     {"objective"},

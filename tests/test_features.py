@@ -8,19 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ellipe
 
+from dualflux.cube import Cube, DeviceCube, Steps, day_of_mean_year
 from dualflux.errors import InputError
-from dualflux.features import (
-    MEMORY_DAYS,
-    SOLAR_CONSTANT,
-    Cube,
-    DeviceCube,
-    Steps,
-    build_cube,
-    day_of_mean_year,
-    default_memory,
-    potential_radiation,
-    tower_rows,
-)
+from dualflux.features import MEMORY_DAYS, SOLAR_CONSTANT, build_cube, default_memory, potential_radiation, tower_rows
 from small_world import CELLS, CLASSES, make_cube, predictors
 
 DAYS = np.arange(1, 366)

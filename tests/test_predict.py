@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 
 from dualflux import predict as prediction
+from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.features import Cube, needs_mean_season
+from dualflux.features import needs_mean_season
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble
 from dualflux.predict import Execution, layout, predict, prepare

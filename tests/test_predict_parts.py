@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualflux.cube import Columns, Steps, day_of_mean_year
 from dualflux.errors import InputError
-from dualflux.features import Columns, Steps, day_of_mean_year
 from dualflux.grid import Grid
 from dualflux.kernel import (
     LANES,

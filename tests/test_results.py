@@ -13,7 +13,7 @@ import xarray as xr
 
 from dualflux.constraints import InversionTermSettings
 from dualflux.covariance import misfit
-from dualflux.features import Cube
+from dualflux.cube import Cube
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
 from dualflux.preparation import Prepared, load, save

@@ -16,8 +16,8 @@ from scipy import stats
 
 from dualflux import experiments, training
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube
 from dualflux.experiments import Fitted, train_all
-from dualflux.features import Cube
 from dualflux.model import FluxModel
 from dualflux.objective import Anchor, Member, Objective, Score, draw_rows, quadratic_form, score, tower_negative_log_likelihood
 from dualflux.operators import every_location, regional_operator

@@ -7,8 +7,8 @@ import pytest
 from tests.small_world import make_cube, make_towers
 
 from dualflux.constraints import TowerConstraint
+from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.features import Cube
 from dualflux.twin.boosted_trees import BoostedTrees, train_boosted_trees, tree_months
 
 sklearn = pytest.importorskip("sklearn", reason="boosted trees need scikit-learn")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.features import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, Steps
 from dualflux.model import Ensemble, FluxModel, fluxes
 from dualflux.operators import regional_operator
 from dualflux.units import PETAGRAM

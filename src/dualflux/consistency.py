@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from dualflux.constraints import from_inversions
+from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
-from dualflux.features import Steps, require_classes, require_record
+from dualflux.features import require_classes, require_record
 from dualflux.grid import LandCells
 from dualflux.runs import VARIANTS
 from dualflux.sources.adjustments import Target

@@ -10,9 +10,9 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.covariance import EnsembleError
+from dualflux.cube import Steps
 from dualflux.ensemble_spread import ensemble_mean, estimate_error, to_year_month
 from dualflux.errors import InputError
-from dualflux.features import Steps
 from dualflux.sources.adjustments import Target
 
 

@@ -12,8 +12,8 @@ from dualflux.checkpoint import Checkpoint
 from dualflux.closing import LinearStep, close, renew_representativeness
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.covariance import EnsembleError
+from dualflux.cube import Cube, DeviceCube
 from dualflux.ensemble_spread import with_further_error
-from dualflux.features import Cube, DeviceCube
 from dualflux.grid import LandCells
 from dualflux.linear_posterior import LinearData
 from dualflux.model import Ensemble, FluxModel, NetworkSettings

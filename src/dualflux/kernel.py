@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualflux.features import Columns, Steps
+from dualflux.cube import Columns, Steps
 from dualflux.model import ACTIVATIONS, FLUX_SCALE, Fluxes, FluxModel, Network
 from dualflux.spatial import harmonics
 

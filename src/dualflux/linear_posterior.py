@@ -16,7 +16,7 @@ import numpy as np
 from scipy import linalg
 
 from dualflux.constraints import RegionalConstraint, TowerConstraint
-from dualflux.features import Cube
+from dualflux.cube import Cube
 from dualflux.grid import LandCells
 from dualflux.spatial import HARMONICS, SpatialBasis, harmonics
 from dualflux.units import PETAGRAM

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.features import Cube
 
 _BLOCK = 64  # steps looked at together
 

@@ -10,8 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.consistency import place_sites, site_classes, site_columns, with_site_meteorology
+from dualflux.cube import Columns, Cube, Steps
 from dualflux.errors import InputError, Problems
-from dualflux.features import Columns, Cube, Standard, Steps, build_cube, default_memory, tower_rows
+from dualflux.features import Standard, build_cube, default_memory, tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.hdf5_output import write_netcdf
 from dualflux.numerics import require_finite_predictors

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dualflux.features import DeviceCube
+from dualflux.cube import DeviceCube
 from dualflux.model import FluxModel
 from dualflux.operators import Locations, Strata
 

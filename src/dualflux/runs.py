@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
 from dualflux.covariance import EnsembleError
-from dualflux.features import Cube
+from dualflux.cube import Cube
 from dualflux.grid import LandCells
 from dualflux.model import NetworkSettings
 from dualflux.objective import Member

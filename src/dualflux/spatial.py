@@ -76,7 +76,7 @@ def harmonics(season: np.ndarray, seasons: int) -> np.ndarray:
     Parameters
     ----------
     season : array of int, (...)
-        Part of the mean year, 0 to `seasons` - 1 (see `features.Steps`).
+        Part of the mean year, 0 to `seasons` - 1 (see `cube.Steps`).
     """
     angle = 2 * np.pi * (np.asarray(season) + 0.5) / seasons
     return np.stack([np.ones_like(angle), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)], axis=-1)

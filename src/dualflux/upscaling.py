@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from dualflux.features import Cube
+from dualflux.cube import Cube
 from dualflux.grid import LandCells
 from dualflux.kernel import LANES, MemberKernel, Months, Shape, Tile, lanes_last
 from dualflux.model import Ensemble, Fluxes, FluxModel, fluxes

@@ -7,8 +7,8 @@ import pandas as pd
 
 from dualflux.checkpoint import Checkpoint
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube
 from dualflux.experiments import error_in_training, with_structure_error
-from dualflux.features import Cube
 from dualflux.model import FluxModel, NetworkSettings
 from dualflux.objective import Member, Objective, quadratic_form
 from dualflux.runs import ALL_SITES, Maker, Run, stack_members

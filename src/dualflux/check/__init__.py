@@ -13,8 +13,8 @@ from dualflux.check.resources import resources
 from dualflux.check.towers import check_places, check_towers
 from dualflux.check.units import units_table
 from dualflux.consistency import check_site_classes, check_windows
+from dualflux.cube import Steps
 from dualflux.errors import Problems
-from dualflux.features import Steps
 from dualflux.grid import Grid
 from dualflux.independent import shown_regions
 from dualflux.sources.land import Land, land_cells

@@ -5,9 +5,9 @@ import pandas as pd
 
 from dualflux.check.report import CheckReport
 from dualflux.consistency import check_constraints
+from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
 from dualflux.evaluation.budget import read_budgets
-from dualflux.features import Steps
 from dualflux.sources.adjustments import make_target, plausibility_line, read_adjustments, sanity_lines
 from dualflux.sources.gridded import find_variable, open_gridded, time_axis
 from dualflux.sources.inversions import Inversions, read_inversions

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from dualflux.features import Steps
+from dualflux.cube import Steps
 from dualflux.runs import VARIANTS
 from dualflux.sources.land import Land
 from dualflux.study import Study

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dualflux.features import Columns, Steps
+from dualflux.cube import Columns, Steps
 from dualflux.files import write_atomically
 from dualflux.grid import Grid, LandCells
 from dualflux.kernel import LANES, Shape

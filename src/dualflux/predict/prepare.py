@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
-from dualflux.features import Standard, Steps, build_cube_as_trained, needs_mean_season
+from dualflux.features import Standard, build_cube_as_trained, needs_mean_season
 from dualflux.files import stamp, write_atomically
 from dualflux.grid import Grid, LandCells
 from dualflux.kernel import LANES, dynamic_to_months, seasonal_to_months, static_to_lanes

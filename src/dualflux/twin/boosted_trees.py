@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from dualflux.constraints import TowerConstraint
+from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.features import Cube
 from dualflux.runs import INNER_SHARE
 from dualflux.splits import inner_validation
 from dualflux.twin.scores import Months

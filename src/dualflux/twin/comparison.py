@@ -11,9 +11,10 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints import RegionalConstraint
+from dualflux.cube import Cube
 from dualflux.ensemble_spread import ensemble_mean, to_year_month
 from dualflux.errors import InputError
-from dualflux.features import Cube, tower_rows
+from dualflux.features import tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.model import Ensemble
 from dualflux.sources.adjustments import Target

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube, Steps
 from dualflux.errors import InputError
 from dualflux.experiments import build_objective, train_all
-from dualflux.features import Cube, Steps
 from dualflux.grid import LandCells
 from dualflux.model import Ensemble, NetworkSettings
 from dualflux.runs import ALL_SITES, Run, stack_members

@@ -1,0 +1,128 @@
+"""Where predictors lie: the time axis, the columns, and the cube of all land cells, on the host and on the device."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from dualflux.units import days_in_month
+
+
+class Steps(NamedTuple):
+    """The time axis of a study.
+
+    Attributes
+    ----------
+    time : DatetimeIndex, (step,)
+    season : array of int, (step,)
+        Position in the mean year: month 0..11, or day 0..365 in a daily study.
+    month_start, month_steps : array of int, (month,)
+        First step and number of steps of each month.
+    month_days : array, (month,)
+        True length of each month [days].
+    months : DatetimeIndex, (month,)
+    """
+
+    time: pd.DatetimeIndex
+    season: np.ndarray
+    month_start: np.ndarray
+    month_steps: np.ndarray
+    month_days: np.ndarray
+    months: pd.DatetimeIndex
+
+    @classmethod
+    def create(cls, first: str, last: str, time_step: str) -> "Steps":
+        """Steps of `time_step` (monthly or daily) from the first to the last day."""
+        time = pd.date_range(first, last, freq="MS" if time_step == "monthly" else "D")
+        season = time.month.to_numpy() - 1 if time_step == "monthly" else day_of_mean_year(time)
+        label = time.to_period("M")
+        _, start, count = np.unique(label.asi8, return_index=True, return_counts=True)
+        stamps = label[start].to_timestamp()
+        return cls(time, season, start, count, days_in_month(stamps), stamps)
+
+
+def day_of_mean_year(time: pd.DatetimeIndex) -> np.ndarray:
+    """0..365 with 29 February always at 59, so that a date has one place in every year."""
+    leap = pd.DatetimeIndex([pd.Timestamp(2000, m, d) for m, d in zip(time.month, time.day, strict=True)])
+    return leap.day_of_year.to_numpy() - 1
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the network's input columns, in their order: static, then seasonal, then dynamic ones."""
+
+    static: tuple[str, ...]
+    seasonal: tuple[str, ...]
+    dynamic: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns."""
+        return self.static + self.seasonal + self.dynamic
+
+    @property
+    def invariant(self) -> int:
+        """Number of leading columns that do not vary between years."""
+        return len(self.static) + len(self.seasonal)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Standardised predictors of all land cells; rows are put together where they are needed.
+
+    Attributes
+    ----------
+    static : array float32, (cell, static column)
+    seasonal : array float32, (season, cell, seasonal column)
+    dynamic : array float32, (step, cell, dynamic column)
+    steps : Steps
+    columns : Columns
+    centre, scale : array, (column,)
+        What standardised the columns: (value - centre) / scale.
+    """
+
+    static: np.ndarray
+    seasonal: np.ndarray
+    dynamic: np.ndarray
+    steps: Steps
+    columns: Columns
+    centre: np.ndarray
+    scale: np.ndarray
+
+    def rows(self, step: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """Predictors of the given (step, cell) pairs, (row, column)."""
+        season = self.steps.season[step]
+        return np.concatenate([self.static[cell], self.seasonal[season, cell], self.dynamic[step, cell]], axis=-1)
+
+    def mean_year(self) -> np.ndarray:
+        """What places a cell in predictor space: static columns, mean and sd over the year of the others, (cell, feature)."""
+        varying = [a for a in (self.seasonal, self.dynamic[self._spread_steps()]) if a.shape[-1]]
+        return np.concatenate([self.static, *(a.mean(axis=0) for a in varying), *(a.std(axis=0) for a in varying)], axis=-1)
+
+    def _spread_steps(self, count: int = 24) -> np.ndarray:
+        """A few steps that stand for all: evenly over the seasons and over the years (a fixed stride could meet one season only)."""
+        place = np.arange(count)
+        years = max(1, round(len(self.dynamic) / len(self.seasonal)))
+        return ((place * years // count + (place + 0.5) / count) * len(self.dynamic) / years).astype(int)
+
+
+class DeviceCube(NamedTuple):
+    """`Cube` on the device."""
+
+    static: jax.Array
+    seasonal: jax.Array
+    dynamic: jax.Array
+    season: jax.Array
+
+    @classmethod
+    def of(cls, cube: Cube) -> "DeviceCube":
+        """Move a cube to the device."""
+        return cls(*(jnp.asarray(a) for a in (cube.static, cube.seasonal, cube.dynamic, cube.steps.season)))
+
+    def block(self, step: jax.Array, cell: jax.Array) -> jax.Array:
+        """Predictors of every given step at every given cell, (step, cell, column)."""
+        static = jnp.broadcast_to(self.static[cell], (step.shape[0], cell.shape[0], self.static.shape[-1]))
+        return jnp.concatenate([static, self.seasonal[self.season[step]][:, cell], self.dynamic[step][:, cell]], axis=-1)
