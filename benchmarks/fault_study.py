@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -49,7 +50,12 @@ class Process:
         self.log = log
         with log.open("wb") as file:
             streams = {"stdout": file, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, **how}
-            self.process = subprocess.Popen(arguments, env=env, **streams)
+            # A shell starts background jobs with Ctrl-C ignored, and what they start inherits that: here it must count.
+            ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                self.process = subprocess.Popen(arguments, env=env, **streams)
+            finally:
+                signal.signal(signal.SIGINT, ignored)
 
     def until(self, happened: Callable[[], bool]) -> bool:
         """Wait until something has happened; False where the process ended before."""

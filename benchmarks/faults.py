@@ -205,17 +205,12 @@ def corrupted(name: str, how: str) -> Callable[[Study, Path], Struck]:
     return strike
 
 
-def corrupted_checkpoint(study: Study, out: Path) -> Struck:
-    """A training is killed, and its checkpoint has a flipped bit when it is to go on."""
-    process = study.start(out)
-    process.until(lambda: any((out / ".dualflux").glob("*.checkpoint")))
-    process.process.send_signal(signal.SIGKILL)
-    process.end()
-    path = next((out / ".dualflux").glob("*.checkpoint"))
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    return Struck(study.run(out), (DONE,), ("not whole, its checksum is another",), study.lost(out, "train"))
+def corrupt_checkpoint(study: Study, out: Path) -> Struck:
+    """A checkpoint of an interrupted training is garbage when it is to go on."""
+    path = out / ".dualflux/networks.checkpoint"
+    path.write_bytes(b"0" * 1000)
+    done = study.run(out)
+    return Struck(done, (DONE,), ("not whole, its checksum is another", "starting anew"))
 
 
 def damaged_notes(name: str, content: bytes) -> Callable[[Study, Path], Struck]:
@@ -299,7 +294,7 @@ def _faults() -> Iterator[Fault]:
         for name in names:
             yield Fault(f"flipped bit in {name}", stage, corrupted(name, "bit"), stage in ("upscale", "report"))
         yield Fault(f"{names[0]} cut short", stage, corrupted(names[0], "cut"))
-    yield Fault("flipped bit in a checkpoint", "train", corrupted_checkpoint)
+    yield Fault("garbage in a checkpoint", "train", corrupt_checkpoint)
     for name in ("stage_evaluate.json", "checksums.json", "lock"):
         yield Fault(f"garbage in {name}", "evaluate", damaged_notes(f".dualflux/{name}", b'{"\xff\x00'), name == "checksums.json")
     yield Fault("other JSON in checksums.json", "evaluate", damaged_notes(".dualflux/checksums.json", b'{"a": 1, "b": [2]}'))
