@@ -318,7 +318,9 @@ def _other_type(file: Any, name: str, how: int, which: int) -> None:
     if kind is object:
         changed = values.astype(str).astype(h5py.string_dtype())
     else:
-        changed = np.zeros(values.shape, kind) if isinstance(kind, np.dtype) else values.astype(kind)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):  # values that the type cannot hold are what is wanted
+            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+            changed = np.zeros(values.shape, kind) if isinstance(kind, np.dtype) else values.astype(kind)
     del file[name]
     file[name] = changed
 
