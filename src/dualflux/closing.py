@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualflux.lanes import Lanes, Program, unstack
 from dualflux.linear_posterior import (
     INTERCEPT_SD,
     READOUT_SD,
@@ -33,10 +34,14 @@ from dualflux.spatial import HARMONICS, SpatialBasis, SpatialSettings
 def integrate_features(network: Network, regions: RegionData) -> np.ndarray:
     """Integrals of every network's last hidden layer over every cell and step, (member, region, year, 12, feature).
 
-    A month is summed in float32, as in upscaling.
+    A month is summed in float32, as in upscaling; each core takes another member.
     """
-    found = jax.jit(lambda networks, data: jax.lax.map(lambda one: integrate_values(one.features, data), networks))
-    return np.asarray(found(network, regions))
+    lanes = Lanes()
+    found = lanes.map(_INTEGRATE, lanes.share(regions), unstack(network))
+    return np.stack(found)
+
+
+_INTEGRATE: Program[jax.Array] = Program(lambda regions, network: integrate_values(network.features, regions))
 
 
 @dataclass(frozen=True)

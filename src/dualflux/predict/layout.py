@@ -117,8 +117,9 @@ class Layout:
         return [slice(first, min(first + length, months)) for first in range(0, months, length)]
 
     def tasks(self) -> list[Task]:
-        """Every band with land over every span, a band's spans one after the other."""
+        """Every band with land over every span, a band's spans one after the other; large bands first, so that cores end together."""
         land = [b for b, band in enumerate(self.bands) if (self.land_area[band.rows] > 0).any()]
+        land.sort(key=lambda b: self.bands[b].tiles.start - self.bands[b].tiles.stop)
         return [Task(b, s) for b in land for s in range(len(self.spans))]
 
     def save(self, folder: Path) -> None:
