@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux.closing import LinearStep, close, integrate_features, member_problem, member_regional, with_parameters
+from dualflux.closing import (
+    LinearStep,
+    close,
+    integrate_features,
+    member_problem,
+    member_regional,
+    renew_representativeness,
+    with_parameters,
+)
 from dualflux.constraints import RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.cube import Cube
 from dualflux.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
@@ -262,6 +270,12 @@ def test_members_without_inversions_have_no_regional_terms() -> None:
         member = jax.tree.map(np.asarray, pick(stack.members._replace(key=stack.members.site_effect_sd), place))
         found = member_regional(member, integrals[place], stack.observed[place], DATA)
         assert found.matrix.any() == found.values.any() == (variant == "dual")
+
+
+def test_without_g_there_is_nothing_to_renew() -> None:
+    stack = make_stack(("towers", "inversions"))
+    step = LinearStep(BASIS, stack.observed, DATA, REGIONS, SPATIAL, np.arange(len(stack.table)), stack.seeds)
+    np.testing.assert_array_equal(renew_representativeness(step, make_models(len(stack.table)), stack.members), 0)
 
 
 # Draws

@@ -60,6 +60,6 @@ def test_all_that_is_imported_is_declared() -> None:
     found -= {*sys.stdlib_module_names, "dualflux"}
     groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     declared = {name for group in groups for one in group for name in re.findall(r"[\w-]+", one.split(">=")[0])}
-    called = {"PyYAML": "yaml", "scikit-learn": "sklearn"}
+    called = {"PyYAML": "yaml", "scikit-learn": "sklearn", "google-crc32c": "google_crc32c"}
     brought_along = {"jaxtyping", "pydantic_core"}  # by equinox and pydantic, which cannot be there without them
     assert found - {called.get(one, one) for one in declared} - brought_along == set()

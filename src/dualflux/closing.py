@@ -71,7 +71,9 @@ class LinearStep:
     seeds: list[tuple[int, ...]]
 
     def problems(self, model: FluxModel, members: Member, use: np.ndarray) -> Iterator[tuple[np.ndarray, list[MemberProblem]]]:
-        """Every family among the members in `use` (positions): its members' positions and problems."""
+        """Every family among the members in `use` (positions, maybe none): its members' positions and problems."""
+        if not len(use):
+            return
         model, members = (
             jax.tree.map(lambda a: np.asarray(a)[use], tree) for tree in (model, members._replace(key=members.site_effect_sd))
         )
