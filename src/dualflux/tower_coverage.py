@@ -1,7 +1,7 @@
 """How honest the predictive distribution at left-out towers is.
 
 At a tower that training has not seen, NEE is f + g with the scatter of the members, a site effect with the sd that training
-estimated, and an error whose scale is the datum's uncertainty and the fitted floor plus growth with |flux|,
+estimated, and an error whose scale is the datum's uncertainty and the fitted floor plus growth with the size of the flux,
 
     y ~ f + g + N(0, members^2 + site effect^2) + scale t(degrees of freedom).
 
