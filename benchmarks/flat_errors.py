@@ -12,23 +12,18 @@ and scores of annual fluxes against the truth, of the globe and of the tropical 
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import sensitivity
 import twin_seeds
 
 from dualflux import pipeline, preparation
 from dualflux.constraints import RegionalConstraint
 from dualflux.covariance import EnsembleError
-from dualflux.experiments import build_objective, train_all
 from dualflux.files import write_atomically
-from dualflux.model import Ensemble
-from dualflux.preparation import Prepared
-from dualflux.runs import HoldoutSettings, constraint_maker, plan_runs, stack_members
-from dualflux.study import Study
 from dualflux.twin.comparison import compare, compare_oracle, headline
 
 SCORES = (
@@ -36,7 +31,6 @@ SCORES = (
     "region_annual_rmse", "region_cycle_rmse", "coverage_50", "coverage_90",
 )  # fmt: skip
 Record = dict[str, str | int | float | None]
-Change = Callable[[RegionalConstraint], RegionalConstraint]
 
 
 def flat(constraint: RegionalConstraint) -> RegionalConstraint:
@@ -47,25 +41,16 @@ def flat(constraint: RegionalConstraint) -> RegionalConstraint:
     return replace(constraint, error=EnsembleError(variance / (12 * years), variance / years, variance, np.zeros(len(variance))))
 
 
-def fit_dual(study: Study, prepared: Prepared, change: Change) -> Ensemble:
-    """Train `dual` as `dualflux train` does, with a changed regional constraint."""
-    s, cube, cells = study.settings, prepared.cube, prepared.cells
-    make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
-    regional, towers = change(make(None, None)), pipeline.tower_constraint(study, prepared)
-    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
-    runs = plan_runs(["dual"], s.network, HoldoutSettings(), lambda product, years, emissions=None: regional)
-    stack = stack_members(runs, regional.years, towers, s.tower_term, float(s.inversion_term.weight), s.seed)
-    return train_all(objective, stack, towers, regional, cube, cells, s.network, s.training, s.spatial_term).ensembles["", "dual"]
-
-
 def records(seed: int, folder: Path) -> list[Record]:
     """Of one world."""
     study = twin_seeds.make_study(seed, "default", folder)
     preparation.prepare(study, study.out / "prepared")
     prepared = preparation.load(study.out / "prepared")
     case = pipeline.twin_case(study, prepared)
-    changes: dict[str, Change] = {"parts": lambda constraint: constraint, "flat": flat}
-    tables = {name: compare_oracle(case, fit_dual(study, prepared, change)) for name, change in changes.items()}
+    changes: dict[str, sensitivity.Change] = {"parts": lambda constraint: constraint, "flat": flat}
+    towers = pipeline.tower_constraint(study, prepared)
+    fitted = {name: sensitivity.fit_dual(study.settings, prepared, towers, change)[0] for name, change in changes.items()}
+    tables = {name: compare_oracle(case, ensemble) for name, ensemble in fitted.items()}
     tables |= {"oracle": twin_seeds.oracle_scores(study), "inversion_mean": compare(case, {}, {})}
     named = {name: "inversion_mean" if name == "inversion_mean" else "oracle" for name in tables}
     return [{"seed": seed, "product": name, **headline(t, named[name], SCORES)} for name, t in tables.items()]

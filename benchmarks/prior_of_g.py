@@ -8,17 +8,15 @@ as free, and f learns from towers only what invariant predictors cannot explain.
 `plain`), `sd` (of the slopes, mean over folds), and those of `sensitivity.py`.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import sensitivity
 
+from dualflux import pipeline
 from dualflux.closing import LinearStep, close, with_parameters
-from dualflux.constraints import from_towers
+from dualflux.constraints import TowerConstraint
 from dualflux.experiments import Trained, build_objective, linear_step, train_members
 from dualflux.linear_posterior import estimate, solve
 from dualflux.model import Ensemble, FluxModel
@@ -42,11 +40,9 @@ def close_with(step: LinearStep, model: FluxModel, members: Member, slope_sd: fl
     return with_parameters(model, np.stack(parameters), step.data.spatial)
 
 
-def train(settings: StudySettings, prepared: Prepared, variant: str) -> tuple[Trained, Stack, LinearStep]:
+def train(settings: StudySettings, prepared: Prepared, towers: TowerConstraint, variant: str) -> tuple[Trained, Stack, LinearStep]:
     """One variant up to the closing step."""
     s, cube, cells = settings, prepared.cube, prepared.cells
-    fold = prepared.sites.fold.to_numpy()
-    towers = from_towers(prepared.rows, prepared.observations, prepared.sites, s.time_step, fold)[0]
     make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
     regional = make(None, None)
     objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
@@ -56,7 +52,7 @@ def train(settings: StudySettings, prepared: Prepared, variant: str) -> tuple[Tr
     return train_members(objective, stack, linear, s.network, s.training, cube.columns.invariant), stack, linear
 
 
-def rows(settings: StudySettings, prepared: Prepared) -> Iterator[dict[str, str | float]]:
+def rows(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> Iterator[dict[str, str | float]]:
     """The table, one row at a time."""
     names = prepared.cube.columns.names
 
@@ -66,7 +62,7 @@ def rows(settings: StudySettings, prepared: Prepared) -> Iterator[dict[str, str 
         return {"prior": prior, "sd": sd, **found}
 
     for variant in ("plain", "dual"):
-        trained, stack, linear = train(settings, prepared, variant)
+        trained, stack, linear = train(settings, prepared, towers, variant)
         members = stack.members._replace(site_effect_sd=jnp.asarray(trained.site_effect_sd))
         model, spread = close(linear, trained.model, members)
         yield row("plain" if variant == "plain" else "estimated", float(spread[:, 2].mean()), model, stack, linear)
@@ -75,25 +71,15 @@ def rows(settings: StudySettings, prepared: Prepared) -> Iterator[dict[str, str 
 
 
 def main() -> None:
-    """Run and write; the table so far is on disk after every row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("prior_of_g.csv"))
-    parser.add_argument("--members", type=int, default=2, help="per fold")
-    parser.add_argument("--steps", type=int, help="of training; default: the study's")
-    parser.add_argument("--data-root", type=Path)
-    options = parser.parse_args()
+    """Run and write."""
+    options = sensitivity.options_of(__doc__, "prior_of_g.csv")
     study = load_study(options.study, data_root=options.data_root)
     prepared = sensitivity.prepare(study)
     settings = sensitivity.base_settings(study, options.members, options.steps)
     if settings.inversion_term.weight == "auto":  # the stated one: weights near it change little
         settings = sensitivity.changed_settings(settings, sensitivity.Choice("", {"inversion_term": {"weight": 1.0}}))
-    found: list[dict[str, str | float]] = []
-    for one in rows(settings, prepared):
-        found.append(one)
-        pd.DataFrame(found).to_csv(options.out, index=False)
-        skill = ", ".join(f"{k} {one[k]:.3f}" for k in ("nse_pooled", "nse_pooled_landscape"))
-        print(f"{one['prior']}: sd {one['sd']:.3f}, {skill}, global {one['mean_annual_global']:.2f} PgC/yr", flush=True)
+    towers = pipeline.tower_constraint(study, prepared)
+    sensitivity.write_rows(rows(settings, prepared, towers), "prior", options.out)
 
 
 if __name__ == "__main__":

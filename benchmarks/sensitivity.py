@@ -11,7 +11,7 @@ of all land. Fluxes are of the fitted years.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,18 @@ import numpy as np
 import pandas as pd
 
 from dualflux import pipeline, preparation
-from dualflux.constraints import TowerConstraint
+from dualflux.constraints import RegionalConstraint, TowerConstraint
 from dualflux.evaluation import site_metrics
 from dualflux.experiments import build_objective, train_all
 from dualflux.model import Ensemble
 from dualflux.preparation import Prepared
 from dualflux.results import tower_predictions
-from dualflux.runs import HoldoutSettings, constraint_maker, plan_runs, stack_members
+from dualflux.runs import HoldoutSettings, Maker, constraint_maker, plan_runs, stack_members
 from dualflux.study import Study, StudySettings, load_study
 from dualflux.upscaling import integrate_month, monthly_fluxes, stack_ensembles
 from dualflux.weighting import choose_weight
+
+Change = Callable[[RegionalConstraint], RegionalConstraint]
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,13 @@ def changed_towers(towers: TowerConstraint, choice: Choice) -> TowerConstraint:
     return replace(towers, uncertainty=uncertainty.astype(np.float32), weight=weight.astype(np.float32))
 
 
-def fit_dual(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> tuple[Ensemble, float]:
-    """Train `dual` as `dualflux train` does; and the inversions' weight."""
+def fit_dual(
+    settings: StudySettings, prepared: Prepared, towers: TowerConstraint, change: Change = lambda constraint: constraint
+) -> tuple[Ensemble, float]:
+    """Train `dual` as `dualflux train` does, perhaps with a changed regional constraint; and the inversions' weight."""
     s, cube, cells = settings, prepared.cube, prepared.cells
-    make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
+    plain = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
+    make: Maker = lambda *left_out, **more: change(plain(*left_out, **more))  # noqa: E731
     regional = make(None, None)
     objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
     weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, cube, s.seed)[0]
@@ -187,20 +192,32 @@ def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[
         yield row(base, choice, prepared, towers)
 
 
-def main() -> None:
-    """Run and write; the table so far is on disk after every row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of(text: str | None, out: str) -> argparse.Namespace:
+    """What the command line says: study, out, members, steps, data_root."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("sensitivity.csv"))
+    parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--members", type=int, default=2, help="per fold")
     parser.add_argument("--steps", type=int, help="of training; default: the study's")
     parser.add_argument("--data-root", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def write_rows(found: Iterable[dict[str, str | float]], name: str, out: Path) -> None:
+    """Write and print; the table so far is on disk after every row."""
     rows: list[dict[str, str | float]] = []
-    for found in sensitivity(load_study(options.study, data_root=options.data_root), options.members, options.steps):
-        rows.append(found)
-        pd.DataFrame(rows).to_csv(options.out, index=False)
-        print(f"{found['choice']}: global {found['mean_annual_global']:.2f} PgC/yr, left-out NSE {found['nse_pooled']:.3f}", flush=True)
+    for row in found:
+        rows.append(row)
+        pd.DataFrame(rows).to_csv(out, index=False)
+        skill = f"left-out NSE of f + g {row['nse_pooled']:.3f}, of f {row['nse_pooled_landscape']:.3f}"
+        print(f"{row[name]}: global {row['mean_annual_global']:.2f} PgC/yr, {skill}", flush=True)
+
+
+def main() -> None:
+    """Run and write."""
+    options = options_of(__doc__, "sensitivity.csv")
+    study = load_study(options.study, data_root=options.data_root)
+    write_rows(sensitivity(study, options.members, options.steps), "choice", options.out)
 
 
 if __name__ == "__main__":

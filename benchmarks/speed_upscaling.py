@@ -42,6 +42,7 @@ from dualflux.predict.workers import Execution, cores
 from dualflux.sources.land import LandFractionSettings, NoFluxSettings
 from dualflux.sources.predictor_settings import PredictorSettings
 from dualflux.spatial import SpatialBasis
+from dualflux.stages import peak_memory_gb
 from dualflux.upscaling import stack_ensembles
 
 STATIC, SEASONAL, DYNAMIC = 9, 3, 8
@@ -352,12 +353,6 @@ def child(store: Path, weights: Path, out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def own_peak_memory() -> float:
-    """Peak resident memory [GB] of this process's program (`getrusage` would count that of the process it was started from)."""
-    line = next(text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e9
-
-
 def peak_memory(store: Path, weights: Path, out: Path) -> float:
     """Peak resident memory [GB] of upscaling a store in a process of its own."""
     shutil.rmtree(out, ignore_errors=True)
@@ -524,7 +519,7 @@ def main() -> None:
         plan = run.Plan(store, weights, out, daily=False)
         plan.journal.begin({"benchmark": True})
         run.upscale(plan, ATTRS, Execution(), ADVANCE)
-        print(json.dumps({"peak_memory_gb": own_peak_memory()}))
+        print(json.dumps({"peak_memory_gb": peak_memory_gb()}))
         return
     with TemporaryDirectory(dir=options.folder) as folder:
         for name, value in measure(options.quick, Path(folder)).items():
