@@ -113,7 +113,10 @@ def finished_run(folder: Path, time_step: str, count: int = 3, **period: str) ->
     nothing = pd.DataFrame({"site": [], "time": [], "nee": []})
     sites = pd.DataFrame({"cell": []}, index=pd.Index([], name="site"))
     rows = np.zeros((0, len(cube.columns.names)))
-    preparation.save(Prepared(land.cells, land.land_area, cube, nothing, sites, rows, make_target(3), None), study.out / "prepared")
+    preparation.save(
+        Prepared(land.cells, land.land_area, cube, nothing, sites, rows, make_target(3), None, np.empty((0, 36, len(land.cells.index)))),
+        study.out / "prepared",
+    )
     basis = SpatialBasis.create(land.cells.lat(), land.cells.lon(), 2000.0)
     for variant, size in (("dual", count), ("towers", 1)):
         (study.out / "models" / variant).mkdir(parents=True)

@@ -24,6 +24,7 @@ from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, ma
 CUBE = make_cube()
 REGIONS = CELLS.region_names
 MONTHS = CUBE.steps.months
+NO_LIBRARY = np.empty((0, len(MONTHS), len(CELLS.index)), np.float32)
 
 
 def with_global(target: xr.DataArray) -> xr.DataArray:
@@ -39,7 +40,7 @@ def make_prepared(cube: Cube = CUBE, references: bool = False) -> Prepared:
     full = type(target)(target.name, target.kind, with_global(target.integral).assign_attrs(target.integral.attrs),
                         with_global(target.adjustment_variance), target.terms)  # fmt: skip
     other = full.integral.isel(product=[0]).assign_coords(product=["X-BASE"]) * 2 if references else None
-    return Prepared(CELLS, GRID.cell_area, cube, observations, make_sites(), towers.predictors, full, other)
+    return Prepared(CELLS, GRID.cell_area, cube, observations, make_sites(), towers.predictors, full, other, NO_LIBRARY)
 
 
 PREPARED = make_prepared()
@@ -225,7 +226,7 @@ def test_codes_of_sites_and_classes_stay_what_they_are(tmp_path: Path) -> None:
     names = {"S00": "007", "S01": "NA", "S02": "1e5"}
     sites = before.sites.rename(index=names)
     observations = before.observations.assign(site=before.observations.site.replace(names))
-    save(Prepared(before.cells, before.land_area, before.cube, observations, sites, before.rows, before.target, None), tmp_path)
+    save(Prepared(before.cells, before.land_area, before.cube, observations, sites, before.rows, before.target, None, NO_LIBRARY), tmp_path)
     after = load(tmp_path)
     assert list(after.sites.index) == list(sites.index)
     assert set(after.observations.site) == set(sites.index)

@@ -148,6 +148,7 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
         ("name: small", "name: small\nvariants: [dual, dual]", "line 2, variants", "name each variant once"),
         ("name: small", "name: small\nvariants: [dula]", "variants[0]", "allowed: `towers`, `inversions`, `plain` or `dual`"),
         ("name: small", "name: small\ninversion_term: {weight: aut}", "weight", "came `aut`; needed: a number, or allowed: `auto`"),
+        ("name: small", "name: small\ninversion_term: {library: [X]}", "study.yaml", "library: X: allowed: gridded products"),
         ("name: small", "name: small\nnetwork: {hiden: [64]}", "network.hiden", "did you mean `hidden`?"),
         ("name: small", "name: small\ntraining: {learning_rate: .nan}", "line 2, training.learning_rate", "only finite numbers"),
     ],

@@ -43,6 +43,9 @@ class InversionTermSettings(BaseModel):
     error_target: float | None = Field(
         None, gt=0, description="representative: rms error of a region's annual integral [PgC yr-1]; more locations where it needs them"
     )
+    library: tuple[str, ...] = Field(
+        (), description="representative: gridded products among `references` whose fields join the library that weights are fitted to"
+    )
     years: int = Field(4, ge=2, description="stratified, representative: random years per step")
     spread: Literal["exchangeable", "centred"] = Field(
         "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"

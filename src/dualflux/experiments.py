@@ -12,8 +12,9 @@ from dualflux.checkpoint import Checkpoint
 from dualflux.closing import LinearStep, close, renew_representativeness
 from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
 from dualflux.covariance import EnsembleError
-from dualflux.cube import Cube, DeviceCube
+from dualflux.cube import Cube, DeviceCube, Steps
 from dualflux.ensemble_spread import with_further_error
+from dualflux.errors import InputError
 from dualflux.grid import LandCells
 from dualflux.linear_posterior import LinearData
 from dualflux.model import Ensemble, FluxModel, NetworkSettings
@@ -31,8 +32,12 @@ LONGEST_BLOCK = 60_000  # rows (cells times steps of a month) of one block of ex
 def build_objective(
     towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells, network: NetworkSettings,
     tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings, seed: int = 0,
+    library: np.ndarray | None = None,
 ) -> Objective:  # fmt: skip
-    """Everything members share, on the device; `seed` is that of the representative estimator's library."""
+    """Everything members share, on the device.
+
+    `seed` and `library`, products' fields (product, month, cell) [gC m-2 d-1], are those of the representative estimator.
+    """
     data = TowerData(
         jnp.asarray(towers.predictors), jnp.asarray(towers.site), jnp.asarray(towers.observed), jnp.asarray(towers.uncertainty),
         jnp.asarray(towers.weight), tower_term.degrees_of_freedom,
@@ -51,7 +56,32 @@ def build_objective(
     objective = Objective(data, regions, prior, training.batch, term.estimator, term.locations, years)
     if term.estimator != "representative":
         return objective
-    return choose(objective, cube.mean_year(), towers.sites.group.to_numpy(), network, training, term.error_target, seed)
+    nothing = np.empty((0, len(steps.months), len(cells.index)), np.float32)
+    products = products_in(regional, steps, term.library, nothing if library is None else library)
+    return choose(objective, cube.mean_year(), towers.sites.group.to_numpy(), network, training, products, term.error_target, seed)
+
+
+def products_in(regional: RegionalConstraint, steps: Steps, names: tuple[str, ...], library: np.ndarray) -> np.ndarray:
+    """Products' fields in the fitted years, (product, year, 12, cell).
+
+    Raises
+    ------
+    InputError
+        A product without some of the months.
+    """
+    fields = library[:, regional.month]
+    absent = ~np.isfinite(fields[..., 0])
+    if absent.any():
+        said = [
+            f"{n}: {a.sum()} of {a.size} months, first {steps.months[regional.month[a][0]]:%Y-%m}"
+            for n, a in zip(names, absent, strict=True)
+            if a.any()
+        ]
+        raise InputError(
+            f"inversion_term.library: a product covers every fitted month; without a value are {'; '.join(said)}; "
+            "give the other files, narrow `fit_period`, or take the product out of the library"
+        )
+    return fields
 
 
 def with_structure_error(stack: Stack, objective: Objective) -> Member:

@@ -21,8 +21,20 @@ PERTURBATION = 0.5
 
 
 class Span(NamedTuple):
-    """Steps the library is fitted at, and years its error is measured in."""
+    """When the library is sampled, and when its error is measured.
 
+    Attributes
+    ----------
+    year, month : array of int, (time,)
+        Positions of the months that weights are fitted in.
+    step : array of int, (time,)
+        A random step of each.
+    held : array of int, (year,)
+        Years the error is measured in.
+    """
+
+    year: np.ndarray
+    month: np.ndarray
     step: np.ndarray
     held: np.ndarray
 
@@ -45,11 +57,12 @@ def split_time(regions: RegionData, seed: int) -> Span:
     random = np.random.default_rng(seed)
     start, count = np.asarray(regions.month_start), np.asarray(regions.month_steps)
     chosen = [
-        start[y, m] + random.integers(count[y, m])
+        (y, m, start[y, m] + random.integers(count[y, m]))
         for m in range(12)
         for y in random.permutation(years - held)[:STEPS_PER_MONTH]
     ]  # fmt: skip
-    return Span(np.array(chosen), np.arange(years - held, years))
+    year, month, step = np.array(chosen).T
+    return Span(year, month, step, np.arange(years - held, years))
 
 
 def bootstrapped_networks(

@@ -20,7 +20,7 @@ from dualflux.sources.adjustments import Target, make_target, read_adjustments
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land import Land, land_cells
 from dualflux.sources.predictors import read_predictors
-from dualflux.sources.products import read_references
+from dualflux.sources.products import TableReference, read_references, reference_maps
 from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.study import Study, StudySettings
 
@@ -43,6 +43,8 @@ class Prepared:
         Predictors at the observations.
     target : Target
     references : DataArray or None, (product, region, time)
+    library : array float32, (product, month, cell)
+        Fields of the products in `inversion_term.library` [gC m-2 d-1], NaN in months that a product does not have.
     """
 
     cells: LandCells
@@ -53,6 +55,7 @@ class Prepared:
     rows: np.ndarray
     target: Target
     references: xr.DataArray | None
+    library: np.ndarray
 
 
 def prepare(study: Study, folder: Path) -> None:
@@ -85,10 +88,11 @@ def prepare(study: Study, folder: Path) -> None:
     problems.raise_if_any()
     if land is None or towers is None or target is None or cube is None:
         raise InputError("prepare: a source could not be read")
+    library = read_library(study, land, steps)
     require_finite_predictors(cube, land.cells.lat(), land.cells.lon())
     sites = place_sites(s, land.cells, towers).drop(columns="distance")
     observations, rows, shift = _tower_predictors(s, cube, towers, sites)
-    prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references)
+    prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references, library)
     save(prepared, folder)
     save_tower_tables(towers, folder)
     shift.to_csv(folder / "site_minus_cell.csv", index=False)
@@ -126,6 +130,29 @@ def read_target(study: Study, land: Land, steps: Steps) -> Target:
     if inversions is None or adjustments is None:
         raise InputError("inversions: a source could not be read")
     return make_target(s.target, inversions, adjustments)
+
+
+def read_library(study: Study, land: Land, steps: Steps) -> np.ndarray:
+    """Fields of the products in `inversion_term.library` on the land cells, see `Prepared.library`.
+
+    Raises
+    ------
+    InputError
+        See `reference_maps`; land without a value in a product whose rule is `error`.
+    """
+    names, grid = study.settings.inversion_term.library, land.cells.grid
+    fields = np.full((len(names), len(steps.months), len(land.cells.index)), np.nan, np.float32)
+    for name, field in zip(names, fields, strict=True):
+        source = next(r for r in study.settings.references if not isinstance(r, TableReference) and r.product == name)
+        for month in reference_maps(source, study.root, grid, land.land_fraction, steps.months):
+            flux = month.flux.ravel()[land.cells.index]
+            if source.missing == "error" and (empty := int(np.isnan(flux).sum())):
+                raise InputError(
+                    f"{name}: {empty} land cells without a value in {month.time:%Y-%m}; a field of `inversion_term.library` covers all "
+                    "land; say `missing: zero` if the product means no flux there, or take it out of the library"
+                )
+            field[steps.months.get_loc(month.time)] = np.nan_to_num(flux)
+    return fields
 
 
 def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.DataFrame]:
@@ -167,6 +194,7 @@ def save(prepared: Prepared, folder: Path) -> None:
     for name in ("static", "seasonal", "dynamic"):
         np.save(folder / f"{name}.npy", getattr(cube, name))
     np.save(folder / "rows.npy", prepared.rows)
+    np.save(folder / "library.npy", prepared.library)
     np.savez(
         folder / "cells.npz", lat=cells.grid.lat, lon=cells.grid.lon, index=cells.index, land_area=cells.land_area,
         region_fraction=cells.region_fraction, land_area_map=prepared.land_area, centre=cube.centre, scale=cube.scale,
@@ -210,7 +238,8 @@ def load(folder: Path) -> Prepared:
     if (folder / "references.nc").exists():
         with xr.open_dataset(folder / "references.nc", engine="h5netcdf") as data:
             references = data.integral.load()
-    return Prepared(cells, a["land_area_map"], cube, observations, sites, np.load(folder / "rows.npy"), target, references)
+    rows, library = np.load(folder / "rows.npy"), np.load(folder / "library.npy", mmap_mode="r")
+    return Prepared(cells, a["land_area_map"], cube, observations, sites, rows, target, references, library)
 
 
 def load_standard(folder: Path) -> Standard:

@@ -7,17 +7,20 @@ is represented by its cell nearest to the centre and stands for its area A_c. Th
 the integral of a function that is smooth in the predictors is at most its slope times the mean distance to the chosen cells
 (Pages 1998, J. Comput. Appl. Math. 89).
 
-*Weights.* They move away from the areas so far as it helps a *library* of plausible fields f_j, networks trained on towers alone, each
-on other sites, and perturbed copies of them. With every network's fields in units of their root mean square, the weights
+*Weights.* They move away from the areas so far as it helps a *library* of plausible fields f_j: networks trained on towers alone, each
+on other sites, perturbed copies of them, and products that the user names. With every source's fields in units of their root mean
+square, the weights
 
     minimise  mean over j of (sum of w_c f_j(c) - I(f_j))^2  +  NUGGET x sum of (w_c - A_c)^2     over w_c >= 0, sum of w_c = area:
 
 the squared error expected for fields of the library with independent noise of variance NUGGET added in each cluster.
 
-*Error.* It is measured on networks and years that the weights have not seen, and added to R.
+*Error.* It is measured on networks and years that the weights have not seen (on products in such years), and added to R.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +30,17 @@ from scipy import optimize, sparse
 
 from dualflux.covariance import split_parts
 from dualflux.errors import InputError
-from dualflux.flux_library import BOOTSTRAPS, at_steps, bootstrapped_networks, in_years, integrals, moments, split_time, with_perturbed
+from dualflux.flux_library import (
+    BOOTSTRAPS,
+    Span,
+    at_steps,
+    bootstrapped_networks,
+    in_years,
+    integrals,
+    moments,
+    split_time,
+    with_perturbed,
+)
 from dualflux.model import FluxModel, Network, NetworkSettings
 from dualflux.objective import Anchor, Member, Objective
 from dualflux.operators import Locations
@@ -109,11 +122,37 @@ def place(regions: RegionData, points: np.ndarray, counts: list[int]) -> Locatio
 # Weights
 
 
-def fit_weights(networks: Network, regions: RegionData, locations: Locations, step: np.ndarray) -> Locations:
-    """The same locations with weights fitted to the networks' fields at some steps, starting from the weights they have."""
-    total = integrals(networks, at_steps(regions, step))
+class Sample(NamedTuple):
+    """Fields of the library at a few times.
+
+    Attributes
+    ----------
+    field : array, (source, time, location)
+        [gC m-2 d-1]
+    integral : array, (source, region, time)
+        Over all cells [PgC d-1].
+    """
+
+    field: np.ndarray
+    integral: np.ndarray
+
+
+def sample_networks(networks: Network, regions: RegionData, locations: Locations, span: Span) -> Sample:
+    """Of networks at the span's steps."""
     at = jax.jit(lambda n, d, s: jax.lax.map(lambda one: one(d.cube.block(s, locations.cell)), n))
-    field = np.asarray(at(networks, regions, jnp.asarray(step)), np.float64)  # (network, step, location)
+    field = np.asarray(at(networks, regions, jnp.asarray(span.step)), np.float64)
+    return Sample(field, integrals(networks, at_steps(regions, span.step)))
+
+
+def sample_products(products: np.ndarray, regions: RegionData, locations: Locations, span: Span) -> Sample:
+    """Of products (product, year, 12, cell) in the span's months."""
+    field = np.asarray(products[:, span.year, span.month], np.float64)
+    return Sample(field[..., np.asarray(locations.cell)], np.moveaxis(field @ region_areas(regions).T, -1, 1))
+
+
+def fit_weights(samples: Sequence[Sample], locations: Locations) -> Locations:
+    """The same locations with weights fitted to the samples, starting from the weights they have."""
+    field, total = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     weight = np.array(locations.weight, np.float64)
     for region, own in enumerate(weight > 0):
         prior = weight[region, own]
@@ -151,6 +190,14 @@ def measure(error: np.ndarray, locations: Locations) -> Structure:
     return Structure(locations, jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
 
 
+def products_error(products: np.ndarray, regions: RegionData, locations: Locations) -> np.ndarray:
+    """Of the rule on products (product, year, 12, cell), (product, region, year, 12) [PgC month-1]."""
+    rule = -region_areas(regions)
+    for weight, own in zip(np.asarray(locations.weight, np.float64), rule, strict=True):
+        np.add.at(own, np.asarray(locations.cell), weight)
+    return np.moveaxis(products @ rule.T, -1, 1) * np.asarray(regions.month_days, np.float64)
+
+
 def annual_error(structure: Structure) -> np.ndarray:
     """Root mean square error of annual integrals, (region + 1,) [PgC yr-1]: of their mean over years."""
     return 12 * np.sqrt(np.asarray(structure.variance[0], np.float64))
@@ -158,7 +205,7 @@ def annual_error(structure: Structure) -> np.ndarray:
 
 def choose(
     objective: Objective, points: np.ndarray, group: np.ndarray, network: NetworkSettings, training: TrainingSettings,
-    error_target: float | None, seed: int,
+    products: np.ndarray, error_target: float | None, seed: int,
 ) -> Objective:  # fmt: skip
     """The objective with its locations chosen and their error measured.
 
@@ -168,6 +215,8 @@ def choose(
         Places of the cells in predictor space.
     group : array of int, (site,)
         Groups of sites, resampled as a whole.
+    products : array, (product, year, 12, cell)
+        Fields that join the library [gC m-2 d-1].
     error_target : float or None
         Root mean square error of a region's mean annual integral [PgC yr-1]: the number of locations is doubled where it is not reached.
 
@@ -185,8 +234,11 @@ def choose(
     truth = integrals(test, held)
     counts = allocate(library, regions, span.step, objective.locations * len(regions.strata.area))
     while True:
-        locations = fit_weights(library, regions, place(regions, points, counts), span.step)
-        structure = measure(integrals(test, held, locations) - truth, locations)
+        places = place(regions, points, counts)
+        samples = sample_networks(library, regions, places, span), sample_products(products, regions, places, span)
+        locations = fit_weights(samples, places)
+        of_products = products_error(products[:, span.held], held, locations)
+        structure = measure(np.concatenate([integrals(test, held, locations) - truth, of_products]), locations)
         if error_target is None or not (above := annual_error(structure)[:-1] > error_target).any():
             return replace(objective, regions=regions._replace(structure=structure))
         most = np.maximum(LARGEST_SHARE * (region_areas(regions) > 0).sum(axis=1), 2)
@@ -220,8 +272,8 @@ def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Me
         structure, integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]
     ):
         return objective
-    step = split_time(objective.regions, 1).step
-    locations = fit_weights(with_perturbed(networks, 1), objective.regions, structure.locations, step)
+    sample = sample_networks(with_perturbed(networks, 1), objective.regions, structure.locations, split_time(objective.regions, 1))
+    locations = fit_weights([sample], structure.locations)
     return replace(objective, regions=objective.regions._replace(structure=structure._replace(locations=locations)))
 
 

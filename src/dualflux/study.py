@@ -22,7 +22,7 @@ from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_t
 from dualflux.sources.inversions import InversionSource
 from dualflux.sources.land import LandFractionSettings, NoFluxSettings, RegionSettings
 from dualflux.sources.predictors import PredictorSettings, check_names
-from dualflux.sources.products import ReferenceSource
+from dualflux.sources.products import ReferenceSource, TableReference
 from dualflux.sources.tables import find_files
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.spatial import SpatialSettings
@@ -123,6 +123,16 @@ class StudySettings(BaseModel):
     def fitted(self) -> tuple[date, date]:
         """First and last day of what constrains."""
         return self.fit_period or self.period
+
+    @model_validator(mode="after")
+    def _library_is_gridded(self) -> "StudySettings":
+        gridded = [source.product for source in self.references if not isinstance(source, TableReference)]
+        if unknown := [name for name in self.inversion_term.library if name not in gridded]:
+            raise ValueError(
+                f"inversion_term.library: {', '.join(unknown)}: allowed: gridded products of `references`"
+                f" ({', '.join(gridded) or 'this study names none'})"
+            )
+        return self
 
     @field_validator("variants")
     @classmethod
