@@ -165,10 +165,10 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
 
 
 def test_bands_are_as_high_as_their_cells_allow(tmp_path: Path) -> None:
-    """A quarter of a degree of nothing but land: 1440 cells a row, so two rows are a band; and it comes back from disk."""
+    """A quarter of a degree of nothing but land: 1440 cells a row, so five rows are a band; and it comes back from disk."""
     grid = Grid.global_regular(0.25)
     layout = Layout.create(grid, np.arange(720 * 1440), grid.cell_area, Steps.create("2001-01-01", "2001-12-31", "daily"), COLUMNS)
-    assert layout.band_rows == 2 and len(layout.bands) == 360 and layout.bands[7].rows == slice(14, 16)
+    assert layout.band_rows == 5 and len(layout.bands) == 144 and layout.bands[7].rows == slice(35, 40)
     layout.save(tmp_path)
     again = Layout.load(tmp_path)
     assert again.bands == layout.bands and again.columns == COLUMNS and (again.index == layout.index).all()

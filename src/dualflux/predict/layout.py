@@ -17,7 +17,7 @@ from dualflux.files import write_atomically
 from dualflux.grid import Grid, LandCells
 from dualflux.kernel import LANES, Shape
 
-BAND_CELLS = 4096  # land cells of a band, at most, unless one row has more
+BAND_CELLS = 8192  # land cells of a band, at most, unless one row has more: its last tile is half empty on average
 SPAN_MONTHS = {"daily": 12, "monthly": 120}
 
 
