@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualflux import pipeline, preparation
+from dualflux import pipeline, preparation, scoring
 from dualflux.constraints import InversionTermSettings
 from dualflux.experiments import Trained, build_objective, close_members, linear_step, train_members
 from dualflux.files import write_atomically
@@ -96,7 +96,7 @@ def record(study: Study, prepared: Prepared, term: InversionTermSettings, share:
     run = Run("", "dual", (ALL_SITES,), MEMBERS, regional, np.ones(len(regional.years)))
     stack = stack_members([run], regional.years, towers, s.tower_term, 1.0, s.seed)
     begin = time.monotonic()
-    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, term, s.training, s.seed)
+    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, term, s.training, s.seed, prepared.library)
     linear = linear_step(objective, stack, towers, regional, cube, cells, s.spatial_term)
     if objective.regions.structure is not None:
         share = len(objective.regions.structure.locations.cell) / len(cells.index)
@@ -117,7 +117,7 @@ def record(study: Study, prepared: Prepared, term: InversionTermSettings, share:
 def scores(study: Study, prepared: Prepared, ensemble: Ensemble) -> dict[str, float | None]:
     """Against the truth, of the fitted years."""
     return {
-        k: v for k, v in headline(compare_oracle(pipeline.twin_case(study, prepared), ensemble), "oracle", SCORES).items() if k in SCORES
+        k: v for k, v in headline(compare_oracle(scoring.twin_case(study, prepared), ensemble), "oracle", SCORES).items() if k in SCORES
     }
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import sensitivity
 import twin_seeds
 
-from dualflux import pipeline, preparation
+from dualflux import pipeline, preparation, scoring
 from dualflux.constraints import RegionalConstraint
 from dualflux.covariance import EnsembleError
 from dualflux.files import write_atomically
@@ -46,7 +46,7 @@ def records(seed: int, folder: Path) -> list[Record]:
     study = twin_seeds.make_study(seed, "default", folder)
     preparation.prepare(study, study.out / "prepared")
     prepared = preparation.load(study.out / "prepared")
-    case = pipeline.twin_case(study, prepared)
+    case = scoring.twin_case(study, prepared)
     changes: dict[str, sensitivity.Change] = {"parts": lambda constraint: constraint, "flat": flat}
     towers = pipeline.tower_constraint(study, prepared)
     fitted = {name: sensitivity.fit_dual(study.settings, prepared, towers, change)[0] for name, change in changes.items()}

@@ -45,7 +45,9 @@ def train(settings: StudySettings, prepared: Prepared, towers: TowerConstraint, 
     s, cube, cells = settings, prepared.cube, prepared.cells
     make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
     regional = make(None, None)
-    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
+    objective = build_objective(
+        towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
+    )
     runs = plan_runs([variant], s.network, HoldoutSettings(), make)
     stack = stack_members(runs, regional.years, towers, s.tower_term, float(s.inversion_term.weight), s.seed)
     linear = linear_step(objective, stack, towers, regional, cube, cells, s.spatial_term)

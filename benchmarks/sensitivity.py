@@ -105,7 +105,9 @@ def fit_dual(
     plain = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
     make: Maker = lambda *left_out, **more: change(plain(*left_out, **more))  # noqa: E731
     regional = make(None, None)
-    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed)
+    objective = build_objective(
+        towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
+    )
     weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, cube, s.seed)[0]
     stack = stack_members(plan_runs(["dual"], s.network, HoldoutSettings(), make), regional.years, towers, s.tower_term, weight, s.seed)
     fitted = train_all(objective, stack, towers, regional, cube, cells, s.network, s.training, s.spatial_term)
@@ -169,7 +171,16 @@ def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: Towe
     s = settings
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
     objective = build_objective(
-        towers, make(None, None), prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed
+        towers,
+        make(None, None),
+        prepared.cube,
+        prepared.cells,
+        s.network,
+        s.tower_term,
+        s.inversion_term,
+        s.training,
+        s.seed,
+        prepared.library,
     )
     weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)[0]
     return changed_settings(s, Choice("", {"inversion_term": {"weight": weight}}))

@@ -15,7 +15,7 @@ from typing import get_args
 
 import pandas as pd
 
-from dualflux import pipeline, preparation
+from dualflux import pipeline, preparation, scoring
 from dualflux.files import write_atomically
 from dualflux.study import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
@@ -49,7 +49,7 @@ def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> li
 def oracle_scores(study: Study) -> pd.DataFrame:
     """Train the oracle of a finished study and score it."""
     s, prepared = study.settings, preparation.load(study.out / "prepared")
-    case = pipeline.twin_case(study, prepared).by_month()
+    case = scoring.twin_case(study, prepared).by_month()
     oracle = train_oracle(case.true_field, case.cube, case.cells, case.regional, case.fitted, s.network, s.training, s.seed)
     return compare_oracle(case, oracle)
 
@@ -59,7 +59,7 @@ def tree_scores(study: Study) -> pd.DataFrame:
     s, prepared = study.settings, preparation.load(study.out / "prepared")
     towers = pipeline.tower_constraint(study, prepared)
     trees = train_boosted_trees(towers, s.network.folds, s.network.members, s.seed)
-    return compare_boosted_trees(pipeline.twin_case(study, prepared), trees)
+    return compare_boosted_trees(scoring.twin_case(study, prepared), trees)
 
 
 def main() -> None:

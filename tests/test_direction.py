@@ -27,6 +27,7 @@ LAYERS = [
     {"weighting"},
     {"study", "report", "twin"},
     {"consistency", "preparation", "check", "results", "independent", "compare", "predict"},
+    {"model_folder", "scoring", "progress"},
     {"pipeline"},
     {"cli"},
 ]

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 import yaml
 
 from conftest import SHARED
@@ -70,6 +72,25 @@ def test_left_out_years_are_not_in_the_constraint(study_file: Path, first: Path)
     make = pipeline.constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
     assert make(None, None).years.tolist() == [2001, 2002, 2003]
     assert make(None, (2003, 2003)).years.tolist() == [2001, 2002]
+
+
+def test_a_product_of_an_earlier_run_joins_the_library_of_representative_locations(study_file: Path, first: Path, tmp_path: Path) -> None:
+    """Its fields are those of its file on the land cells, and with it weights are fitted."""
+    settings = yaml.safe_load(study_file.read_text(encoding="utf-8"))
+    path = str(first / "products/dual/nee_monthly.nc")
+    settings["data_root"] = str(study_file.parent)
+    settings["references"] = [{"format": "gridded", "product": "earlier", "path": path, "variable": "nee", "missing": "zero"}]
+    settings["inversion_term"] = {"estimator": "representative", "locations": 4, "years": 2, "weight": 1.0, "library": ["earlier"]}
+    settings.update(variants=["dual"], holdout={})
+    changed = tmp_path / "study.yaml"
+    changed.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    out = tmp_path / "run"
+    pipeline.run(load_study(changed, out=out), out, ["train"])
+    prepared = load(out / "prepared")
+    with xr.open_dataset(path, engine="h5netcdf") as product:
+        wanted = product["nee"].to_numpy().reshape(len(product["time"]), -1)[:, prepared.cells.index]
+    np.testing.assert_allclose(prepared.library, wanted[None], rtol=1e-5, atol=1e-6)
+    assert pd.read_csv(out / "models/structure.csv").locations.iloc[-1] > 0
 
 
 def test_grid_of_the_product_is_the_study_grid(first: Path) -> None:

@@ -22,14 +22,15 @@ from dualflux.errors import InputError
 from dualflux.evaluation import PairStatistics, crps_gaussian
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model import Ensemble, FluxModel
-from dualflux.pipeline import twin_case
 from dualflux.preparation import Prepared, load, prepare
 from dualflux.products import ProductWriter
+from dualflux.scoring import twin_case
 from dualflux.spatial import SpatialBasis
 from dualflux.study import load_study
 from dualflux.training import TrainingSettings
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.boosted_trees import BoostedTrees
+from dualflux.twin.cell_scores import cell_interval_scores, cell_scores, map_robustness, site_scores, tally
 from dualflux.twin.comparison import COLUMNS, Case, compare, compare_boosted_trees, compare_oracle, field_months, headline
 from dualflux.twin.paired import loss, mean_table, paired_table, paired_text, targets
 from dualflux.twin.rivals import (
@@ -44,19 +45,14 @@ from dualflux.twin.rivals import (
 from dualflux.twin.scores import (
     KEYS,
     UNITS,
-    cell_interval_scores,
-    cell_scores,
     each_region,
     effective_cases,
     interval_scores,
-    map_robustness,
     regional_interval_scores,
     regional_scores,
     seasonal_shift,
-    site_scores,
-    tally,
     tropical_regions,
-)  # fmt: skip
+)
 from dualflux.units import PETAGRAM, days_in_month
 from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 

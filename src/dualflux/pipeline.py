@@ -1,6 +1,5 @@
 """A study from files to report: the stages, in order, as a methods section would tell them."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
@@ -11,43 +10,30 @@ import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dualflux import __version__, predict, preparation
 from dualflux.check import check_study
 from dualflux.checkpoint import Checkpoint
 from dualflux.constraints import TowerConstraint, from_towers
 from dualflux.errors import Problems
-from dualflux.evaluation import site_metrics
-from dualflux.experiments import Fitted, build_objective, train_all
-from dualflux.independent import TABLES, further_tables
-from dualflux.left_out import attribution, changed_target_rows, left_out_coverage, left_out_predictions, left_out_table
-from dualflux.model import Ensemble
+from dualflux.experiments import build_objective, train_all
+from dualflux.independent import TABLES
+from dualflux.model_folder import load_models, read_tower_predictions, save_models
 from dualflux.preparation import Prepared
 from dualflux.products import ProductWriter, members_to_write
+from dualflux.progress import progress_bar, progress_display
 from dualflux.report import study_notes, write_report
 from dualflux.representative import structure_table
-from dualflux.results import (
-    land_table,
-    read_summary,
-    regional_table,
-    representativeness_table,
-    summary_table,
-    tower_predictions,
-    verdict_table,
-    verdict_text,
-)
-from dualflux.runs import VARIANTS, constraint_maker, plan_runs, stack_members
+from dualflux.results import read_summary, verdict_table, verdict_text
+from dualflux.runs import constraint_maker, plan_runs, stack_members
+from dualflux.scoring import LEFT_OUT_TABLES, evaluate
 from dualflux.stages import MARKERS, RunFolder, Stage, digest, is_done, states, write_atomically
 from dualflux.study import Study, load_study
-from dualflux.tower_coverage import site_effect_sd, tower_coverage
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.comparison import Case, compare
 from dualflux.upscaling import applicability, cell_scale_variance, integrate_month, monthly_fluxes, stack_ensembles
 from dualflux.weighting import choose_weight
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
-LEFT_OUT_TABLES = ("left_out", "left_out_predictions", "left_out_coverage", "attribution")
 TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
 CITATIONS = (
     "Upton, S., et al. (2024): Constraining biospheric carbon dioxide fluxes by combined top-down and bottom-up approaches, "
@@ -110,7 +96,12 @@ def stage_plan(study: Study) -> list[Stage]:
     fitting = ("network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
     scoring = ("variants", "holdout", "truth", "independent", "figure_regions")
     return [
-        Stage("prepare", {**study.part(*sources), "folds": s.network.folds}, study.input_files(), ["prepared"]),
+        Stage(
+            "prepare",
+            {**study.part(*sources), "folds": s.network.folds, "library": s.inversion_term.library},
+            study.input_files(),
+            ["prepared"],
+        ),
         Stage("train", study.part(*fitting), (), ["models"], ["prepare"]),
         Stage("upscale", study.part("variants", "name"), (), ["products", "tables/regional_members.csv"], ["prepare", "train"]),
         Stage("evaluate", study.part(*scoring), scored_files(study), tables, ["prepare", "train", "upscale"]),
@@ -143,7 +134,7 @@ def train(study: Study, out: Path, console: Console, say: Callable[[str], None])
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
     regional = make(None, None)
     objective = build_objective(
-        towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed
+        towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
     )
     for_weight, for_networks = (training_checkpoint(study, out, name, say) for name in TRAININGS)
     weight, trial = choose_weight(
@@ -155,29 +146,11 @@ def train(study: Study, out: Path, console: Console, say: Callable[[str], None])
         fitted = train_all(
             objective, stack, towers, regional, prepared.cube, prepared.cells, s.network, s.training, s.spatial_term, advance, for_networks
         )
-    _save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
+    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
     trial.to_csv(out / "models/weight.csv", index=False)
     structure = objective.regions.structure
     if structure is not None:
         structure_table(structure, prepared.cells.region_names).to_csv(out / "models/structure.csv", index=False)
-
-
-def _save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:
-    for (name, variant), ensemble in fitted.ensembles.items():
-        place = folder / variant if not name else folder / "left_out" / name / variant
-        place.mkdir(parents=True, exist_ok=True)
-        ensemble.save(place / "weights.npz")
-        chosen = (fitted.history.run == name) & (fitted.history.variant == variant)
-        fitted.history[chosen].drop(columns="run").to_csv(place / "history.csv", index=False)
-    tower_predictions(load_models(folder)[0], prepared).to_csv(folder / "tower_predictions.csv", index=False)
-    write_atomically(folder / "facts.json", json.dumps(facts, indent=1))
-
-
-def load_models(folder: Path) -> tuple[dict[str, Ensemble], dict[tuple[str, str], Ensemble]]:
-    """The study's own ensembles by variant, and those with something left out by (what, variant)."""
-    own = {p.parent.name: Ensemble.load(p) for p in sorted(folder.glob("*/weights.npz"))}
-    left_out = {(p.parent.parent.name, p.parent.name): Ensemble.load(p) for p in sorted(folder.glob("left_out/*/*/weights.npz"))}
-    return own, left_out
 
 
 def upscale(study: Study, out: Path) -> None:
@@ -227,7 +200,7 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
 
 def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
     """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers."""
-    predictions = pd.read_csv(out / "models/tower_predictions.csv", dtype={"site": str}, keep_default_na=False, na_values=[""])
+    predictions = read_tower_predictions(out / "models")
     found = {}
     for variant, rows in predictions.groupby("product"):
         residual = (rows.observed - rows.tower_like).groupby(rows.site).mean()
@@ -248,62 +221,6 @@ def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[s
         "citation": "; ".join(CITATIONS) + "; and the towers, inversions and predictors that provenance.json of the run lists",
         "region_names": " ".join(prepared.cells.region_names),
     }
-
-
-def evaluate(study: Study, out: Path) -> None:
-    """Score towers left out, regions and the globe, and what was left out of the experiments."""
-    prepared = preparation.load(out / "prepared")
-    predictions = pd.read_csv(
-        out / "models/tower_predictions.csv", dtype={"site": str}, parse_dates=["time"], keep_default_na=False, na_values=[""]
-    )
-    members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
-    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
-    regional = regional_table(members[members.run == ""], prepared, make(None, None))
-    own, region_names = load_models(out / "models")[0], prepared.cells.region_names
-    left_out = left_out_table(members, make, study.settings.holdout, region_names)
-    predicted = left_out_predictions(members, make, region_names)
-    left_out_tables = left_out, predicted, left_out_coverage(predicted), attribution(members, {v: e.fold for v, e in own.items()})
-    summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
-    changed = changed_target_rows(members, make, study.settings.holdout, region_names)
-    effect_sd = {v: site_effect_sd(out / "models", v) for v in own if VARIANTS[v].towers}
-    coverage = tower_coverage(
-        predictions, own, effect_sd, prepared.sites, prepared.observations.uncertainty.fillna(0.0).to_numpy(),
-        study.settings.tower_term.degrees_of_freedom,
-    )  # fmt: skip
-    summary = pd.concat([summary, changed, coverage], ignore_index=True)
-    if study.settings.truth is not None:
-        summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
-    folder = out / "tables"
-    tables, rows = further_tables(study, out, prepared, predictions, regional)
-    summary = pd.concat([summary, rows], ignore_index=True) if len(rows) else summary
-    for name, table in {**tables, **dict(zip(LEFT_OUT_TABLES, left_out_tables, strict=True))}.items():
-        table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
-    land = land_table(
-        pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False),
-        pd.read_csv(out / "prepared/predictors_filled.csv"),
-        applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy()),
-        prepared.cells,
-    )
-    land.to_csv(folder / "land.csv", index=False)
-    regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
-    site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
-    representativeness_table(predictions).to_csv(folder / "site_representativeness.csv", index=False)
-    summary.to_csv(folder / "summary.csv", index=False)
-
-
-def twin_case(study: Study, prepared: Prepared) -> Case:
-    """The study of a synthetic world beside its truth."""
-    s = study.settings
-    regional = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)(None, None)
-    cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
-    own = {p.name: p.site_column or p.name for p in s.predictors if p.at_towers == "site" and p.kind == "dynamic"}
-    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own)
-
-
-def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
-    """Rows of summary.csv: variants, rescaled rivals and the inversions' mean against the truth of a synthetic world."""
-    products: dict[str, Path] = {v: out / "products" / v / "nee_monthly.nc" for v in study.settings.variants}
-    return compare(twin_case(study, prepared), products, load_models(out / "models")[0])
 
 
 def report(study: Study, out: Path) -> None:
@@ -355,24 +272,3 @@ def status(study: Study, out: Path) -> None:
     """Print which stages are done."""
     for name, reason in states(out, stage_plan(study)).items():
         print(f"{name}: {'done' if reason is None else reason}")
-
-
-def progress_display(console: Console) -> Progress:
-    """What is done, of how much, and the time."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
-
-
-class progress_bar:  # noqa: N801 (reads as a function)
-    """``with progress_bar(console, text) as advance: advance(done, of)``."""
-
-    def __init__(self, console: Console, text: str) -> None:
-        self.progress = progress_display(console)
-        self.task = self.progress.add_task(text, total=None)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self.progress.start()
-        return lambda done, of: self.progress.update(self.task, completed=done, total=of)
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()

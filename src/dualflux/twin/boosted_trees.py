@@ -17,7 +17,7 @@ from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.runs import INNER_SHARE
 from dualflux.splits import inner_validation
-from dualflux.twin.scores import Months
+from dualflux.twin.cell_scores import Months
 
 MOST_TREES = 1000  # inner validation sites stop long before
 PATIENCE = 20  # trees without a gain at the inner validation sites

@@ -20,21 +20,9 @@ from dualflux.model import Ensemble
 from dualflux.sources.adjustments import Target
 from dualflux.sources.tower_cells import tower_cells
 from dualflux.twin.boosted_trees import BoostedTrees, tree_months
+from dualflux.twin.cell_scores import Months, Tally, cell_interval_scores, cell_scores, map_robustness, site_scores, tally
 from dualflux.twin.rivals import activity_field, monthly_cube, predicted_difference, regional_shift, shifted
-from dualflux.twin.scores import (
-    UNITS,
-    Months,
-    Tally,
-    cell_interval_scores,
-    cell_scores,
-    each_region,
-    map_robustness,
-    regional_interval_scores,
-    regional_scores,
-    site_scores,
-    tally,
-    tropical_regions,
-)  # fmt: skip
+from dualflux.twin.scores import UNITS, each_region, regional_interval_scores, regional_scores, tropical_regions
 from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 
 UNSEEN_YEARS = "_unseen_years"

@@ -15,7 +15,7 @@ from dualflux.model import Ensemble, NetworkSettings
 from dualflux.runs import ALL_SITES, Run, stack_members
 from dualflux.spatial import SpatialSettings
 from dualflux.training import TrainingSettings
-from dualflux.twin.scores import Months
+from dualflux.twin.cell_scores import Months
 from dualflux.units import PETAGRAM
 
 ORACLE_ROWS = 60_000
