@@ -167,6 +167,37 @@ def test_the_solution_is_the_conjugate_normal_posterior(off: tuple[str, ...]) ->
     assert on.all() == (not off) and (drawn[on] != mean[on]).all()
 
 
+def test_as_gs_prior_vanishes_the_model_is_the_one_without_slopes() -> None:
+    problem, design = make_problem(7)
+    weight, slopes = np.random.default_rng(8).uniform(0.1, 2, len(design)), problem.estimated()[2]
+    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1e-7], draw=False)[0]
+    off = problem.prior_sd.copy()
+    off[slopes] = 0.0
+    without = solve(replace(problem, prior_sd=off), fixed(problem, weight), SPREAD, draw=False)[0]
+    np.testing.assert_allclose(found, without, atol=1e-9)
+    assert not without[slopes].any()
+
+
+def test_as_gs_prior_widens_f_learns_from_towers_only_what_no_slope_explains() -> None:
+    """Frisch and Waugh (1933): with free slopes all other parts are those of data and design with the slopes' columns projected out."""
+    problem, design = make_problem(9)
+    weight, slopes = np.random.default_rng(10).uniform(0.1, 2, len(design)), problem.estimated()[2]
+    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1e4], draw=False)[0]
+    own = np.sqrt(weight)[:, None] * design
+    left, size, _ = np.linalg.svd(own[:, slopes], full_matrices=False)
+    span = left[:, size > 1e-5 * size[0]]
+    rest = np.delete(own, np.arange(len(found))[slopes], axis=1)
+    observed = np.sqrt(weight) * problem.data.towers.observed[problem.data.order]
+    rest, observed = (a - span @ (span.T @ a) for a in (rest, observed))
+    (matrix, values), sd = problem.regional, np.delete(problem.prior_sd, np.arange(len(found))[slopes])
+    precision, right = rest.T @ rest + np.diag(sd**-2), rest.T @ observed
+    precision[: len(matrix), : len(matrix)] += matrix
+    right[: len(matrix)] += values[:, 0]
+    right[:WIDTH] += problem.trained[:WIDTH] / sd[:WIDTH] ** 2
+    wanted = np.linalg.solve(precision, right)
+    np.testing.assert_allclose(np.delete(found, np.arange(len(found))[slopes]), wanted, atol=1e-4)
+
+
 def test_draws_have_the_posteriors_mean_and_covariance() -> None:
     """800 draws of data and priors with fixed weights: every mean and covariance within 5.5 standard errors."""
     problem, design = make_problem(1)
