@@ -107,16 +107,16 @@ def _time(hours: float) -> str:
 
 
 CONSTANTS = {
-    "upscale_rows_per_s": "rows per second end to end, Zarr to Zarr, one member, the cube in the operating system's cache",
-    "upscale_from_disk_rows_per_s": "the cube on disk only",
+    "upscale_rows_per_s": "rows per second end to end, Zarr on disk to Zarr on disk, one member",
+    "upscale_cached_rows_per_s": "the same with the cube in the operating system's cache",
     "compute_rows_per_s": "the kernel alone",
     "matmul_bound_rows_per_s": "nothing but the products of the same layers (the better of NumPy and JAX)",
     "xgboost_rows_per_s": "XGBoost, 500 trees of depth 8, predicting only",
     "xgboost_matched_rows_per_s": "XGBoost with as many trees as give the network's held-out skill, or all",
     "torch_rows_per_s": "PyTorch, the same network in chunks",
     "sklearn_rows_per_s": "scikit-learn, a network of the same shape",
-    "ten_member_cost_ratio": "mean and spread of ten members over one member, end to end, the cube in the cache",
-    "ten_member_cost_ratio_from_disk": "the cube on disk only",
+    "ten_member_cost_ratio": "mean and spread of ten members over one member, end to end from disk",
+    "ten_member_cost_ratio_cached": "the same with the cube in the cache",
     "prepare_rows_per_s": "preparing: 8 daily fields regridded, 16 dynamic columns",
     "dask_two_worker_speedup": "two single-threaded Dask workers over one",
     "peak_memory_gb_1y": "peak memory of one year [GB]",

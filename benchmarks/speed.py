@@ -53,7 +53,7 @@ def ratios(record: Record) -> dict[str, float]:
         "end to end / compute only": ours / value["compute_rows_per_s"],
         "compute only / product bound": value["compute_rows_per_s"] / value["matmul_bound_rows_per_s"],
         "ten members / one": value["ten_member_cost_ratio"],
-        "ten members / one, from disk": value["ten_member_cost_ratio_from_disk"],
+        "ten members / one, cube in the cache": value["ten_member_cost_ratio_cached"],
         "two Dask workers / one": value["dask_two_worker_speedup"],
     }
     if "torch_train_ratio" in value:
