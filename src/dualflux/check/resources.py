@@ -1,7 +1,8 @@
 """Memory, disk and time that a study will need.
 
-The constants are fitted to whole runs on two cores of an AMD EPYC (the real monthly study, 116 networks: training 287 s, upscaling
-77 s, 1.33 GB; the demo, 44 networks: 82 s and 14 s; 2 degrees daily over 17 years: 17.8 GB).
+The constants are fitted to whole runs on two cores of an AMD EPYC (the real monthly study, 116 networks: training 287 to 420 s,
+upscaling 67 to 77 s, 1.4 GB; the demo, 44 networks: 82 s and 14 s; `demo --full`, 2 degrees daily over 17 years, 68 networks: 1085 s,
+196 s, 8.3 GB).
 """
 
 import os
@@ -19,7 +20,7 @@ from dualflux.study import Study
 from dualflux.weighting import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
-_COPIES_OF_CUBE = 6.0  # of the standardised predictors: in files, on the device, and while integrals are taken
+_COPIES_OF_CUBE = 3.0  # of the standardised predictors: twice while they are standardised, then on the device, and half as much again
 _NUMBER = 4.0  # bytes
 # Parts of the speed of plain matrix products that are reached; what activations, sampling and the optimiser leave.
 TRAINING, UPSCALING = 0.5, 0.3
