@@ -74,7 +74,8 @@ def choices(base: StudySettings) -> Iterator[Choice]:
         yield Choice(f"sd of the spatial effect x {factor:.2g}", {"spatial_term": changed})
     spread = "centred" if inversion.spread == "exchangeable" else "exchangeable"
     yield Choice(f"spread {spread}", {"inversion_term": {"spread": spread}})
-    other = "stratified" if inversion.estimator == "representative" else "representative"  # exact: an hour a row; see `estimators.py`
+    # `exact` would take an hour at 1 degree: see `estimators.py`.
+    other = "stratified" if inversion.estimator == "representative" else "representative"
     yield Choice(f"estimator {other}", {"inversion_term": {"estimator": other}})
     for factor in (0.5, 2.0):
         locations = max(2, round(factor * inversion.locations))

@@ -164,7 +164,7 @@ def one_and_ten(store: Path, one: Path, ten: Path, out: Path, pairs: int, cached
 
 
 def leave_memory(store: Path) -> None:
-    """Take files out of the operating system's cache."""
+    """Take files out of the operating system's cache (Linux)."""
     os.sync()
     for path in (p for p in store.rglob("*") if p.is_file()):
         with open(path, "rb") as file:

@@ -20,7 +20,7 @@ from dualflux.study import Study
 from dualflux.weighting import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
-_COPIES_OF_CUBE = 3.0  # of the standardised predictors: twice while they are standardised, then on the device, and half as much again
+_COPIES_OF_CUBE = 3.0  # of the standardised predictors: `demo --full` has 2.76 GB of them and takes 8.3 GB
 _NUMBER = 4.0  # bytes
 # Parts of the speed of plain matrix products that are reached; what activations, sampling and the optimiser leave.
 TRAINING, UPSCALING = 0.5, 0.3
