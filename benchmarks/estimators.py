@@ -25,16 +25,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualflux import pipeline, preparation, scoring
-from dualflux.constraints import InversionTermSettings
-from dualflux.experiments import Trained, build_objective, close_members, linear_step, train_members
-from dualflux.files import write_atomically
-from dualflux.model import Ensemble, FluxModel
-from dualflux.preparation import Prepared
-from dualflux.runs import ALL_SITES, Run, constraint_maker, stack_members
-from dualflux.study import Study, load_study
+from dualflux import pipeline
+from dualflux.constraints.inversions.constraint import InversionTermSettings, constraint_maker
+from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
+from dualflux.fitting.fit_ensembles import Trained, build_objective, close_members, linear_step, train_members
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel
+from dualflux.prepared import Prepared
+from dualflux.run_folder.files import write_atomically
+from dualflux.stages import evaluate as scoring
+from dualflux.stages import prepare as preparation
+from dualflux.study.settings import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.comparison import compare_oracle, headline
+from dualflux.twin.scoring.comparison import compare_oracle, headline
 
 MEMBERS = 3
 YEARS = 3  # drawn per step

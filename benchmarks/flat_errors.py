@@ -20,11 +20,13 @@ import pandas as pd
 import sensitivity
 import twin_seeds
 
-from dualflux import pipeline, preparation, scoring
-from dualflux.constraints import RegionalConstraint
-from dualflux.covariance import EnsembleError
-from dualflux.files import write_atomically
-from dualflux.twin.comparison import compare, compare_oracle, headline
+from dualflux import pipeline
+from dualflux.constraints.inversions.constraint import RegionalConstraint
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.run_folder.files import write_atomically
+from dualflux.stages import evaluate as scoring
+from dualflux.stages import prepare as preparation
+from dualflux.twin.scoring.comparison import compare, compare_oracle, headline
 
 SCORES = (
     "variability_r", "variability_sd_ratio", "tropical_variability_r", "tropical_variability_sd_ratio", "global_error",

@@ -27,14 +27,14 @@ from good_inputs import CHANGES, SITES, archive_names, bif, flux_name, write_goo
 from dualflux.cube import Steps
 from dualflux.errors import InputError
 from dualflux.grid import Grid
-from dualflux.preparation import read_cube, read_target
-from dualflux.sources.land import land_cells
-from dualflux.sources.products import read_references
-from dualflux.sources.tables import find_file, read_table
+from dualflux.sources.files.tables import find_file, read_table
+from dualflux.sources.land.read import land_cells
+from dualflux.sources.references import read_references
 from dualflux.sources.towers import read_towers
 from dualflux.sources.towers.archives import TowerFile
 from dualflux.sources.towers.metadata import read_site_facts
-from dualflux.study import Study, load_study
+from dualflux.stages.prepare import read_cube, read_target
+from dualflux.study.settings import Study, load_study
 
 TOKENS = [
     b"-9999", b"nan", b"inf", b"-inf", b"1e400", b"1e-400", b"-0", b"0x1F", b"1_000", b"99999999999999999999", b"TRUE", b"NA", b"None",

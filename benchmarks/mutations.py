@@ -28,8 +28,9 @@ from corruptions import CORRUPTIONS, Corruption
 from good_inputs import CHANGES, write_good
 
 from dualflux.cli import INPUT_WRONG, main
-from dualflux.preparation import load, prepare
-from dualflux.study import load_study
+from dualflux.prepared import load
+from dualflux.stages.prepare import prepare
+from dualflux.study.settings import load_study
 
 _PREFIX = "dualflux: error: "
 

@@ -15,15 +15,17 @@ import numpy as np
 import sensitivity
 
 from dualflux import pipeline
-from dualflux.closing import LinearStep, close, with_parameters
-from dualflux.constraints import TowerConstraint
-from dualflux.experiments import Trained, build_objective, linear_step, train_members
-from dualflux.linear_posterior import estimate, solve
-from dualflux.model import Ensemble, FluxModel
-from dualflux.objective import Member
-from dualflux.preparation import Prepared
-from dualflux.runs import HoldoutSettings, Stack, constraint_maker, plan_runs, stack_members
-from dualflux.study import StudySettings, load_study
+from dualflux.constraints.inversions.constraint import HoldoutSettings, constraint_maker
+from dualflux.constraints.towers import TowerConstraint
+from dualflux.fitting.ensembles import Stack, plan_runs, stack_members
+from dualflux.fitting.fit_ensembles import Trained, build_objective, linear_step, train_members
+from dualflux.fitting.linear_posterior import estimate, solve
+from dualflux.fitting.objective import Member
+from dualflux.fitting.posterior_draws import LinearStep, close, with_parameters
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel
+from dualflux.prepared import Prepared
+from dualflux.study.settings import StudySettings, load_study
 
 STRENGTHS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 100.0)  # gC m-2 d-1 per standard deviation of a predictor
 

@@ -19,17 +19,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dualflux import pipeline, preparation
-from dualflux.constraints import RegionalConstraint, TowerConstraint
-from dualflux.evaluation import site_metrics
-from dualflux.experiments import build_objective, train_all
-from dualflux.model import Ensemble
-from dualflux.preparation import Prepared
-from dualflux.results import tower_predictions
-from dualflux.runs import HoldoutSettings, Maker, constraint_maker, plan_runs, stack_members
-from dualflux.study import Study, StudySettings, load_study
-from dualflux.upscaling import integrate_month, monthly_fluxes, stack_ensembles
-from dualflux.weighting import choose_weight
+from dualflux import pipeline
+from dualflux.constraints.inversions.constraint import HoldoutSettings, Maker, RegionalConstraint, constraint_maker
+from dualflux.constraints.towers import TowerConstraint
+from dualflux.fitting.ensembles import plan_runs, stack_members
+from dualflux.fitting.fit_ensembles import build_objective, train_all
+from dualflux.fitting.weight import choose_weight
+from dualflux.metrics import site_metrics
+from dualflux.model.ensemble import Ensemble
+from dualflux.prediction.at_towers import tower_predictions
+from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prepared import Prepared
+from dualflux.stages import prepare as preparation
+from dualflux.study.settings import Study, StudySettings, load_study
 
 Change = Callable[[RegionalConstraint], RegionalConstraint]
 

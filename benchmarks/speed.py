@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import speed_upscaling
 
-from dualflux.files import write_atomically
+from dualflux.run_folder.files import write_atomically
 
 try:
     import speed_training

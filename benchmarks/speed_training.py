@@ -23,10 +23,10 @@ import jax
 import numpy as np
 from training_world import INVERSION_TERM, Size, Task, make_task
 
-from dualflux.checkpoint import Checkpoint
-from dualflux.lanes import unstack
-from dualflux.model import FluxModel
-from dualflux.training import Fit, Trainer, TrainingSettings, fit, keep
+from dualflux.fitting.parallel import unstack
+from dualflux.fitting.training import Fit, Trainer, TrainingSettings, fit, keep
+from dualflux.model.flux_model import FluxModel
+from dualflux.run_folder.checkpoint import Checkpoint
 
 FULL = Size(), TrainingSettings()
 QUICK = Size(15.0, years=3, sites=40, tower_years=1, members=2, folds=2), TrainingSettings(steps=100)

@@ -30,20 +30,22 @@ from scipy.ndimage import gaussian_filter
 
 from dualflux.cube import Columns, Steps
 from dualflux.features import Standard
-from dualflux.files import sha256
+from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid
-from dualflux.kernel import LANES, EnsembleKernel, Shape, Tile, months_of
-from dualflux.model import Ensemble, FluxModel, Network, NetworkSettings
-from dualflux.predict import run
-from dualflux.predict.layout import Layout
-from dualflux.predict.prepare import Sources, prepare_store
-from dualflux.predict.store import PredictorStore
-from dualflux.predict.workers import Execution, cores
-from dualflux.sources.land import LandFractionSettings, NoFluxSettings
-from dualflux.sources.predictor_settings import PredictorSettings
-from dualflux.spatial import SpatialBasis
-from dualflux.stages import peak_memory_gb
-from dualflux.upscaling import stack_ensembles
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
+from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.prediction import in_chunks as run
+from dualflux.prediction.in_memory import stack_ensembles
+from dualflux.prediction.kernel import LANES, EnsembleKernel, Shape, Tile, months_of
+from dualflux.prediction.layout import Layout
+from dualflux.prediction.tile_preparation import Sources, prepare_store
+from dualflux.prediction.tile_store import PredictorStore
+from dualflux.prediction.workers import Execution
+from dualflux.run_folder.files import sha256
+from dualflux.run_folder.run_folder import peak_memory_gb
+from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
+from dualflux.sources.predictors.settings import PredictorSettings
 
 STATIC, SEASONAL, DYNAMIC = 9, 3, 8
 INPUTS = STATIC + SEASONAL + DYNAMIC

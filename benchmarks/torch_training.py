@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from training_world import INVERSION_TERM, TOWER_TERM, Task
 
-from dualflux.model import FluxModel, Network, TowerTerm
-from dualflux.objective import Member
-from dualflux.site_effects import SMALLEST_SITE_EFFECT_SD
-from dualflux.training import anchored_checkpoints, optimiser_of
+from dualflux.fitting.objective import Member
+from dualflux.fitting.site_effects import SMALLEST_SITE_EFFECT_SD
+from dualflux.fitting.training import anchored_checkpoints, optimiser_of
+from dualflux.model.flux_model import FluxModel, Network, TowerTerm
 
 
 class Data(NamedTuple):
@@ -95,7 +95,7 @@ def tower_loss(model: Flux, data: Data, rows: Tensor, effects: bool) -> Tensor:
 
 
 def quadratic_form(first: Tensor, second: Tensor, mean_precision: Tensor, anomaly_precision: Tensor, years: int) -> Tensor:
-    """As `dualflux.objective.quadratic_form`, all years used."""
+    """As `dualflux.fitting.objective.quadratic_form`, all years used."""
     first, second = (torch.cat([r, r.sum(0, keepdim=True)]) for r in (first, second))
     n = first.shape[1]
     means = first.mean(1), second.mean(1)

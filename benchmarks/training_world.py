@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
+from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
 from dualflux.cube import Columns, Cube, Steps
-from dualflux.experiments import build_objective
+from dualflux.fitting.ensembles import Run, Stack, stack_members
+from dualflux.fitting.fit_ensembles import build_objective
+from dualflux.fitting.folds import fold_of_groups
+from dualflux.fitting.objective import Member, Objective
+from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.model import NetworkSettings
-from dualflux.objective import Member, Objective
-from dualflux.operators import regional_operator
-from dualflux.runs import Run, Stack, stack_members
+from dualflux.model.flux_model import NetworkSettings
 from dualflux.sources.adjustments import Target
-from dualflux.splits import fold_of_groups
-from dualflux.training import TrainingSettings
 
 PRODUCTS = 6
 TOWER_TERM = TowerTermSettings()

@@ -15,15 +15,17 @@ from typing import get_args
 
 import pandas as pd
 
-from dualflux import pipeline, preparation, scoring
-from dualflux.files import write_atomically
-from dualflux.study import Study, load_study
+from dualflux import pipeline
+from dualflux.run_folder.files import write_atomically
+from dualflux.stages import evaluate as scoring
+from dualflux.stages import prepare as preparation
+from dualflux.study.settings import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.boosted_trees import train_boosted_trees
-from dualflux.twin.comparison import compare_boosted_trees, compare_oracle, headline
-from dualflux.twin.paired import PRODUCTS, Record, mean_table, paired_text, targets
-from dualflux.twin.rivals import train_oracle
-from dualflux.twin.scores import KEYS
+from dualflux.twin.scoring.boosted_trees import train_boosted_trees
+from dualflux.twin.scoring.comparison import compare_boosted_trees, compare_oracle, headline
+from dualflux.twin.scoring.paired import PRODUCTS, Record, mean_table, paired_text, targets
+from dualflux.twin.scoring.rivals import train_oracle
+from dualflux.twin.scoring.scores import KEYS
 
 TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
 

@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dualflux.evaluation import annual_table, cycle_table
+from dualflux.metrics import annual_table, cycle_table
 from dualflux.report.maps import ProductMap, draw_map, read_map
 from dualflux.report.style import MONTHS, RC, fixed, style_of
 from dualflux.units import DAYS_PER_MEAN_YEAR

@@ -11,14 +11,15 @@ import pandas as pd
 import xarray as xr
 import yaml
 
-from dualflux import preparation
 from dualflux.cube import Cube, Steps
 from dualflux.grid import Grid, LandCells
-from dualflux.model import Ensemble, FluxModel, NetworkSettings
-from dualflux.preparation import Prepared
-from dualflux.sources.land import land_cells
-from dualflux.spatial import SpatialBasis
-from dualflux.study import Study, load_study
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel, NetworkSettings
+from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.prepared import Prepared
+from dualflux.sources.land.read import land_cells
+from dualflux.stages import prepare as preparation
+from dualflux.study.settings import Study, load_study
 from small_world import make_target
 
 GRID = Grid.global_regular(10.0)

@@ -14,20 +14,21 @@ import pandas as pd
 import xarray as xr
 from scipy.linalg import block_diag
 
-from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings, from_inversions
-from dualflux.covariance import EnsembleError
+from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
 from dualflux.cube import Cube, Steps
-from dualflux.experiments import build_objective
 from dualflux.features import build_cube, tower_rows
+from dualflux.fitting.ensembles import Run
+from dualflux.fitting.fit_ensembles import build_objective
+from dualflux.fitting.folds import fold_of_groups
+from dualflux.fitting.linear_posterior import LinearData
+from dualflux.fitting.objective import Objective
+from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.linear_posterior import LinearData
-from dualflux.model import NetworkSettings
-from dualflux.objective import Objective
-from dualflux.runs import Run
+from dualflux.model.flux_model import NetworkSettings
+from dualflux.model.spatial_effect import SpatialBasis, SpatialSettings
 from dualflux.sources.adjustments import Target
-from dualflux.spatial import SpatialBasis, SpatialSettings
-from dualflux.splits import fold_of_groups
-from dualflux.training import TrainingSettings
 
 GRID = Grid.global_regular(30.0)
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux.check import CheckReport, check_study
-from dualflux.check.resources import TRAINING, UPSCALING, networks, predicted_gigabytes, predicted_operations
+from dualflux.checking import CheckReport, check_study
+from dualflux.checking.resources import TRAINING, UPSCALING, networks, predicted_gigabytes, predicted_operations
 from dualflux.cli import main
 from dualflux.errors import InputError
-from dualflux.study import load_study
+from dualflux.study.settings import load_study
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples/real_monthly/study.yaml"
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, floating_dtypes, integer_dtypes
 
-from dualflux.checkpoint import Checkpoint
+from dualflux.run_folder.checkpoint import Checkpoint
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int32), np.zeros((0, 4))]
 IN_TMP = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ import dualflux
 from dualflux import pipeline
 from dualflux.cli import main
 from dualflux.errors import InputError
-from dualflux.study import Study, load_study
+from dualflux.study.settings import Study, load_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux.closing import (
+from dualflux.constraints.inversions.constraint import RegionalConstraint
+from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube
+from dualflux.fitting.ensembles import Stack, stack_members
+from dualflux.fitting.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
+from dualflux.fitting.objective import Member
+from dualflux.fitting.posterior_draws import (
     LinearStep,
     close,
     integrate_features,
@@ -18,15 +26,11 @@ from dualflux.closing import (
     renew_representativeness,
     with_parameters,
 )
-from dualflux.constraints import RegionalConstraint, TowerConstraint, TowerTermSettings
-from dualflux.cube import Cube
-from dualflux.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
-from dualflux.model import Ensemble, FluxModel, Network
-from dualflux.objective import Member
-from dualflux.operators import regional_operator
-from dualflux.regional_integrals import RegionData, exact_integrals
-from dualflux.runs import VARIANTS, Stack, stack_members
-from dualflux.upscaling import integrate_month, monthly_fluxes, tower_fluxes, wave_of
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel, Network
+from dualflux.prediction.at_towers import tower_fluxes, wave_of
+from dualflux.prediction.in_memory import integrate_month, monthly_fluxes
+from dualflux.variants import VARIANTS
 from small_world import (
     BASIS,
     CELLS,

@@ -11,9 +11,9 @@ import yaml
 
 from dualflux import report
 from dualflux.cli import main
-from dualflux.compare import is_comparison, load_comparison
 from dualflux.errors import InputError
 from dualflux.grid import Grid
+from dualflux.stages.compare_products import is_comparison, load_comparison
 
 GRID = Grid.global_regular(30.0)
 DAYS = pd.date_range("2001-01-01", "2001-12-31")

@@ -10,8 +10,15 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dualflux.covariance import EnsembleError, autoregressive_correlation, misfit, split_parts
-from dualflux.ensemble_spread import PRIOR_DEGREES_OF_FREEDOM, couple_to_total, ensemble_mean, estimate_error, spread_of, to_year_month
+from dualflux.constraints.inversions.covariance import EnsembleError, autoregressive_correlation, misfit, split_parts
+from dualflux.constraints.inversions.spread import (
+    PRIOR_DEGREES_OF_FREEDOM,
+    couple_to_total,
+    ensemble_mean,
+    estimate_error,
+    spread_of,
+    to_year_month,
+)
 from dualflux.errors import InputError
 from small_world import dense_covariance
 

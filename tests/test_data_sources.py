@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 
 from dualflux.sources.adjustments import AdjustmentSettings, check_target
 from dualflux.sources.inversions import InversionSource
-from dualflux.sources.predictors import check_names
-from dualflux.sources.products import ReferenceSource
+from dualflux.sources.predictors.settings import check_names
+from dualflux.sources.references import ReferenceSource
 from dualflux.sources.towers import TowerSource
-from dualflux.study import StudySettings
+from dualflux.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("data_sources", "towers", "inversions")

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints import InversionTermSettings, TowerTermSettings
-from dualflux.experiments import build_objective, with_structure_error
-from dualflux.flux_library import bootstrapped_networks
-from dualflux.model import FluxModel
-from dualflux.objective import Member, Objective, quadratic_form
-from dualflux.operators import Locations, draw_locations, every_location, regional_operator
-from dualflux.runs import stack_members
+from dualflux.constraints.inversions.constraint import InversionTermSettings
+from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location, regional_operator
+from dualflux.constraints.towers import TowerTermSettings
+from dualflux.fitting.ensembles import stack_members
+from dualflux.fitting.fit_ensembles import build_objective, with_structure_error
+from dualflux.fitting.library_networks import bootstrapped_networks
+from dualflux.fitting.objective import Member, Objective, quadratic_form
+from dualflux.model.flux_model import FluxModel
 from small_world import CELLS, NETWORK, TRAINING, make_cube, make_regional, make_towers, quick_compilation, study_runs
 
 CUBE = make_cube()

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from dualflux import evaluation, units
+from dualflux import metrics as evaluation
+from dualflux import units
 from dualflux.errors import InputError
-from dualflux.evaluation import PairStatistics, paired, sites, statistics
-from dualflux.evaluation.regions import comparison_metrics, trend
+from dualflux.metrics import PairStatistics, paired, sites, statistics
+from dualflux.metrics.regions import comparison_metrics, trend
 
 # ------------------------------------------------------------------ additive statistics
 

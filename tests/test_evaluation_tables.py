@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from dualflux import evaluation
+from dualflux import metrics as evaluation
 from dualflux.errors import InputError
-from dualflux.evaluation import PairStatistics, cells, statistics
-from dualflux.evaluation.budget import BudgetSettings, annual_adjustments, budget_summary, read_budget, read_budgets
-from dualflux.evaluation.diagrams import PARTS, reliability_table, taylor_table
-from dualflux.evaluation.paired import centred_nse
-from dualflux.evaluation.regions import annual_comparison, variability
+from dualflux.metrics import PairStatistics, cells, statistics
+from dualflux.metrics.budget import BudgetSettings, annual_adjustments, budget_summary, read_budget, read_budgets
+from dualflux.metrics.diagrams import PARTS, reliability_table, taylor_table
+from dualflux.metrics.paired import centred_nse
+from dualflux.metrics.regions import annual_comparison, variability
 
 MONTHS = pd.date_range("2001-01-01", periods=24, freq="MS")
 

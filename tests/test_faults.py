@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.cli import main
-from dualflux.files import checksum, read_sealed, write_atomically, write_sealed
-from dualflux.hdf5_output import PatientFile, write_netcdf
-from dualflux.machine_errors import machine_problem
-from dualflux.stages import MARKERS, RunFolder, Stage, is_done, reason_to_redo
-from dualflux.unread_output import UnreadOutput
+from dualflux.run_folder.files import checksum, read_sealed, write_atomically, write_sealed
+from dualflux.run_folder.hdf5_output import PatientFile, write_netcdf
+from dualflux.run_folder.machine_errors import machine_problem
+from dualflux.run_folder.run_folder import MARKERS, RunFolder, Stage, is_done, reason_to_redo
+from dualflux.run_folder.unread_output import UnreadOutput
 from test_stages import Study
 
 
@@ -123,7 +123,7 @@ def test_a_refused_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 def test_another_content_of_the_same_size_and_time_is_seen(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """`cp -p`, `touch -r`, or a clock set back: the modification time says nothing."""
-    monkeypatch.setattr("dualflux.files._SETTLED", -(10**15))
+    monkeypatch.setattr("dualflux.run_folder.files._SETTLED", -(10**15))
     study.run()
     before = study.source.stat()
     study.source.write_text("SOME TEXT"[::-1].lower())
@@ -144,7 +144,7 @@ def test_a_checksum_is_remembered_only_of_files_that_rest(tmp_path: Path, ahead:
 
 @pytest.mark.parametrize("damage", ["{", '{"a": 1}', '{"content": {"/x": 3}, "sha256": "0"}', "\ud800"])
 def test_damaged_notes_on_checksums_are_made_again(study: Study, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dualflux.files._SETTLED", -(10**15))
+    monkeypatch.setattr("dualflux.run_folder.files._SETTLED", -(10**15))
     study.run()
     notes = study.out / MARKERS / "checksums.json"
     whole = read_sealed(notes)
@@ -202,7 +202,7 @@ def in_process(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_a_disk_that_refuses_does_not_crash_hdf5(tmp_path: Path) -> None:
     """Without care the library ends the process (segmentation fault) when such a file is closed."""
     code = SMALL + (
-        "import numpy as np, xarray as xr\nfrom pathlib import Path\nfrom dualflux.hdf5_output import write_netcdf\n"
+        "import numpy as np, xarray as xr\nfrom pathlib import Path\nfrom dualflux.run_folder.hdf5_output import write_netcdf\n"
         "data = xr.Dataset({'a': (('x', 'y'), np.random.default_rng(0).normal(size=(100, 1000)))})\n"
         "for encoding in (None, {'a': {'zlib': True}}):\n"
         "    try:\n        write_netcdf(data, Path('a.nc'), encoding)\n"
@@ -218,7 +218,7 @@ def test_a_product_on_a_disk_that_refuses_is_not_there(tmp_path: Path) -> None:
     code = SMALL + (
         "import sys; sys.path.insert(0, sys.argv[1] if len(sys.argv) > 1 else '')\n"
         "import numpy as np, pandas as pd\nfrom pathlib import Path\nfrom dualflux.grid import Grid, LandCells, Regions\n"
-        "from dualflux.products import ProductWriter\n"
+        "from dualflux.prediction.netcdf_product import ProductWriter\n"
         "grid = Grid.global_regular(5.0)\nregions = Regions(('all',), np.ones((1, *grid.shape)))\n"
         "cells = LandCells.build(grid, np.ones(grid.shape), regions)\n"
         "times, random = pd.date_range('2001-01-01', periods=24, freq='MS'), np.random.default_rng(0)\n"
@@ -330,7 +330,7 @@ def test_a_defect_of_ours_is_none_of_the_machines(error: BaseException) -> None:
 
 def test_a_reader_that_goes_does_not_end_the_command(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom dualflux.unread_output import UnreadOutput\nsys.stdin.readline()\nout = UnreadOutput(sys.stdout)\n"
+        "import sys\nfrom dualflux.run_folder.unread_output import UnreadOutput\nsys.stdin.readline()\nout = UnreadOutput(sys.stdout)\n"
         "for _ in range(1000):\n    print('x' * 1000, file=out)\nout.flush()\nopen('done', 'w').close()\n"
     )
     process = subprocess.Popen(
@@ -367,7 +367,7 @@ def test_a_terminal_that_lacks_letters_gets_escapes(encoding: str) -> None:
 def test_closed_standard_streams_are_no_place_for_results(tmp_path: Path) -> None:
     """Without care the first file that is opened gets the number of the missing stderr, and messages of libraries end in it."""
     code = (
-        "import os, sys\nfrom dualflux.unread_output import occupy_standard_files\noccupy_standard_files()\n"
+        "import os, sys\nfrom dualflux.run_folder.unread_output import occupy_standard_files\noccupy_standard_files()\n"
         "file = open('a', 'w')\nfile.write(str(file.fileno() > 2))\nfile.close()\nos.write(2, b'noise')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, preexec_fn=lambda: [os.close(n) for n in range(3)])
@@ -385,7 +385,7 @@ def test_a_stage_killed_by_the_system_frees_its_lock(study: Study, tmp_path: Pat
     """kill -9 inside a stage: the lock goes with the process, the stage is not done, the files before it are."""
     code = (
         f"import os, signal, sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom pathlib import Path\n"
-        f"from test_stages import Study\nfrom dualflux.stages import RunFolder\nstudy = Study(Path({str(tmp_path)!r}))\n"
+        f"from test_stages import Study\nfrom dualflux.run_folder.run_folder import RunFolder\nstudy = Study(Path({str(tmp_path)!r}))\n"
         "copy, count = study.stages()\n"
         "with RunFolder(study.out, 7, say=print) as run:\n    run.stage(copy, study.copy)\n"
         "    run.stage(count, lambda: (study.count(), os.kill(os.getpid(), signal.SIGKILL)))\n"

@@ -20,11 +20,11 @@ import fuzzing
 from fuzzing import TARGETS, attempt, damage, prepare, seeds
 
 from dualflux.errors import InputError
-from dualflux.model import Ensemble
-from dualflux.sources import containers
-from dualflux.sources.csv_lines import LineCheck
-from dualflux.sources.gridded import find_variable, open_gridded
-from dualflux.sources.tables import read_table, to_numbers, to_times
+from dualflux.model.ensemble import Ensemble
+from dualflux.sources.files import containers
+from dualflux.sources.files.csv_lines import LineCheck
+from dualflux.sources.files.gridded import find_variable, open_gridded
+from dualflux.sources.files.tables import read_table, to_numbers, to_times
 
 QUICK = ("site table", "BIF", "study YAML")
 FOUND = {  # numbers of benchmarks/fuzz.py that were defects once

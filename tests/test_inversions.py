@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, Regions
-from dualflux.sources import gridded
+from dualflux.sources.files import gridded
+from dualflux.sources.files.region_weights import region_shares, regional_weights
 from dualflux.sources.inversions import Inversions, InversionSource, read_inversions
-from dualflux.sources.region_weights import region_shares, regional_weights
 
 TIMES = pd.date_range("2003-01-01", "2004-12-01", freq="MS")
 GRID = Grid.global_regular(4.0)

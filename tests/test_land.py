@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
-from dualflux.sources.land import LandFractionSettings, NoFluxSettings, land_cells
-from dualflux.sources.predictors import PredictorSettings, read_predictors
-from dualflux.sources.region_masks import BandSettings, MaskSettings, RegionSettings, read_regions
-from dualflux.sources.tower_cells import tower_cells
+from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, land_cells
+from dualflux.sources.land.region_masks import BandSettings, MaskSettings, RegionSettings, read_regions
+from dualflux.sources.predictors.read import read_predictors
+from dualflux.sources.predictors.settings import PredictorSettings
+from dualflux.sources.towers.cells import tower_cells
 
 GRID = Grid(np.array([-67.5, -22.5, 22.5, 67.5]), np.array([-135.0, -45.0, 45.0, 135.0]))
 POLAR, TROPICAL = (EARTH_RADIUS**2 * np.pi / 2 * part for part in (1 - np.sqrt(0.5), np.sqrt(0.5)))  # cell areas [m2]

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualflux.covariance import EnsembleError
-from dualflux.ensemble_spread import to_year_month
-from dualflux.left_out import attribution, left_out_coverage, left_out_predictions, left_out_table
-from dualflux.runs import HoldoutSettings
+from dualflux.constraints.inversions.constraint import HoldoutSettings
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.spread import to_year_month
+from dualflux.evaluation.left_out import attribution, left_out_coverage, left_out_predictions, left_out_table
 from small_world import dense_covariance
 from test_covariance import AMPLIFIED
 from test_results import MAKE, MONTHS, PREPARED, REGIONS, by_metric, member_table

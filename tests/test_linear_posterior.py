@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints import TowerConstraint
-from dualflux.covariance import EnsembleError
-from dualflux.linear_posterior import (
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.constraints.towers import TowerConstraint
+from dualflux.fitting.linear_posterior import (
     PRIOR_SHARE,
     LinearData,
     MemberProblem,
@@ -24,8 +25,7 @@ from dualflux.linear_posterior import (
     spatial_integrals,
     tower_normal,
 )
-from dualflux.operators import regional_operator
-from dualflux.spatial import SpatialBasis
+from dualflux.model.spatial_effect import SpatialBasis
 from small_world import BASIS, CELLS, dense_covariance, double_precision, make_cube, make_linear, make_regional
 
 CUBE = make_cube()

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from dualflux.errors import InputError
-from dualflux.model import FLUX_SCALE, Ensemble, FluxModel, Network, NetworkSettings, TowerTerm, fluxes
-from dualflux.spatial import SpatialBasis
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FLUX_SCALE, FluxModel, Network, NetworkSettings, TowerTerm, fluxes
+from dualflux.model.spatial_effect import SpatialBasis
 
 SETTINGS = NetworkSettings(hidden=(5, 3), activation="relu", members=2, folds=2)
 NAMES = ("height", "season", "ta", "rain")

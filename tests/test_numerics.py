@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from dualflux.cli import main
-from dualflux.model import FLUX_SCALE, Ensemble, FluxModel, NetworkSettings
-from dualflux.numerics import NumericalError, require_finite_flux, require_finite_predictors
-from dualflux.objective import Member, Score
-from dualflux.operators import regional_operator
-from dualflux.spatial import harmonics
-from dualflux.training import _require_finite
-from dualflux.upscaling import integrate_month, monthly_fluxes
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.errors import NumericalError
+from dualflux.features import require_finite_predictors
+from dualflux.fitting.objective import Member, Score
+from dualflux.fitting.training import _require_finite
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FLUX_SCALE, FluxModel, NetworkSettings
+from dualflux.model.spatial_effect import harmonics
+from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, require_finite_flux
 from small_world import BASIS, CELLS, double_precision, make_cube, make_objective, to_double
 from test_training import CUBE, REGIONAL, TOWERS, one_member, perturbed_model, terms_of
 

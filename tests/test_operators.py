@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location, point_operator, regional_operator, stratify
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.operators import Locations, draw_locations, every_location, point_operator, regional_operator, stratify
 from dualflux.units import PETAGRAM
 from small_world import CELLS
 

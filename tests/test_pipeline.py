@@ -14,9 +14,9 @@ import yaml
 from conftest import SHARED
 from dualflux import pipeline
 from dualflux.grid import Grid
-from dualflux.preparation import load
-from dualflux.products import integrate_product
-from dualflux.study import load_study
+from dualflux.prediction.netcdf_product import integrate_product
+from dualflux.prepared import load
+from dualflux.study.settings import load_study
 from tiny_study import write_tiny_study
 
 RESULTS = (

@@ -12,17 +12,20 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux import predict as prediction
 from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.features import needs_mean_season
 from dualflux.grid import LandCells
-from dualflux.model import Ensemble
-from dualflux.predict import Execution, layout, predict, prepare
-from dualflux.predict.run import Plan, upscale_chunk
-from dualflux.predict.store import PredictorStore
-from dualflux.study import Study, load_study
-from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
+from dualflux.model.ensemble import Ensemble
+from dualflux.prediction import layout
+from dualflux.prediction import tile_preparation as prepare
+from dualflux.prediction.at_towers import tower_fluxes, wave_of
+from dualflux.prediction.in_chunks import Plan, upscale_chunk
+from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.tile_store import PredictorStore
+from dualflux.stages import predict_elsewhere as prediction
+from dualflux.stages.predict_elsewhere import Execution, predict
+from dualflux.study.settings import Study, load_study
 from predict_world import DROPPED, ICE, finished_run, is_land
 
 Run = tuple[Study, Cube, LandCells]

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from dualflux.cube import Columns, Steps, day_of_mean_year
 from dualflux.errors import InputError
 from dualflux.grid import Grid
-from dualflux.kernel import (
+from dualflux.model.flux_model import FluxModel, NetworkSettings, fluxes
+from dualflux.model.spatial_effect import harmonics
+from dualflux.prediction.in_chunks import read_ahead
+from dualflux.prediction.journal import Journal
+from dualflux.prediction.kernel import (
     LANES,
     EnsembleKernel,
     MemberKernel,
@@ -26,13 +30,9 @@ from dualflux.kernel import (
     place_of_season,
     seasonal_to_months,
 )
-from dualflux.model import FluxModel, NetworkSettings, fluxes
-from dualflux.predict.journal import Journal
-from dualflux.predict.layout import Layout
-from dualflux.predict.maps import band_maps
-from dualflux.predict.run import read_ahead
-from dualflux.predict.workers import Execution, run_tasks
-from dualflux.spatial import harmonics
+from dualflux.prediction.layout import Layout
+from dualflux.prediction.workers import Execution, run_tasks
+from dualflux.prediction.zarr_product import band_maps
 
 COLUMNS = Columns(("a", "b"), ("p",), ("x", "y", "z"))
 

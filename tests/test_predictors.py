@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions, regrid
-from dualflux.sources import predictors
-from dualflux.sources.cubes import read_steps, step_ends, time_intervals, time_overlap
-from dualflux.sources.missing import FillValue, fill_missing
-from dualflux.sources.predictors import PredictorSettings, check_predictors, read_predictors
+from dualflux.sources.predictors import read as predictors
+from dualflux.sources.predictors.missing import FillValue, fill_missing
+from dualflux.sources.predictors.read import check_predictors, read_predictors
+from dualflux.sources.predictors.regrid import read_steps, step_ends, time_intervals, time_overlap
+from dualflux.sources.predictors.settings import PredictorSettings
 
 GRID = Grid.global_regular(30.0)
 YEAR = pd.date_range("2001-01-01", "2001-12-01", freq="MS")

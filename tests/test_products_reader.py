@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, Regions
-from dualflux.sources.products import GriddedReference, ReferenceSource, TableReference, read_references, reference_maps
+from dualflux.sources.references import GriddedReference, ReferenceSource, TableReference, read_references, reference_maps
 
 GRID = Grid.global_regular(30.0)
 REGIONS = Regions(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dualflux.check import CheckReport, check_study
+from dualflux.checking import CheckReport, check_study
 from dualflux.cli import main
-from dualflux.study import load_study
+from dualflux.study.settings import load_study
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples/published"
 STUDY = FOLDER / "study.yaml"

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, Grid, Regions
-from dualflux.sources.region_masks import TRANSCOM, MaskSettings, PolygonSettings, RegionSettings, read_regions
+from dualflux.sources.land.region_masks import TRANSCOM, MaskSettings, PolygonSettings, RegionSettings, read_regions
 
 GRID = Grid.global_regular(10.0)
 SPHERE = 4 * np.pi * EARTH_RADIUS**2

@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux import evaluation, report
+from dualflux import metrics as evaluation
+from dualflux import report
 from dualflux.errors import InputError
+from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
-from dualflux.left_out import ATTRIBUTION_COLUMNS
-from dualflux.products import ProductWriter, regional_integrals
+from dualflux.prediction.netcdf_product import ProductWriter, regional_integrals
 from dualflux.report import default_verdict, document, figures, maps, notes, read_contents, study_notes, tables, write_report
 from dualflux.report.style import RC, number
 from dualflux.report.text import methods

@@ -10,18 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux import representative
-from dualflux.constraints import InversionTermSettings, TowerTermSettings
-from dualflux.covariance import EnsembleError
-from dualflux.ensemble_spread import with_further_error
+from dualflux.constraints.inversions.constraint import InversionTermSettings
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
+from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location
+from dualflux.constraints.inversions.spread import with_further_error
+from dualflux.constraints.towers import TowerTermSettings
 from dualflux.errors import InputError
-from dualflux.experiments import build_objective, train_all, with_structure_error
-from dualflux.flux_library import BOOTSTRAPS, Span, bootstrapped_networks, integrals, split_time, with_perturbed
-from dualflux.model import FluxModel, Network, NetworkSettings
-from dualflux.objective import Anchor, Objective
-from dualflux.operators import Locations, draw_locations, every_location
-from dualflux.regional_integrals import RegionData, exact_integrals
-from dualflux.representative import (
+from dualflux.fitting import representative
+from dualflux.fitting.ensembles import Stack, stack_members
+from dualflux.fitting.fit_ensembles import build_objective, train_all, with_structure_error
+from dualflux.fitting.library_networks import BOOTSTRAPS, Span, bootstrapped_networks, integrals, split_time, with_perturbed
+from dualflux.fitting.objective import Anchor, Objective
+from dualflux.fitting.representative import (
     allocate,
     annual_error,
     cluster,
@@ -36,7 +37,7 @@ from dualflux.representative import (
     sample_products,
     structure_table,
 )
-from dualflux.runs import Stack, stack_members
+from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 from small_world import (
     CELLS,
     NETWORK,

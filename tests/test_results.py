@@ -11,14 +11,18 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux.constraints import InversionTermSettings
-from dualflux.covariance import misfit
+from dualflux.constraints.inversions.constraint import InversionTermSettings, constraint_maker
+from dualflux.constraints.inversions.covariance import misfit
 from dualflux.cube import Cube
+from dualflux.evaluation.regional import land_table, regional_table
+from dualflux.evaluation.summary import summary_table
+from dualflux.evaluation.towers import representativeness_table
+from dualflux.evaluation.verdict import verdict_table
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.model import Ensemble, FluxModel
-from dualflux.preparation import Prepared, load, save
-from dualflux.results import land_table, regional_table, representativeness_table, summary_table, tower_predictions, verdict_table
-from dualflux.runs import constraint_maker
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel
+from dualflux.prediction.at_towers import tower_predictions
+from dualflux.prepared import Prepared, load, save
 from small_world import BASIS, CELLS, GRID, NETWORK, WHOLE_PERIOD, make_cube, make_sites, make_target, make_towers
 
 CUBE = make_cube()

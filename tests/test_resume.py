@@ -12,17 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux import lanes, pipeline
-from dualflux.checkpoint import Checkpoint
-from dualflux.constraints import TowerTermSettings
-from dualflux.lanes import Lanes, Program
-from dualflux.model import FluxModel
-from dualflux.objective import Anchor, Member, Objective
-from dualflux.operators import draw_locations
-from dualflux.regional_integrals import Structure
-from dualflux.runs import stack_members
-from dualflux.study import load_study
-from dualflux.training import Fit, TrainingSettings, fit, keep
+from dualflux import pipeline
+from dualflux.constraints.inversions.integrals import Structure
+from dualflux.constraints.inversions.locations import draw_locations
+from dualflux.constraints.towers import TowerTermSettings
+from dualflux.fitting import parallel as lanes
+from dualflux.fitting.ensembles import stack_members
+from dualflux.fitting.objective import Anchor, Member, Objective
+from dualflux.fitting.parallel import Lanes, Program
+from dualflux.fitting.training import Fit, TrainingSettings, fit, keep
+from dualflux.model.flux_model import FluxModel
+from dualflux.run_folder.checkpoint import Checkpoint
+from dualflux.study.settings import load_study
 from small_world import NETWORK, make_cube, make_objective, make_regional, make_towers, quick_compilation, study_runs
 from tiny_study import write_tiny_study
 

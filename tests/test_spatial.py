@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dualflux.spatial import EARTH_RADIUS, HARMONICS, SPACING, SpatialBasis, SpatialSettings, harmonics
+from dualflux.model.spatial_effect import EARTH_RADIUS, HARMONICS, SPACING, SpatialBasis, SpatialSettings, harmonics
 
 LENGTH = 1500.0
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dualflux.errors import InputError
-from dualflux.files import checksum
-from dualflux.stages import MARKERS, RunFolder, Stage, is_done, reason_to_redo, states
+from dualflux.run_folder.files import checksum
+from dualflux.run_folder.run_folder import MARKERS, RunFolder, Stage, is_done, reason_to_redo, states
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # FIPS 180-4 test vector: no input
 ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4 test vector: "abc"
@@ -91,7 +91,7 @@ def test_moved_but_equal_input_is_kept(study: Study) -> None:
 
 def test_program_change_redoes(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.run()
-    monkeypatch.setattr("dualflux.stages._program", lambda: "another version")
+    monkeypatch.setattr("dualflux.run_folder.run_folder._program", lambda: "another version")
     assert reason_to_redo(study.out, study.stages()[0]) == "the program changed"
 
 
@@ -215,7 +215,7 @@ def test_folder_checksum_depends_on_names_and_contents_only(tmp_path: Path) -> N
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as unchanged at once, not only after some seconds."""
-    monkeypatch.setattr("dualflux.files._SETTLED", -(10**15))
+    monkeypatch.setattr("dualflux.run_folder.files._SETTLED", -(10**15))
 
 
 def test_known_checksum_is_used_until_size_or_time_change(tmp_path: Path, settled: None) -> None:

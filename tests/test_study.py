@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.errors import InputError
-from dualflux.study import DATA_ROOT_VARIABLE, load_study, study_schema
-from dualflux.yaml_reader import key_path, read_yaml
+from dualflux.study.settings import DATA_ROOT_VARIABLE, load_study, study_schema
+from dualflux.study.yaml_reader import key_path, read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTER = REPOSITORY / "src/dualflux/data/starter_study.yaml"
@@ -258,7 +258,7 @@ def test_real_example_is_what_the_design_says(tmp_path: Path) -> None:
 
 def test_schema_in_the_docs_is_that_of_the_classes() -> None:
     written = (REPOSITORY / "docs/study.schema.json").read_text(encoding="utf-8")
-    assert written == study_schema(), "run: python -m dualflux.study > docs/study.schema.json"
+    assert written == study_schema(), "run: python -m dualflux.study.settings > docs/study.schema.json"
 
 
 def test_schema_names_every_key() -> None:

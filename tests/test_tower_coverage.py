@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dualflux.tower_coverage import error_scale, probability_below, tower_coverage
+from dualflux.evaluation.tower_coverage import error_scale, probability_below, tower_coverage
 from test_results import constant_ensemble
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.consistency import with_site_meteorology
 from dualflux.errors import InputError
-from dualflux.sources.predictor_settings import PredictorSettings
+from dualflux.sources.predictors.settings import PredictorSettings
 from dualflux.sources.towers import FluxnetSource, Towers, citations, read_towers, site_table
 from dualflux.sources.towers.names import parse_name
+from dualflux.stages.consistency import with_site_meteorology
 
 PERIOD = (date(2001, 1, 1), date(2010, 12, 31))
 UMOL = 1e-6 * 86_400 * 12.011  # gC m-2 d-1 per umolCO2 m-2 s-1

@@ -14,25 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dualflux import experiments, training
-from dualflux.constraints import InversionTermSettings, RegionalConstraint, TowerConstraint, TowerTermSettings
+from dualflux.constraints.inversions.constraint import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
+from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
+from dualflux.constraints.inversions.locations import every_location, regional_operator
+from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
 from dualflux.cube import Cube
-from dualflux.experiments import Fitted, train_all
-from dualflux.model import FluxModel
-from dualflux.objective import Anchor, Member, Objective, Score, draw_rows, quadratic_form, score, tower_negative_log_likelihood
-from dualflux.operators import every_location, regional_operator
-from dualflux.regional_integrals import RegionData, exact_integrals
-from dualflux.runs import ALL_SITES, HoldoutSettings, Run, Stack, constraint_maker, plan_runs, stack_members
-from dualflux.site_effects import SMALLEST_SITE_EFFECT_SD, site_effect_spread, validation_rows
-from dualflux.training import (
-    Fit,
-    TrainingSettings,
-    anchored_checkpoints,
-    optimiser_of,
-    set_anchor,
-    start,
-)
-from dualflux.weighting import CANDIDATE_WEIGHTS, choose_weight
+from dualflux.fitting import fit_ensembles as experiments
+from dualflux.fitting import training
+from dualflux.fitting.ensembles import ALL_SITES, Run, Stack, plan_runs, stack_members
+from dualflux.fitting.fit_ensembles import Fitted, train_all
+from dualflux.fitting.objective import Anchor, Member, Objective, Score, draw_rows, quadratic_form, score, tower_negative_log_likelihood
+from dualflux.fitting.site_effects import SMALLEST_SITE_EFFECT_SD, site_effect_spread, validation_rows
+from dualflux.fitting.training import Fit, TrainingSettings, anchored_checkpoints, optimiser_of, set_anchor, start
+from dualflux.fitting.weight import CANDIDATE_WEIGHTS, choose_weight
+from dualflux.model.flux_model import FluxModel
 from small_world import (
     BASIS,
     CELLS,

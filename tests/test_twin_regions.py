@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dualflux.grid import Grid
-from dualflux.sources.land import read_regions
+from dualflux.sources.land.region_masks import read_regions
 
 NAMES = ["USA", "CAN", "CAM", "NSA", "BRA", "SSA", "EU", "NAF", "EQAF", "SAF", "RUS", "CAS", "MIDE", "CHN", "KAJ", "SAS", "SEAS", "OCE"]
 # Surface area, million km2: UN Demographic Yearbook 2012, table 3 (China with Taiwan).

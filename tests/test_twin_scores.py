@@ -19,21 +19,25 @@ from scipy.stats import norm
 from tests.small_world import CELLS, NETWORK, make_cube, make_regional
 
 from dualflux.errors import InputError
-from dualflux.evaluation import PairStatistics, crps_gaussian
+from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.model import Ensemble, FluxModel
-from dualflux.preparation import Prepared, load, prepare
-from dualflux.products import ProductWriter
-from dualflux.scoring import twin_case
-from dualflux.spatial import SpatialBasis
-from dualflux.study import load_study
-from dualflux.training import TrainingSettings
+from dualflux.metrics import PairStatistics, crps_gaussian
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel
+from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.prediction.at_towers import tower_fluxes, wave_of
+from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.netcdf_product import ProductWriter
+from dualflux.prepared import Prepared, load
+from dualflux.stages.evaluate import twin_case
+from dualflux.stages.prepare import prepare
+from dualflux.study.settings import load_study
 from dualflux.twin import WorldSettings, build_world, write_world
-from dualflux.twin.boosted_trees import BoostedTrees
-from dualflux.twin.cell_scores import cell_interval_scores, cell_scores, map_robustness, site_scores, tally
-from dualflux.twin.comparison import COLUMNS, Case, compare, compare_boosted_trees, compare_oracle, field_months, headline
-from dualflux.twin.paired import loss, mean_table, paired_table, paired_text, targets
-from dualflux.twin.rivals import (
+from dualflux.twin.scoring.boosted_trees import BoostedTrees
+from dualflux.twin.scoring.cell_scores import cell_interval_scores, cell_scores, map_robustness, site_scores, tally
+from dualflux.twin.scoring.comparison import COLUMNS, Case, compare, compare_boosted_trees, compare_oracle, field_months, headline
+from dualflux.twin.scoring.paired import loss, mean_table, paired_table, paired_text, targets
+from dualflux.twin.scoring.rivals import (
     activity_field,
     monthly_cube,
     oracle_constraint,
@@ -42,7 +46,7 @@ from dualflux.twin.rivals import (
     shifted,
     train_oracle,
 )
-from dualflux.twin.scores import (
+from dualflux.twin.scoring.scores import (
     KEYS,
     UNITS,
     each_region,
@@ -54,7 +58,6 @@ from dualflux.twin.scores import (
     tropical_regions,
 )
 from dualflux.units import PETAGRAM, days_in_month
-from dualflux.upscaling import monthly_fluxes, stack_ensembles, tower_fluxes, wave_of
 
 RNG = np.random.default_rng(0)
 MONTHS = pd.date_range("2001-01-01", periods=48, freq="MS")

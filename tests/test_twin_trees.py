@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.small_world import make_cube, make_towers
 
-from dualflux.constraints import TowerConstraint
+from dualflux.constraints.towers import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.twin.boosted_trees import BoostedTrees, train_boosted_trees, tree_months
+from dualflux.twin.scoring.boosted_trees import BoostedTrees, train_boosted_trees, tree_months
 
 sklearn = pytest.importorskip("sklearn", reason="boosted trees need scikit-learn")
 

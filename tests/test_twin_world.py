@@ -13,15 +13,15 @@ from dualflux.errors import InputError
 from dualflux.grid import Grid
 from dualflux.sources.adjustments import make_target, read_adjustments
 from dualflux.sources.inversions import read_inversions
-from dualflux.sources.land import Land, NoFluxSettings, land_cells
-from dualflux.sources.predictors import read_predictors
+from dualflux.sources.land.read import Land, NoFluxSettings, land_cells
+from dualflux.sources.predictors.read import read_predictors
 from dualflux.sources.towers import read_towers
-from dualflux.study import Study, load_study
+from dualflux.study.settings import Study, load_study
 from dualflux.twin import World, WorldSettings, build_world, world_facts, write_world
 from dualflux.twin.atmosphere import invert
 from dualflux.twin.facts import monthly_integral
 from dualflux.twin.landcover import draw_hidden
-from dualflux.twin.scores import seasonal_shift
+from dualflux.twin.scoring.scores import seasonal_shift
 from dualflux.twin.world import HARDNESS, monthly_means
 
 SMALL = {"resolution": 6.0, "end": date(2006, 12, 31), "towers": 40, "unseen_towers": 15}

@@ -9,19 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.cube import Columns, Cube, Steps
-from dualflux.model import Ensemble, FluxModel, fluxes
-from dualflux.operators import regional_operator
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel, fluxes
+from dualflux.prediction.at_towers import tower_fluxes, wave_of
+from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prediction.uncertainty import applicability, cell_scale_variance
 from dualflux.units import PETAGRAM
-from dualflux.upscaling import (
-    applicability,
-    cell_scale_variance,
-    integrate_month,
-    monthly_fluxes,
-    stack_ensembles,
-    tower_fluxes,
-    wave_of,
-)
 from small_world import BASIS, CELLS, NETWORK, make_cube
 
 PLACE = BASIS.at(CELLS.lat(), CELLS.lon())

@@ -15,8 +15,8 @@ import typer
 
 from dualflux import __version__
 from dualflux.errors import InputError
-from dualflux.machine_errors import machine_problem
-from dualflux.unread_output import UnreadOutput, occupy_standard_files
+from dualflux.run_folder.machine_errors import machine_problem
+from dualflux.run_folder.unread_output import UnreadOutput, occupy_standard_files
 
 DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
 # Typer brings its own copy of click since 0.26; the base of its public exception is the same in all versions.
@@ -34,7 +34,7 @@ DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", hel
 
 # The commands import what computes only when they need it: `dualflux --version` stays quick.
 def _run(study: Path, out: Path | None, data_root: Path | None, stages: list[str] | None) -> None:
-    from dualflux.study import load_study
+    from dualflux.study.settings import load_study
 
     loaded = load_study(study, data_root, out)
     from dualflux import pipeline
@@ -70,7 +70,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to pu
 @app.command()
 def check(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
     """Say what is used, what is dropped and why, coverage, memory and time; all problems at once. Computes nothing."""
-    from dualflux.study import load_study
+    from dualflux.study.settings import load_study
 
     loaded = load_study(study, data_root, out)
     from dualflux import pipeline
@@ -118,8 +118,8 @@ def predict(
     data_root: DataRoot = None,
 ) -> None:
     """Apply a finished run to another grid or other years: needs its predictors there, and no atmospheric data."""
-    from dualflux.predict import Execution
-    from dualflux.study import load_study
+    from dualflux.stages.predict_elsewhere import Execution
+    from dualflux.study.settings import load_study
 
     study = load_study(run / "study.yaml", data_root, run)
     days = None if period is None else (period[0].date(), period[1].date())
@@ -134,7 +134,7 @@ def predict(
 @app.command()
 def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
     """Score the products at towers and over regions; of a file that lists `products`, compare these without training."""
-    from dualflux import compare
+    from dualflux.stages import compare_products as compare
 
     if compare.is_comparison(study):
         compare.run_comparison(compare.load_comparison(study, data_root, out))
@@ -151,7 +151,7 @@ def report(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> Non
 @app.command()
 def status(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
     """Say which stages are done, and why the others are not."""
-    from dualflux.study import load_study
+    from dualflux.study.settings import load_study
 
     loaded = load_study(study, data_root, out)
     from dualflux import pipeline
@@ -162,7 +162,7 @@ def status(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> Non
 @app.command()
 def doctor(out: Out = None) -> None:
     """Say what is installed, which extras are missing, and what the machine has: devices, cores, memory, disk."""
-    from dualflux.doctor import examine
+    from dualflux.run_folder.doctor import examine
 
     lines, problems = examine(out.absolute() if out else Path.cwd())
     print("\n".join(lines))

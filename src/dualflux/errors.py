@@ -56,3 +56,7 @@ class Problems:
         """Raise InputError with everything found so far."""
         if self.found:
             raise InputError(self.found)
+
+
+class NumericalError(InputError, FloatingPointError):
+    """A value is infinite or no number; the message names it and says where it arose."""

@@ -8,8 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.cube import Columns, Cube, Steps
-from dualflux.errors import InputError
-from dualflux.sources.predictor_settings import parse_derived
+from dualflux.errors import InputError, NumericalError
+from dualflux.sources.predictors.settings import parse_derived
 
 SOLAR_CONSTANT = 1361.0  # W m-2; Kopp and Lean 2011, GRL 38, L01706
 MEMORY_DAYS = (30, 90, 365)
@@ -348,3 +348,31 @@ def _set_classes(rows: np.ndarray, cube: Cube, igbp: np.ndarray, site: np.ndarra
     for name in names:
         column = cube.columns.static.index(name)
         rows[:, column] = (igbp == name[len(land_cover) + 1 :]) - cube.centre[column]
+
+
+_BLOCK = 64  # steps looked at together
+
+
+def require_finite_predictors(cube: Cube, lat: np.ndarray, lon: np.ndarray) -> None:
+    """Raise NumericalError for the first standardised predictor that is not finite, with column, place and time.
+
+    Parameters
+    ----------
+    cube : Cube
+    lat, lon : array, (cell,)
+        [degrees]
+    """
+    arrays = {"static": cube.static[None], "seasonal": cube.seasonal, "dynamic": cube.dynamic}
+    for kind, values in arrays.items():
+        for start in range(0, len(values), _BLOCK):
+            bad = ~np.isfinite(values[start : start + _BLOCK])
+            if bad.any():
+                step, cell, column = (int(i) for i in np.argwhere(bad)[0])
+                position = {"static": "", "seasonal": f", position {start + step} of the mean year"}
+                time = position[kind] if kind in position else f" on {cube.steps.time[start + step]:%Y-%m-%d}"
+                raise NumericalError(
+                    f"predictor `{getattr(cube.columns, kind)[column]}` is not finite at latitude {lat[cell]:g}, "
+                    f"longitude {lon[cell]:g}{time} "
+                    f"({int(bad.sum())} values there and after); it is too large for its variance in single precision, "
+                    "or the file has an undeclared fill value: correct the file or leave the predictor out"
+                )

@@ -18,7 +18,7 @@ from dualflux.report.notes import study_notes
 from dualflux.report.style import RC
 from dualflux.report.text import captions
 from dualflux.report.verdict import default_verdict
-from dualflux.stages import write_atomically
+from dualflux.run_folder.files import write_atomically
 
 DOTS_PER_INCH = 150
 

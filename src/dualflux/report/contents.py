@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.evaluation import VARIANTS, annual_table, cycle_table
-from dualflux.evaluation.budget import TERM_COLUMNS
-from dualflux.evaluation.classes import CLASS_COLUMNS
-from dualflux.evaluation.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
-from dualflux.evaluation.paired import DIFFERENCE_COLUMNS
-from dualflux.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
+from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
+from dualflux.metrics import VARIANTS, annual_table, cycle_table
+from dualflux.metrics.budget import TERM_COLUMNS
+from dualflux.metrics.classes import CLASS_COLUMNS
+from dualflux.metrics.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
+from dualflux.metrics.paired import DIFFERENCE_COLUMNS
 
 _TABLES = {
     "regional_monthly": ["product", "member", "region", "time", "value", "std", "unit"],

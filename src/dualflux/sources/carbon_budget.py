@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.regional_table import parse_years
-from dualflux.sources.tables import read_table, to_numbers
+from dualflux.sources.files.regional_table import parse_years
+from dualflux.sources.files.tables import read_table, to_numbers
 from dualflux.units import PETAGRAMS_PER_PPM
 
 COLUMNS = {  # as the Global Carbon Budget's sheet names them, and as here [PgC yr-1 = GtC yr-1]

@@ -10,7 +10,7 @@ import xarray as xr
 import yaml
 
 from dualflux.errors import InputError
-from dualflux.hdf5_output import write_netcdf
+from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.twin.ecosystem import CLASSES
 from dualflux.twin.landcover import CLIMATES
 from dualflux.twin.study_file import LATERAL_VARIABLES, twin_study

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.ndimage import uniform_filter
 
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, grid_of, regrid
-from dualflux.sources.land import read_regions
+from dualflux.sources.land.region_masks import read_regions
 
 Bumps = list[tuple[float, float, float, float]]  # latitude, longitude, radius [km], height
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.hdf5_output import write_netcdf
+from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.twin.facts import monthly_integral
 from dualflux.twin.world import World, monthly_means
 

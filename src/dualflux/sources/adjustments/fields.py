@@ -13,11 +13,11 @@ import xarray as xr
 from dualflux.errors import InputError
 from dualflux.sources.adjustments.settings import Gfed4Adjustment, Gfed5Adjustment, GriddedAdjustment, LateralAdjustment
 from dualflux.sources.adjustments.table import shares_of
-from dualflux.sources.containers import visit_hdf5
-from dualflux.sources.gridded import DAMAGED, TIME_NAMES, find_variable, open_gridded
-from dualflux.sources.monthly_fields import Fields, Flux, Weights, dated_by_time, months_of, read_fields, read_months
-from dualflux.sources.region_weights import Place
-from dualflux.sources.tables import find_files
+from dualflux.sources.files.containers import visit_hdf5
+from dualflux.sources.files.gridded import DAMAGED, TIME_NAMES, find_variable, open_gridded
+from dualflux.sources.files.monthly_fields import Fields, Flux, Weights, dated_by_time, months_of, read_fields, read_months
+from dualflux.sources.files.region_weights import Place
+from dualflux.sources.files.tables import find_files
 from dualflux.units import annual_to_monthly, days_in_month, days_in_year
 
 _YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})(?!\d)")

@@ -7,8 +7,8 @@ import pandas as pd
 
 from dualflux.errors import InputError
 from dualflux.sources.adjustments.settings import ANNUAL_UNITS, AdjustmentSettings, TableAdjustment
-from dualflux.sources.region_weights import Place
-from dualflux.sources.regional_table import (
+from dualflux.sources.files.region_weights import Place
+from dualflux.sources.files.regional_table import (
     check_once,
     check_regions,
     convert_by_unit,

@@ -20,8 +20,8 @@ import xarray as xr
 from dualflux.errors import InputError, Problems
 from dualflux.sources.adjustments.settings import SINKS, AdjustmentSettings, Emission, term_of
 from dualflux.sources.adjustments.terms import Adjustment
+from dualflux.sources.files.regional_table import say_months
 from dualflux.sources.inversions import UNIT, Fire, Inversions, InversionSource, contents, river_adjusted
-from dualflux.sources.regional_table import say_months
 
 TargetKind = Literal["tower_nee", "stock_change", "nbe"]
 LATERAL_EMISSIONS: tuple[str, ...] = tuple(e for e in get_args(Emission) if e not in ("fire", "lateral_emissions"))

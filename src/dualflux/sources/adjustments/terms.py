@@ -21,7 +21,7 @@ from dualflux.sources.adjustments.settings import (
     term_of,
 )
 from dualflux.sources.adjustments.table import table_term
-from dualflux.sources.region_weights import Place
+from dualflux.sources.files.region_weights import Place
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dualflux.sources.inversions.settings import (
-    CarbonTrackerInversions,
-    GriddedInversions,
-    InversionSource,
-    TableInversions,
-)
+from dualflux.sources.inversions.settings import CarbonTrackerInversions, GriddedInversions, InversionSource, TableInversions
 
 Fire = Literal["in", "out", "own"]
 

@@ -10,7 +10,8 @@ import xarray as xr
 
 from dualflux.errors import Problems
 from dualflux.grid import Grid, Regions
-from dualflux.sources.inversions.products import (
+from dualflux.sources.files.region_weights import Place
+from dualflux.sources.inversions.formats import (
     read_cams,
     read_carbontracker,
     read_carboscope,
@@ -29,7 +30,6 @@ from dualflux.sources.inversions.settings import (
     Oco2MipInversions,
     TableInversions,
 )
-from dualflux.sources.region_weights import Place
 
 
 @dataclass(frozen=True, eq=False)

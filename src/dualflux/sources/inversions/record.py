@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
+from dualflux.sources.files.regional_table import say_months
 from dualflux.sources.inversions.contents import NO_LAND_FLUX, Contents
-from dualflux.sources.regional_table import say_months
 
 UNIT = "PgC month-1"
 

@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.inversions.contents import contents
-from dualflux.sources.inversions.record import Record, choose
-from dualflux.sources.inversions.settings import TableInversions
-from dualflux.sources.region_weights import Place
-from dualflux.sources.regional_table import (
+from dualflux.sources.files.region_weights import Place
+from dualflux.sources.files.regional_table import (
     check_regions,
     convert_by_unit,
     load_table,
@@ -19,6 +16,9 @@ from dualflux.sources.regional_table import (
     pivot_once,
     with_global,
 )
+from dualflux.sources.inversions.contents import contents
+from dualflux.sources.inversions.record import Record, choose
+from dualflux.sources.inversions.settings import TableInversions
 from dualflux.units import integral_to_monthly
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.tables import TAIL, find_files, parse_csv, refuse_cut, refuse_short_line
+from dualflux.sources.files.tables import TAIL, find_files, parse_csv, refuse_cut, refuse_short_line
 
 SUFFIXES = (".csv", ".zip")
 LARGEST_MEMBER = 4 * 2**30  # bytes, uncompressed: the largest half-hourly files have about 0.7e9

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.sources.tables import to_numbers, to_times
+from dualflux.sources.files.tables import to_numbers, to_times
 from dualflux.sources.towers.archives import TowerFile
 from dualflux.sources.towers.flags import FLAG_COLUMNS, consistency_flags, drop_flagged
 from dualflux.sources.towers.halfhours import TIME_COLUMNS, good_half_hours, interval_starts, to_days

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.sources.tables import to_times
+from dualflux.sources.files.tables import to_times
 from dualflux.units import flux_to_daily
 
 TIME_COLUMNS = ("TIMESTAMP_START", "TIMESTAMP_END")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.tables import MISSING, to_numbers
+from dualflux.sources.files.tables import MISSING, to_numbers
 
 TimeStep = Literal["monthly", "daily"]
 IGBP_CODES = ["ENF", "EBF", "DNF", "DBF", "MF", "CSH", "OSH", "WSA", "SAV", "GRA", "WET", "CRO", "URB", "CVM", "SNO", "BSV", "WAT"]

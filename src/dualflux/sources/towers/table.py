@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.tables import find_file, read_table, to_numbers, to_times
+from dualflux.sources.files.tables import find_file, read_table, to_numbers, to_times
 from dualflux.sources.towers.records import ROW_COLUMNS, SITE_COLUMNS, Records, TimeStep, check_rows, check_sites
 from dualflux.units import FLUX_UNITS, flux_to_daily, require_units
 

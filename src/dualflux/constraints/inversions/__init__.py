@@ -1,0 +1,1 @@
+"""Regional monthly integrals of an ensemble of inversions as a constraint."""

@@ -1,0 +1,211 @@
+"""What is learnt from fitting again without something: scores, predictions with intervals, and who moves the answer.
+
+A product that was left out is one more draw from where the others were drawn: its integral is the truth plus an error of its
+own, whose variance R is estimated from the products that were used. The predictive variance is that of the members, which
+are draws of the posterior of the truth, plus R. R rests on few products, so intervals are Student's t.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from dualflux.constraints.inversions.constraint import HoldoutSettings, Maker, RegionalConstraint
+from dualflux.constraints.inversions.covariance import split_parts
+from dualflux.constraints.inversions.spread import PRIOR_DEGREES_OF_FREEDOM
+from dualflux.metrics.probability import LEVELS
+from dualflux.metrics.regions import comparison_metrics
+
+PREDICTION_COLUMNS = [
+    "experiment", "product", "region", "part", "period", "observed", "predicted", "sd_members", "sd", "degrees_of_freedom", "unit",
+]  # fmt: skip
+COVERAGE_COLUMNS = ["product", "part", "level", "coverage", "n"]
+ATTRIBUTION_COLUMNS = ["product", "left_out", "region", "metric", "value", "sd", "unit"]
+_ATTRIBUTED = {"mean_annual": "PgC yr-1", "cycle_amplitude": "PgC month-1", "annual_sd": "PgC yr-1"}
+PARTS = {"mean_annual": "PgC yr-1", "cycle": "PgC month-1", "annual_anomaly": "PgC yr-1"}
+
+
+def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:
+    """Scores on what an experiment did not use, beside the climatology of what it did use.
+
+    Returns
+    -------
+    DataFrame
+        experiment, product (a variant, or `climatology`: the mean cycle of the target that was used), region, metric, value.
+    """
+    full = make(None, None)
+    columns = ["experiment", "product", "region", "metric", "value"]
+    rows: list[tuple[str, str, str, str, float]] = []
+    for name in dict.fromkeys(members.run[members.run.str.startswith("without_")]):
+        product = next((p for p in full.names if name == f"without_{p}"), None)
+        used = make(product, None if product else holdout.years)
+        years = full.years if product else np.setdiff1d(full.years, used.years)
+        observed = full.products[full.names.index(product)] if product else full.observed[:, np.isin(full.years, years)]
+        months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
+        climatology = np.tile(used.observed.mean(axis=1), len(years))
+        mean = members[members.run == name].groupby(["variant", "region", "time"]).value.mean()
+        for i, region in enumerate(region_names):
+            truth = pd.Series(observed[i].ravel(), months)
+            candidates = {"climatology": pd.Series(climatology[i], months)}
+            for variant in mean.index.unique("variant"):
+                candidates[variant] = mean.loc[variant, region].reindex(months)
+            for candidate, series in candidates.items():
+                rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:
+    """Mean annual flux of the fits with constant emissions subtracted, and of their target: rows of `summary.csv`."""
+    if holdout.emissions is None:
+        return pd.DataFrame()
+    name = f"with_{holdout.emissions.name}"
+    observed = make(None, None, holdout.emissions.values).observed
+    annual = observed.sum(axis=(1, 2)) / observed.shape[1]
+    rows = [("target", region, value) for region, value in zip(region_names, annual, strict=True)] + [("target", "global", annual.sum())]
+    mine = members[members.run == name]
+    years = mine.time.dt.year.nunique()
+    found = mine.groupby(["variant", "region", "member"]).value.sum().groupby(["variant", "region"]).mean() / years
+    rows += [(variant, region, value) for (variant, region), value in found.items()]
+    table = pd.DataFrame(rows, columns=["product", "region", "value"])
+    return table.assign(metric=f"{name}_mean_annual", unit="PgC yr-1")[["product", "region", "metric", "value", "unit"]]
+
+
+def left_out_predictions(members: pd.DataFrame, make: Maker, region_names: tuple[str, ...]) -> pd.DataFrame:
+    """Every inversion that was left out against what was predicted without it, part by part.
+
+    Parameters
+    ----------
+    members : DataFrame
+        run, variant, member, time, region, value [PgC month-1].
+
+    Returns
+    -------
+    DataFrame
+        experiment, product (a variant), region (those of the study and `global`), part, period, observed, predicted, sd_members (of the
+        members), sd (of the predictive distribution, the left-out product's own error included), degrees_of_freedom (of its
+        Student's t), unit. Parts: `mean_annual` [PgC yr-1] of all years; `cycle` [PgC month-1], period 1 to 12, the mean taken out;
+        `annual_anomaly` [PgC yr-1], period a year, the mean of all years taken out.
+    """
+    full, tables = make(None, None), []
+    for name in full.names:
+        mine = members[members.run == f"without_{name}"]
+        for variant, rows in mine.groupby("variant", sort=False):
+            table = _predicted_product(rows, full.products[full.names.index(name)], make(name, None), full.years, region_names)
+            tables.append(table.assign(experiment=f"without_{name}", product=variant)[PREDICTION_COLUMNS])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=PREDICTION_COLUMNS)
+
+
+def _predicted_product(
+    rows: pd.DataFrame, product: np.ndarray, used: RegionalConstraint, years: np.ndarray, region_names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Of one product (region, year, 12) and one variant's members."""
+    years = years[np.isfinite(product).all(axis=(0, 2))]
+    observed = product[:, np.isfinite(product).all(axis=(0, 2))]
+    months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
+    names = [*region_names, "global"]
+    wide = rows.pivot(index="member", columns=["region", "time"], values="value")
+    values = wide[pd.MultiIndex.from_product([names, months])].to_numpy().reshape(len(wide), len(names), -1, 12)
+    parts = _parts(values)
+    found = []
+    truth = _parts(np.concatenate([observed, observed.sum(axis=0, keepdims=True)])[None])
+    own = _own_variance(used, len(years))
+    period = {"mean_annual": [""], "cycle": [str(m) for m in range(1, 13)], "annual_anomaly": [str(y) for y in years]}
+    for part, unit in PARTS.items():
+        spread = parts[part].std(axis=0, ddof=1)
+        table = pd.DataFrame({
+            "region": np.repeat(np.array(names), len(period[part])), "part": part, "period": period[part] * len(names),
+            "observed": truth[part][0].ravel(), "predicted": parts[part].mean(axis=0).ravel(), "sd_members": spread.ravel(),
+            "sd": np.sqrt(spread**2 + own[part]).ravel(), "degrees_of_freedom": _freedom(part, used, len(years)), "unit": unit,
+        })  # fmt: skip
+        found.append(table)
+    return pd.concat(found, ignore_index=True)
+
+
+def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Integrals (..., region, year, 12) [PgC month-1] as mean (..., region, 1), cycle (..., 12) and annual anomalies (..., year)."""
+    offset, cycle, anomaly = split_parts(values)
+    return {"mean_annual": 12 * offset[..., None], "cycle": cycle, "annual_anomaly": anomaly.sum(axis=-1)}
+
+
+def _own_variance(used: RegionalConstraint, years: int) -> dict[str, np.ndarray]:
+    """Variance of a product's own error in each part, of the regions and of their sum."""
+    offset, cycle, anomaly = (
+        np.concatenate([own, of_sum]) for own, of_sum in zip(used.error.marginals(), used.error.marginals_of_total(), strict=True)
+    )
+    annual = anomaly.sum(axis=(1, 2))[:, None] * (1 - 1 / years)
+    found = {"mean_annual": 144 * offset[:, None], "cycle": np.einsum("rii->ri", cycle), "annual_anomaly": annual}
+    return {part: used.products_per_error * variance for part, variance in found.items()}
+
+
+def _freedom(part: str, used: RegionalConstraint, years: int) -> float:
+    """Degrees of freedom of the estimated variance: the products' and those of its prior; a cycle errs mostly in amplitude."""
+    each = {"mean_annual": 1, "cycle": 1, "annual_anomaly": years - 1}[part]
+    return each * (len(used.names) - 1) + PRIOR_DEGREES_OF_FREEDOM
+
+
+def left_out_coverage(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Share of a left-out product's values inside their central predictive intervals, over products and regions (not the globe).
+
+    Returns
+    -------
+    DataFrame
+        product (a variant), part, level (0 to 1), coverage [1], n (values, which hang together: three bands of four products are
+        hardly twelve facts).
+    """
+    rows = predictions[predictions.region != "global"]
+    if rows.empty:
+        return pd.DataFrame(columns=COVERAGE_COLUMNS)
+    probability = stats.t.cdf((rows.observed - rows.predicted) / rows.sd, rows.degrees_of_freedom)
+    found = []
+    for level in LEVELS:
+        inside = pd.Series(np.abs(2 * probability - 1) <= level, rows.index)
+        grouped = inside.groupby([rows["product"], rows.part], sort=False).agg(["mean", "size"]).reset_index()
+        found.append(grouped.set_axis(["product", "part", "coverage", "n"], axis=1).assign(level=level))
+    return pd.concat(found, ignore_index=True)[COVERAGE_COLUMNS]
+
+
+def attribution(members: pd.DataFrame, folds: dict[str, np.ndarray]) -> pd.DataFrame:
+    """How the answer moves when a source is left out: one inversion, or the tower groups of one fold.
+
+    Parameters
+    ----------
+    members : DataFrame
+        run, variant, member, time, region, value [PgC month-1].
+    folds : dict of str to array of int, (member,)
+        Fold that each member of a variant has not seen.
+
+    Returns
+    -------
+    DataFrame
+        product (a variant), left_out (an experiment's name, or `towers of fold K`), region, metric, value, sd, unit. The value is
+        that without less that with all (for towers: members without the fold less the others), sd that of this difference from the
+        scatter of members. Metrics: `mean_annual` and `annual_sd` (over years) [PgC yr-1], `cycle_amplitude` [PgC month-1] (highest
+        less lowest month of the mean year).
+    """
+    found = []
+    for variant, fold in folds.items():
+        mine = members[members.variant == variant]
+        own = _member_facts(mine[mine.run == ""])
+        which = own.index.get_level_values("member").map(dict(enumerate(fold)))
+        for k in np.unique(fold[fold >= 0]):
+            found.append(_difference(own[which == k], own[which != k]).assign(product=variant, left_out=f"towers of fold {k}"))
+        for run in (r for r in dict.fromkeys(mine.run) if r.startswith("without_")):
+            found.append(_difference(_member_facts(mine[mine.run == run]), own).assign(product=variant, left_out=run))
+    return pd.concat(found, ignore_index=True)[ATTRIBUTION_COLUMNS] if found else pd.DataFrame(columns=ATTRIBUTION_COLUMNS)
+
+
+def _member_facts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Index region, member; columns mean_annual, cycle_amplitude, annual_sd."""
+    keys = ["region", "member"]
+    annual = rows.groupby([*keys, rows.time.dt.year.rename("year")]).value.sum().groupby(keys)
+    cycle = rows.groupby([*keys, rows.time.dt.month.rename("month")]).value.mean().groupby(keys)
+    return pd.DataFrame({"mean_annual": annual.mean(), "cycle_amplitude": cycle.max() - cycle.min(), "annual_sd": annual.std(ddof=1)})
+
+
+def _difference(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Long table region, metric, value, sd, unit of a difference of means over members."""
+    tables = []
+    for metric, unit in _ATTRIBUTED.items():
+        first, second = (t[metric].groupby("region").agg(["mean", "var", "size"]) for t in (one, other))
+        sd = np.sqrt(first["var"] / first["size"] + second["var"] / second["size"])
+        tables.append(pd.DataFrame({"metric": metric, "value": first["mean"] - second["mean"], "sd": sd, "unit": unit}).reset_index())
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,30 @@
+"""From predictions to the tables of a study: towers, regions, what was left out, and the verdict."""
+
+import pandas as pd
+
+from dualflux.constraints.inversions.constraint import RegionalConstraint
+from dualflux.evaluation.regional import _chi_squares
+from dualflux.evaluation.towers import _tower_scores
+from dualflux.metrics import probability_summary, regional_summary
+
+
+def summary_table(
+    regional: pd.DataFrame, predictions: pd.DataFrame, left_out: pd.DataFrame, constraint: RegionalConstraint, time_step: str, seed: int
+) -> pd.DataFrame:
+    """The table `summary.csv`: everything a verdict needs, one number per row.
+
+    Beside the regional metrics: `chi_square_*`, the misfit of a variant to the inversions per part, per degree of freedom
+    and in units of R (mean over products: R is the variance of one product, so a variant at their centre has about
+    (n - 1) / n); `chi_square_target_*`, that to the ensemble mean; rows of region `towers`, scores at left-out
+    towers; rows `left_out_*`.
+    """
+    tables = [
+        regional_summary(regional),
+        probability_summary(regional),
+        pd.DataFrame(_chi_squares(regional, constraint, list(constraint.regions))),
+        pd.DataFrame(_tower_scores(predictions, time_step, seed)),
+    ]
+    if len(left_out):
+        metric = "left_out_" + left_out.experiment.str.removeprefix("without_") + "_" + left_out.metric
+        tables.append(left_out.assign(metric=metric, unit="")[["product", "region", "metric", "value", "unit"]])
+    return pd.concat([t for t in tables if len(t)], ignore_index=True)

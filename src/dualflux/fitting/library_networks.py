@@ -1,0 +1,133 @@
+"""A library of plausible flux fields: networks trained for a while on towers alone, each on other sites, and perturbed copies."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualflux.constraints.inversions.integrals import RegionData, integrate_values
+from dualflux.constraints.inversions.locations import Locations
+from dualflux.errors import InputError
+from dualflux.fitting.objective import Member, Objective
+from dualflux.fitting.training import TrainingSettings, fit
+from dualflux.model.flux_model import Network, NetworkSettings
+
+BOOTSTRAPS = 6
+LIBRARY_STEPS = 200  # of training: the fields are to be plausible, not the best
+STEPS_PER_MONTH = 2  # of each calendar month, in random years
+PERTURBATION = 0.5
+
+
+class Span(NamedTuple):
+    """When the library is sampled, and when its error is measured.
+
+    Attributes
+    ----------
+    year, month : array of int, (time,)
+        Positions of the months that weights are fitted in.
+    step : array of int, (time,)
+        A random step of each.
+    held : array of int, (year,)
+        Years the error is measured in.
+    """
+
+    year: np.ndarray
+    month: np.ndarray
+    step: np.ndarray
+    held: np.ndarray
+
+
+def split_time(regions: RegionData, seed: int) -> Span:
+    """Random steps of each calendar month from the first two thirds of the years; the last third is held out.
+
+    Raises
+    ------
+    InputError
+        Fewer than three years.
+    """
+    years = regions.month_start.shape[0]
+    held = max(2, years // 3)
+    if years <= held:
+        raise InputError(
+            f"inversion_term: estimator representative needs three years of inversions or more to measure its error, {years} came; "
+            "widen `fit_period` or use the estimator stratified"
+        )
+    random = np.random.default_rng(seed)
+    start, count = np.asarray(regions.month_start), np.asarray(regions.month_steps)
+    chosen = [
+        (y, m, start[y, m] + random.integers(count[y, m]))
+        for m in range(12)
+        for y in random.permutation(years - held)[:STEPS_PER_MONTH]
+    ]  # fmt: skip
+    year, month, step = np.array(chosen).T
+    return Span(year, month, step, np.arange(years - held, years))
+
+
+def bootstrapped_networks(
+    objective: Objective, group: np.ndarray, network: NetworkSettings, training: TrainingSettings, seed: int
+) -> Network:
+    """Tower-only networks, stacked, each trained for a while on its own resampling of the groups of sites.
+
+    Parameters
+    ----------
+    group : array of int, (site,)
+    """
+    random, count = np.random.default_rng(seed), BOOTSTRAPS
+    names, of = np.unique(group, return_inverse=True)
+    use = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)[:, of]
+    regions, years = len(objective.regions.strata.area), objective.regions.month_start.shape[0]
+    nothing, each = jnp.zeros(count), jnp.ones(count)
+    precision = jnp.zeros((count, regions + 1, 12, 12))
+    members = Member(
+        jax.random.split(jax.random.key(seed), count), jnp.asarray(use, jnp.float32), jnp.zeros(use.shape),
+        jnp.zeros((count, regions, years, 12)), jnp.ones((count, years)), precision, precision, each, nothing, nothing, nothing,
+    )  # fmt: skip
+    short = training.model_copy(update={"steps": min(training.steps, LIBRARY_STEPS), "checkpoints": 2, "anchors": 0})
+    towers_only = replace(objective, estimator="stratified", regions=objective.regions._replace(structure=None))
+    found = fit(towers_only, members, np.zeros(count), network, short, 0).snapshots[-1].network
+    return jax.tree.map(jnp.asarray, found)
+
+
+def with_perturbed(networks: Network, seed: int) -> Network:
+    """The networks, and copies with every layer moved by noise of `PERTURBATION` times the size of the layer's weights."""
+    random = np.random.default_rng(seed)
+
+    def moved(values: jax.Array, sizes: jax.Array) -> jax.Array:
+        return jnp.concatenate([values, values + sizes * random.normal(size=values.shape).astype(np.float32)])
+
+    scale = [PERTURBATION * jnp.sqrt((w**2).mean(axis=(1, 2), keepdims=True)) for w in networks.weights]
+    weights = [moved(w, s) for w, s in zip(networks.weights, scale, strict=True)]
+    return Network(weights, [moved(b, s[:, 0]) for b, s in zip(networks.biases, scale, strict=True)], networks.activation)
+
+
+def moments(networks: Network, regions: RegionData) -> np.ndarray:
+    """Integrals of f [PgC month-1] and f^2 over all cells and steps, (network, region, year, 12, 2)."""
+
+    def values(network: Network, rows: jax.Array) -> jax.Array:
+        flux = network(rows)
+        return jnp.stack([flux, flux**2], axis=-1)
+
+    found = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: values(one, rows), d), n))
+    return np.asarray(found(networks, regions), np.float64)
+
+
+def integrals(networks: Network, regions: RegionData, locations: Locations | None = None) -> np.ndarray:
+    """Integrals over every step and every cell, or by a rule, (network, region, year, 12) [PgC month-1]."""
+    if locations is not None:
+        regions = regions._replace(every=Locations(locations.cell[None], locations.weight[None]))
+    return moments(networks, regions)[..., 0]
+
+
+def in_years(regions: RegionData, years: np.ndarray) -> RegionData:
+    """The same constraint in some of its years."""
+    return regions._replace(
+        month_start=regions.month_start[years], month_steps=regions.month_steps[years], month_days=regions.month_days[years]
+    )
+
+
+def at_steps(regions: RegionData, step: np.ndarray) -> RegionData:
+    """Every given step taken for a month of one day."""
+    one = jnp.ones(step.shape, jnp.int32)
+    return regions._replace(month_start=jnp.asarray(step), month_steps=one, month_days=one.astype(jnp.float32))

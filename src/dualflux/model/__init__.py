@@ -1,0 +1,1 @@
+"""The flux model and its spatial effect. It knows no constraint."""

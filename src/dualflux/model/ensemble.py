@@ -1,0 +1,85 @@
+"""Trained members of one variant as a file, and the folder of them."""
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualflux.errors import InputError
+from dualflux.model.flux_model import FluxModel, NetworkSettings
+from dualflux.model.spatial_effect import SpatialBasis
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained members of one variant.
+
+    Attributes
+    ----------
+    model : FluxModel
+        Arrays with a leading member axis.
+    fold : array of int, (member,)
+        The fold of sites a member has not seen; -1 where it has seen all.
+    network : NetworkSettings
+    predictors : tuple of str
+        Names of the input columns, in order.
+    basis : SpatialBasis
+        Of the members' spatial effect.
+    """
+
+    model: FluxModel
+    fold: np.ndarray
+    network: NetworkSettings
+    predictors: tuple[str, ...]
+    basis: SpatialBasis
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return len(self.fold)
+
+    def select(self, members: np.ndarray) -> "Ensemble":
+        """The chosen members."""
+        return replace(self, model=jax.tree.map(lambda a: a[members], self.model), fold=self.fold[members])
+
+    def save(self, path: Path) -> None:
+        """Write weights as plain arrays (no code, no pickle), all or nothing."""
+        about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors}
+        arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Ensemble":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            The file is not one of ours or is cut short.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
+                leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 4)]
+            settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
+            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, 0, settings))
+            return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names, basis)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error
+
+
+def load_models(folder: Path) -> tuple[dict[str, Ensemble], dict[tuple[str, str], Ensemble]]:
+    """The study's own ensembles by variant, and those with something left out by (what, variant)."""
+    own = {p.parent.name: Ensemble.load(p) for p in sorted(folder.glob("*/weights.npz"))}
+    left_out = {(p.parent.parent.name, p.parent.name): Ensemble.load(p) for p in sorted(folder.glob("left_out/*/*/weights.npz"))}
+    return own, left_out

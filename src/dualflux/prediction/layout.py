@@ -1,0 +1,141 @@
+"""How a large cube is cut: bands of latitude rows for what is written, tiles of cells for what is computed, spans of months.
+
+A band is a few whole rows of the grid: one chunk of a product, written by one task. Its land cells, in the order of the
+grid, are cut into tiles of `kernel.LANES`; the sea is nowhere. A span is a year of days or ten years of months.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dualflux.cube import Columns, Steps
+from dualflux.grid import Grid, LandCells
+from dualflux.prediction.kernel import LANES, Shape
+from dualflux.run_folder.files import write_atomically
+
+BAND_CELLS = 8192  # land cells of a band, at most, unless one row has more: its last tile is half empty on average
+SPAN_MONTHS = {"daily": 12, "monthly": 120}
+
+
+class Band(NamedTuple):
+    """Some whole rows of the grid: half-open ranges of rows, land cells and tiles."""
+
+    rows: slice
+    cells: slice
+    tiles: slice
+
+
+class Task(NamedTuple):
+    """One unit of work: a band over a span, both by number."""
+
+    band: int
+    span: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A prepared cube's cells, time steps and columns.
+
+    Attributes
+    ----------
+    grid : Grid
+    index : array of int, (cell,)
+        Position of each modelled cell in the flattened grid, ascending.
+    land_area : array, (lat, lon)
+        All land [m2], also land without a flux.
+    steps : Steps
+    columns : Columns
+    band_rows : int
+        Rows of a band; the last may have fewer.
+    """
+
+    grid: Grid
+    index: np.ndarray
+    land_area: np.ndarray
+    steps: Steps
+    columns: Columns
+    band_rows: int
+
+    @classmethod
+    def create(cls, grid: Grid, index: np.ndarray, land_area: np.ndarray, steps: Steps, columns: Columns) -> "Layout":
+        """With bands as high as `BAND_CELLS` allows."""
+        most = np.bincount(index // len(grid.lon)).max()
+        return cls(grid, index, land_area, steps, columns, int(min(max(1, BAND_CELLS // most), len(grid.lat))))
+
+    @property
+    def time_step(self) -> str:
+        """Daily or monthly."""
+        return "daily" if (self.steps.month_steps > 1).any() else "monthly"
+
+    @property
+    def shape(self) -> Shape:
+        """What the kernel is compiled for."""
+        months = min(SPAN_MONTHS[self.time_step], len(self.steps.months))
+        return Shape(self.columns, months, 31 if self.time_step == "daily" else 1)
+
+    @cached_property
+    def cells(self) -> LandCells:
+        """The modelled cells, without regions."""
+        area = self.land_area.ravel()[self.index]
+        return LandCells(self.grid, self.index, area, (), np.zeros((0, len(self.index))))
+
+    @cached_property
+    def bands(self) -> list[Band]:
+        """All bands, from south to north."""
+        found, tile, rows = [], 0, len(self.grid.lat)
+        for first in range(0, rows, self.band_rows):
+            last = min(first + self.band_rows, rows)
+            begin, end = np.searchsorted(self.index, np.array([first, last]) * len(self.grid.lon))
+            tiles = -(-int(end - begin) // LANES)
+            found.append(Band(slice(first, last), slice(int(begin), int(end)), slice(tile, tile + tiles)))
+            tile += tiles
+        return found
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return self.bands[-1].tiles.stop
+
+    def cells_of(self, band: Band, tile: int) -> slice:
+        """The cells of one of a band's tiles."""
+        first = band.cells.start + (tile - band.tiles.start) * LANES
+        return slice(first, min(first + LANES, band.cells.stop))
+
+    def centres(self, cells: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Latitude and longitude of some of the modelled cells [degrees], (cell,) each."""
+        row, column = np.divmod(self.index[cells], len(self.grid.lon))
+        return self.grid.lat[row], self.grid.lon[column]
+
+    @property
+    def spans(self) -> list[slice]:
+        """Ranges of months, each `shape.months` long but the last."""
+        length, months = self.shape.months, len(self.steps.months)
+        return [slice(first, min(first + length, months)) for first in range(0, months, length)]
+
+    def tasks(self) -> list[Task]:
+        """Every band with land over every span, a band's spans one after the other; large bands first, so that cores end together."""
+        land = [b for b, band in enumerate(self.bands) if (self.land_area[band.rows] > 0).any()]
+        land.sort(key=lambda b: self.bands[b].tiles.start - self.bands[b].tiles.stop)
+        return [Task(b, s) for b in land for s in range(len(self.spans))]
+
+    def save(self, folder: Path) -> None:
+        """Write to a folder, the description last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"lat": self.grid.lat, "lon": self.grid.lon, "index": self.index, "land_area": self.land_area}
+        for name, values in arrays.items():
+            np.save(folder / f"{name}.npy", values)
+        steps = [str(self.steps.time[0]), str(self.steps.time[-1]), self.time_step]
+        about = {"columns": [self.columns.static, self.columns.seasonal, self.columns.dynamic], "steps": steps, "band_rows": self.band_rows}
+        write_atomically(folder / "layout.json", json.dumps(about, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Layout":
+        """Read what `save` wrote."""
+        about = json.loads((folder / "layout.json").read_text(encoding="utf-8"))
+        lat, lon, index, land_area = (np.load(folder / f"{name}.npy") for name in ("lat", "lon", "index", "land_area"))
+        columns = Columns(*(tuple(names) for names in about["columns"]))
+        return cls(Grid(lat, lon), index, land_area, Steps.create(*about["steps"]), columns, about["band_rows"])

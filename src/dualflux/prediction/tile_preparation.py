@@ -1,0 +1,305 @@
+"""Predictors of others to a prepared cube, in two passes that never hold more than a few steps or a few cells.
+
+First each file is read once, some steps at a time, and brought to the land cells (scratch files, cells in blocks). Then, a
+band of cells at a time, columns are derived and standardised as they were for training, and stored as tiles.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.cube import Steps
+from dualflux.errors import InputError, Problems
+from dualflux.features import Standard, build_cube_as_trained, needs_mean_season
+from dualflux.fitting.parallel import cores
+from dualflux.grid import Grid, LandCells
+from dualflux.prediction.journal import Journal
+from dualflux.prediction.kernel import LANES, dynamic_to_months, seasonal_to_months, static_to_lanes
+from dualflux.prediction.layout import Layout
+from dualflux.prediction.tile_store import PredictorStore
+from dualflux.prediction.workers import Execution, run_tasks
+from dualflux.run_folder.files import stamp, write_atomically
+from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, no_flux_map, read_land_fraction
+from dualflux.sources.predictors.read import read_predictor, record_steps
+from dualflux.sources.predictors.settings import PredictorSettings, warm_up_days
+
+FIELD_BYTES = 64e6  # of maps in double precision that a task of the first pass holds at once
+SCRATCH = "scratch"
+
+TimeStep = Literal["monthly", "daily"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where predictors come from and what is made of them.
+
+    Attributes
+    ----------
+    predictors : tuple of PredictorSettings
+    land_fraction : LandFractionSettings
+    no_flux : NoFluxSettings
+    root : Path
+        The data root.
+    resolution : float
+        Of the grid [degrees].
+    first, last : str
+        First and last day.
+    time_step : {"monthly", "daily"}
+    """
+
+    predictors: tuple[PredictorSettings, ...]
+    land_fraction: LandFractionSettings
+    no_flux: NoFluxSettings
+    root: Path
+    resolution: float
+    first: str
+    last: str
+    time_step: TimeStep
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the products."""
+        return Grid.global_regular(self.resolution)
+
+    @property
+    def steps(self) -> Steps:
+        """The steps of the products."""
+        return Steps.create(self.first, self.last, self.time_step)
+
+    @property
+    def from_files(self) -> list[PredictorSettings]:
+        """Predictors that are read."""
+        return [p for p in self.predictors if not p.derived]
+
+
+class Block(NamedTuple):
+    """Some steps of one predictor: half-open range of the record, empty for one without time."""
+
+    predictor: str
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.predictor}_{self.first:06d}"
+
+
+def prepare_store(
+    sources: Sources, standard: Standard, path: Path, where: Execution, advance: Callable[[str], Callable[[int, int], None]]
+) -> Layout:
+    """Read, derive, standardise and store all predictors; what is done already stays.
+
+    Parameters
+    ----------
+    sources : Sources
+    standard : Standard
+        Of the run whose networks are used.
+    path : Path
+        The store, made where it does not exist.
+    where : Execution
+    advance : callable
+        ``advance(text)`` gives what is told ``(done, of)`` after each task of a pass.
+
+    Returns
+    -------
+    Layout
+
+    Raises
+    ------
+    InputError
+        Sources that are wrong or do not make the columns of the run.
+    """
+    journal = Journal(path)
+    if (path / "layout.json").exists():
+        layout = Layout.load(path)
+        if _undone(journal, [band_name(b) for b in range(len(layout.bands)) if _has_cells(layout, b)]) == []:
+            return layout
+    cells, land_area = land(sources)
+    record = record_of(sources, standard)
+    scratch = path / SCRATCH
+    scratch.mkdir(parents=True, exist_ok=True)
+    blocks = blocks_of(sources, record)
+    run_tasks(partial(read_block, sources, cells, record, scratch), blocks, where, advance("reading predictors"))
+    layout = Layout.create(sources.grid, cells.index[_kept(scratch, blocks, cells)], land_area, sources.steps, standard.columns)
+    if not (path / "layout.json").exists():
+        PredictorStore.create(path, layout)
+    bands = [b for b in range(len(layout.bands)) if _has_cells(layout, b)]
+    run_tasks(partial(store_band, Stored(sources, standard, path), cells.index, record), bands, where, advance("preparing predictors"))
+    shutil.rmtree(scratch)
+    return layout
+
+
+def land(sources: Sources) -> tuple[LandCells, np.ndarray]:
+    """Modelled cells (without regions) and all land [m2] (lat, lon)."""
+    grid = sources.grid
+    fraction = read_land_fraction(sources.land_fraction, sources.root, grid)
+    without = np.zeros(grid.shape, dtype=bool)
+    if sources.no_flux.rule == "zero":
+        without = no_flux_map(sources.no_flux, sources.predictors, sources.root, grid)
+    index = np.flatnonzero((fraction > 0) & ~without)
+    if not index.size:
+        raise InputError(f"{sources.land_fraction.path}: no land with a flux on a grid of {sources.resolution} degrees")
+    area = grid.cell_area * fraction
+    return LandCells(grid, index, area.ravel()[index], (), np.zeros((0, index.size))), area
+
+
+def record_of(sources: Sources, standard: Standard) -> pd.DatetimeIndex:
+    """All steps to read: those asked for, those before that derived columns look back to, and the period of mean seasons."""
+    first, last = sources.first, sources.last
+    if needs_mean_season(standard.columns):
+        first, last = min(first, str(standard.steps.time[0].date())), max(last, str(_last_day(standard.steps).date()))
+    times = Steps.create(first, last, sources.time_step).time
+    dynamic = [p for p in sources.from_files if p.kind == "dynamic"]
+    problems, starts = Problems(), []
+    for one in dynamic:
+        with problems.collect():
+            starts.append(record_steps(one, sources.root, times, sources.time_step, warm_up_days(sources.predictors, sources.time_step)))
+    problems.raise_if_any()
+    return times if not starts else max(starts, key=lambda t: t[0])
+
+
+def _last_day(steps: Steps) -> pd.Timestamp:
+    return steps.months[-1] + pd.offsets.MonthEnd(1)
+
+
+def blocks_of(sources: Sources, record: pd.DatetimeIndex) -> list[Block]:
+    """The tasks of the first pass."""
+    rows, columns = sources.grid.shape
+    length = int(max(1, FIELD_BYTES // (8 * rows * columns)))
+    found = []
+    for one in sources.from_files:
+        if one.kind == "dynamic":
+            found += [Block(one.name, first, min(first + length, len(record))) for first in range(0, len(record), length)]
+        else:
+            found.append(Block(one.name, 0, 0))
+    return found
+
+
+def read_block(sources: Sources, cells: LandCells, record: pd.DatetimeIndex, scratch: Path, block: Block) -> None:
+    """Bring some steps of a predictor to the land cells and write them, blocks of `LANES` cells first: (block, lead, lane)."""
+    journal = Journal(scratch)
+    if journal.is_done(block.name):
+        return
+    one = next(p for p in sources.from_files if p.name == block.predictor)
+    times = record[block.first : block.last] if one.kind == "dynamic" else sources.steps.time
+    found = read_predictor(one, sources.root, cells.grid, cells, times, sources.time_step)
+    values = found.to_numpy().reshape(-1, cells.index.size)
+    padded = np.zeros((len(values), -(-cells.index.size // LANES) * LANES), dtype=np.float32)
+    padded[:, : cells.index.size] = values
+    _save(scratch / f"{block.name}.npy", padded.reshape(len(values), -1, LANES).swapaxes(0, 1))
+    _save(scratch / f"{block.name}.dropped.npy", np.asarray(found.attrs["dropped"]))
+    about: dict[str, object] = {"kind": str(one.kind), "dims": [str(d) for d in found.dims]}
+    if one.kind == "fractions":
+        about["classes"] = [str(c) for c in found[f"{one.name}_class"].to_numpy()]
+    write_atomically(scratch / f"{block.name}.json", json.dumps(about))
+    journal.mark(block.name, [scratch / f"{block.name}{end}" for end in (".npy", ".dropped.npy", ".json")])
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    partial_file = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial_file.open("wb") as file:
+        np.save(file, np.ascontiguousarray(values))
+    partial_file.replace(path)
+
+
+def _kept(scratch: Path, blocks: list[Block], cells: LandCells) -> np.ndarray:
+    dropped = np.zeros(cells.index.size, dtype=bool)
+    for block in blocks:
+        dropped |= np.load(scratch / f"{block.name}.dropped.npy")
+    if dropped.all():
+        raise InputError("predictors: rule `drop` leaves no land cell; use `nearest` or a value for the predictor that has none")
+    return ~dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What the second pass works with."""
+
+    sources: Sources
+    standard: Standard
+    path: Path
+
+
+def band_name(band: int) -> str:
+    """Of a band's note."""
+    return f"band_{band:05d}"
+
+
+def store_band(stored: Stored, index: np.ndarray, record: pd.DatetimeIndex, number: int) -> None:
+    """Derive, standardise and store the tiles of a band; `index` holds the cells of the scratch files."""
+    journal = Journal(stored.path)
+    if journal.is_done(band_name(number)):
+        return
+    store = _store(stored.path, _mark(stored.path / "layout.json"))
+    layout, files = store.layout, []
+    band = layout.bands[number]
+    for tile in range(band.tiles.start, band.tiles.stop):
+        cells = layout.index[layout.cells_of(band, tile)]
+        data = read_scratch(stored.sources, stored.path / SCRATCH, np.searchsorted(index, cells), record)
+        lat = layout.grid.lat[cells // len(layout.grid.lon)]
+        cube = build_cube_as_trained(data, lat, layout.steps, stored.standard)
+        dynamic = dynamic_to_months(cube.dynamic, layout.steps, layout.shape.steps)
+        files += store.write_tile(tile, static_to_lanes(cube.static), seasonal_to_months(cube.seasonal), dynamic)
+    journal.mark(band_name(number), files)
+
+
+def read_scratch(sources: Sources, scratch: Path, place: np.ndarray, record: pd.DatetimeIndex) -> xr.Dataset:
+    """All predictors of a few cells, at `place` in the scratch files, as `build_cube_as_trained` wants them."""
+    blocks: dict[str, list[Block]] = {}
+    for block in blocks_of(sources, record):
+        blocks.setdefault(block.predictor, []).append(block)
+    data = xr.Dataset()
+    for name, parts in blocks.items():
+        about = json.loads((scratch / f"{parts[0].name}.json").read_text(encoding="utf-8"))
+        values = np.concatenate([_cells(scratch / f"{p.name}.npy", place) for p in parts])
+        coords: dict[str, object] = {"time": record} if about["kind"] == "dynamic" else {}
+        if "month" in about["dims"]:
+            coords = {"month": np.arange(1, 13)}
+        if "classes" in about:
+            coords = {f"{name}_class": about["classes"]}
+        data[name] = xr.DataArray(values if coords else values[0], coords, dims=(*coords, "cell"), attrs={"kind": about["kind"]})
+    return data
+
+
+def _cells(path: Path, place: np.ndarray) -> np.ndarray:
+    """(lead, cell) of some neighbouring cells of a scratch file."""
+    file = _mapped(path, _mark(path))
+    first, last = place[0] // LANES, place[-1] // LANES + 1
+    near = np.asarray(file[first:last]).swapaxes(0, 1)
+    return near.reshape(len(near), -1)[:, place - first * LANES]
+
+
+# What a process has open; another file under the same name is opened anew (a cluster's workers outlive a run).
+@cache
+def _mapped(path: Path, mark: frozenset[tuple[str, int]]) -> np.ndarray:
+    found: np.ndarray = np.load(path, mmap_mode="r")
+    return found
+
+
+@lru_cache(maxsize=4)
+def _store(path: Path, mark: frozenset[tuple[str, int]]) -> PredictorStore:
+    return PredictorStore(path)
+
+
+def _mark(path: Path) -> frozenset[tuple[str, int]]:
+    return frozenset(stamp(path).items())
+
+
+def _has_cells(layout: Layout, band: int) -> bool:
+    return layout.bands[band].cells.stop > layout.bands[band].cells.start
+
+
+def _undone(journal: Journal, names: list[str]) -> list[str]:
+    with ThreadPoolExecutor(cores()) as pool:
+        return [name for name, done in zip(names, pool.map(journal.is_done, names), strict=True) if not done]

@@ -1,0 +1,94 @@
+"""A prepared predictor cube on disk: a Zarr group of three arrays, land only, lanes last (see `layout` and `kernel.Tile`).
+
+    static    (tile, static column, lane)
+    seasonal  (tile, 12, step of month, seasonal column, lane)
+    dynamic   (tile, month, step of month, dynamic column, lane), a chunk being one tile over one span
+
+Each chunk ends with a checksum that is verified when it is read. Chunks are decoded here, by the same codecs: reading through
+zarr's event loop, which all threads share, took as long as computing (`benchmarks/speed_upscaling.py`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numcodecs import blosc
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from dualflux.errors import InputError
+from dualflux.prediction.kernel import LANES
+from dualflux.prediction.layout import Layout
+
+ALIGNMENT = 64  # bytes
+ARRAYS = ("static", "seasonal", "dynamic")
+
+
+class PredictorStore:
+    """Opened store; `create` makes one, `write_tile` fills it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.layout = path, Layout.load(path)
+        group = zarr.open_group(path, mode="r+")
+        self._arrays: dict[str, Any] = {name: group[name] for name in ARRAYS}
+
+    @classmethod
+    def create(cls, path: Path, layout: Layout) -> "PredictorStore":
+        """Make an empty store."""
+        shape, columns = layout.shape, layout.columns
+        group = zarr.create_group(path, overwrite=False) if not (path / "zarr.json").exists() else zarr.open_group(path, mode="r+")
+        months, steps = len(layout.steps.months), shape.steps
+        sizes = {
+            "static": ((len(columns.static),), (len(columns.static),)),
+            "seasonal": ((12, steps, len(columns.seasonal)),) * 2,
+            "dynamic": ((months, steps, len(columns.dynamic)), (shape.months, steps, len(columns.dynamic))),
+        }
+        for name, (size, chunk) in sizes.items():
+            group.create_array(
+                name, shape=(layout.tiles, *size, LANES), chunks=(1, *(max(1, n) for n in chunk), LANES), dtype="float32", fill_value=0.0,
+                compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"), Crc32cCodec()], overwrite=True,
+            )  # fmt: skip
+        layout.save(path)
+        return cls(path)
+
+    def write_tile(self, tile: int, static: np.ndarray, seasonal: np.ndarray, dynamic: np.ndarray) -> list[Path]:
+        """Write a tile over all months; return the files it is in."""
+        for name, values in zip(ARRAYS, (static, seasonal, dynamic), strict=True):
+            if values.size:
+                self._arrays[name][tile] = values
+        return [p for name in ARRAYS for p in sorted((self.path / name / "c" / str(tile)).rglob("*")) if p.is_file()]
+
+    def invariant(self, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        """Static and seasonal columns of a tile."""
+        return self._read("static", tile), self._read("seasonal", tile)
+
+    def dynamic(self, tile: int, span: slice) -> np.ndarray:
+        """Dynamic columns of a tile over a span of the layout, padded to the span's full length."""
+        return self._read("dynamic", tile, span.start // self.layout.shape.months)
+
+    def _read(self, name: str, tile: int, part: int = 0) -> np.ndarray:
+        """A chunk; zero where there is no file, as zarr leaves out chunks that hold nothing else."""
+        array = self._arrays[name]
+        shape = tuple(map(min, array.chunks[1:], array.shape[1:]))
+        place = (tile, part, *(0,) * (array.ndim - 2))
+        path = self.path / name / array.metadata.chunk_key_encoding.encode_chunk_key(place)
+        if not array.size or not path.exists():
+            return np.zeros(shape, dtype=np.float32)
+        content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        found = aligned(shape)
+        try:
+            if google_crc32c.value(content[:-4]) != int.from_bytes(content[-4:].tobytes(), "little"):
+                raise ValueError("its checksum is another")
+            blosc.decompress(content[:-4], found)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{self.path}: {name} of tile {tile} is damaged ({error}); delete {self.path} and run again") from error
+        return found
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty float32 array that begins where JAX takes it as it is; others it copies, which costs a tenth of computing."""
+    size = int(np.prod(shape))
+    buffer = np.empty(size + ALIGNMENT // 4, dtype=np.float32)
+    first = -buffer.ctypes.data % ALIGNMENT // 4
+    return buffer[first : first + size].reshape(shape)

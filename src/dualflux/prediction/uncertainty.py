@@ -1,0 +1,44 @@
+"""What stands beyond the spread of the members: distance to the towers, and the part of a cell no predictor sees."""
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from dualflux.cube import Cube
+
+
+def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:
+    """Distance of each cell to the nearest tower in predictor space, over that quantile of held-out towers, (cell,).
+
+    The space is that of static predictors, means and seasonal ranges (Meyer and Pebesma 2021, Methods Ecol. Evol. 12,
+    1620: area of applicability). Above 1 a cell is less like the towers than held-out towers are like the others.
+    """
+    place = cube.mean_year()
+    towers = place[tower_cell]
+    apart = np.full(len(tower_cell), np.nan)
+    for held in np.unique(fold):
+        apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
+    return cKDTree(towers).query(place)[0] / max(float(np.quantile(apart, quantile)), 1e-9)
+
+
+def cell_scale_variance(site_residual: pd.Series, cell: pd.Series) -> tuple[float, float]:
+    """Split the variance of site effects into a hectare's (nugget) and a cell's part [(gC m-2 d-1)^2].
+
+    Sites in one cell share the cell's part, so half their mean squared difference is the nugget; the rest is the cell's.
+    Without two sites in any cell the whole is taken as the cell's: the cautious side.
+
+    Parameters
+    ----------
+    site_residual : Series, index site
+        Mean of observed - predicted (f + g) at sites that were left out.
+    cell : Series, index site
+        Cell each site stands in.
+    """
+    values = pd.DataFrame({"residual": site_residual, "cell": cell.reindex(site_residual.index)})
+    total = float((values.residual**2).mean())
+    shared = values.groupby("cell").filter(lambda part: len(part) > 1).groupby("cell").residual
+    if shared.ngroups == 0:
+        return 0.0, total
+    freedom = shared.size().sum() - shared.ngroups
+    nugget = float(((shared.transform("mean") - values.residual.loc[shared.transform("mean").index]) ** 2).sum() / freedom)
+    return min(nugget, total), max(total - nugget, 0.0)

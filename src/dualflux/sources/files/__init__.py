@@ -1,0 +1,1 @@
+"""What readers of several sources share: NetCDF and Zarr, tables, archives, months."""

@@ -1,0 +1,232 @@
+"""Gridded fluxes of others: opening them, their units and time axis, and regional sums read block by block."""
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError
+from dualflux.sources.files.containers import engine_of, unpacked, visit_hdf5
+from dualflux.sources.files.region_weights import RegionalWeights
+from dualflux.sources.files.tables import MISSING
+from dualflux.units import (
+    FLUX_UNITS,
+    INTEGRAL_UNITS,
+    PETAGRAM,
+    days_in_month,
+    flux_to_daily,
+    integral_to_monthly,
+    normalise_units,
+    require_units,
+)
+
+TIME_NAMES = ("time", "mtime", "date")
+BLOCK_BYTES = 16e6
+# What the NetCDF and HDF5 libraries raise for damaged bytes, wherever they meet them.
+DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError, zlib.error)
+LARGEST_FIELD = 2**30  # cells of one field, which is read whole; 0.01 degree has 648 million
+LARGEST_VALUE = 1e19  # fill values such as 1e20 that the file does not declare
+
+
+@contextmanager
+def open_gridded(path: Path) -> Iterator[xr.Dataset]:
+    """Open a NetCDF-4, classic NetCDF or Zarr store without reading its fields; gzipped ones are unpacked to a temporary file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, cut short or of another format, or its time axis cannot be decoded.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
+    with TemporaryDirectory() as folder:
+        file = unpacked(path, Path(folder))
+        engine = engine_of(file, path)
+        try:
+            if engine == "h5netcdf":
+                visit_hdf5(file, path)
+            unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
+            data = xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
+        except (*DAMAGED, ImportError) as error:  # ImportError: xarray asks for cftime for dates that only it can hold
+            raise InputError(
+                f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
+            ) from error
+        with data:
+            yield data
+
+
+def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    """The variable of that name, or InputError listing those the file has."""
+    if name not in data:
+        raise InputError(f"{path}: no variable `{name}`; it has {', '.join(sorted(map(str, data.variables)))}; correct `variable`")
+    found = data[name]
+    field = math.prod(sorted(found.shape)[-2:])
+    if field > LARGEST_FIELD:
+        raise InputError(
+            f"{path}: `{name}` has dimensions {dict(found.sizes)}; allowed: fields of {LARGEST_FIELD} cells; the file is damaged"
+        )
+    return found
+
+
+def stated_units(variable: xr.DataArray, stated: str | None, allowed: tuple[str, ...], what: str) -> str:
+    """The unit from the study and the file's attribute, which must not contradict each other."""
+    attribute = variable.attrs.get("units")
+    ours = require_units(attribute if stated is None else stated, allowed, what)
+    known = normalise_units(str(attribute)) if attribute is not None else None
+    if known in (*FLUX_UNITS, *INTEGRAL_UNITS) and known != ours:
+        raise InputError(f"{what}: the file says unit `{attribute}`, the study `{stated}`; correct or remove `units`")
+    return ours
+
+
+def time_axis(variable: xr.DataArray, path: Path) -> tuple[str, pd.DatetimeIndex]:
+    """Name of the time dimension and its values as the first day of each value's month."""
+    found = [str(d) for d in variable.dims if str(d) in TIME_NAMES]
+    if len(found) != 1 or found[0] not in variable.coords:
+        raise InputError(
+            f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be a time coordinate: {', '.join(TIME_NAMES)}"
+        )
+    stamps = variable[found[0]].to_numpy()
+    if not np.issubdtype(stamps.dtype, np.datetime64):
+        raise InputError(
+            f"{path}: time axis of type {stamps.dtype}; allowed: CF time units in the standard calendar, such as `days since 1900-01-01`"
+        )
+    if np.isnat(stamps).any():
+        raise InputError(
+            f"{path}: {np.isnat(stamps).sum()} of {stamps.size} time steps of `{variable.name}` have no date; get the file again"
+        )
+    return found[0], pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+
+
+@dataclass
+class ValidCells:
+    """The cells that have a value: the same in every month of a product, whatever number of files its months are in.
+
+    Attributes
+    ----------
+    sparse : bool
+        Cells without a value mean zero and may differ from month to month: nothing is checked.
+    pattern : array of bool, (cell,), optional
+        The cells with a value so far.
+    """
+
+    sparse: bool = False
+    pattern: np.ndarray | None = None
+
+    def check(self, valid: np.ndarray, required: np.ndarray, missing: str, what: str) -> None:
+        """Compare (month, cell) with the months before; raise InputError where they differ or land has no value."""
+        if self.sparse:
+            return
+        self.pattern = valid[0] if self.pattern is None or self.pattern.shape != valid[0].shape else self.pattern
+        changed = (valid != self.pattern).any(axis=0)
+        if changed.any():
+            raise InputError(
+                f"{what}: {changed.sum()} cells have a value in some months and none in others; fill or mask them alike in every month"
+            )
+        holes = int((required & ~self.pattern).sum())
+        if holes and missing == "error":
+            raise InputError(
+                f"{what}: no value in {holes} of {int(required.sum())} cells that are land in a region; a partial sum is no regional flux; "
+                "say `missing: zero` if the product means no flux there, or give a complete file"
+            )
+
+
+def integrate_fields(
+    variable: xr.DataArray,
+    positions: np.ndarray,
+    weights: RegionalWeights,
+    missing: Literal["error", "zero"],
+    what: str,
+    block_bytes: float = BLOCK_BYTES,
+    valid_cells: ValidCells | None = None,
+) -> np.ndarray:
+    """Weighted sums of the fields at `positions` along time, block of months by block of months.
+
+    Parameters
+    ----------
+    variable : DataArray, (time, lat, lon) in any order
+        Read lazily; at most `block_bytes` of it are held as float64.
+    positions : array of int, (step,)
+    missing : {"error", "zero"}
+        What a cell without a value means where our map has land. A field without any value is
+        absent: NaN.
+    valid_cells : ValidCells, optional
+        Shared by the files of one product.
+
+    Returns
+    -------
+    array, (step, region + 1)
+        In the file's unit times m2 (or per cell), float64.
+
+    Raises
+    ------
+    InputError
+        Values missing over land under rule ``error``, or missing in some months and not in others.
+    """
+    time, _ = time_axis(variable, Path(what))
+    if set(map(str, variable.dims)) != {time, *weights.dims}:
+        raise InputError(f"{what} has dimensions {list(variable.dims)}; allowed: {[time, *weights.dims]}; choose one level or member first")
+    step = max(1, int(block_bytes // (8 * weights.required.size)))
+    sums = np.full((len(positions), weights.matrix.shape[0]), np.nan)
+    known = ValidCells() if valid_cells is None else valid_cells
+    for start in range(0, len(positions), step):
+        chosen = positions[start : start + step]
+        block = variable.isel({time: _as_slice(chosen)}).transpose(time, *weights.dims)
+        field = read_values(block, what).reshape(len(chosen), -1)
+        valid = np.isfinite(field) & (field != MISSING) & (np.abs(np.nan_to_num(field)) < LARGEST_VALUE)
+        present = valid.any(axis=1)
+        if not present.any():
+            continue
+        known.check(valid[present], weights.required, missing, what)
+        sums[start : start + step][present] = (weights.matrix @ np.where(valid, field, 0.0)[present].T).T
+    return sums
+
+
+def read_values(block: xr.DataArray, what: str) -> np.ndarray:
+    """A block's values as float64, or InputError where the file is damaged or holds text."""
+    try:
+        return block.to_numpy().astype(np.float64)
+    except DAMAGED as error:
+        raise InputError(
+            f"{what} cannot be read as numbers ({error}); the file is damaged, cut short, or holds text: get it again"
+        ) from error
+
+
+def read_texts(variable: xr.DataArray, what: str) -> list[str]:
+    """Names along a variable's first dimension, kept as text or as single padded characters along a second one."""
+    try:
+        rows = variable.to_numpy().reshape(variable.shape[0] if variable.ndim else 1, -1).tolist()
+        text = [b"".join(row).decode("utf-8", "replace") if isinstance(row[0], bytes) else "".join(map(str, row)) for row in rows]
+    except DAMAGED as error:
+        raise InputError(f"{what} cannot be read as text ({error}); the file is damaged or cut short: get it again") from error
+    return [t.replace("\0", " ").strip() for t in text]
+
+
+def _as_slice(positions: np.ndarray) -> slice | np.ndarray:
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if np.array_equal(positions, np.arange(first, last + 1)) else positions
+
+
+def member_names(variable: xr.DataArray, path: Path) -> list[str]:
+    """Names of ensemble members, kept as text or as single padded characters along a second dimension."""
+    if "ensemble_member" not in variable.dims:
+        raise InputError(f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be ensemble_member")
+    names = read_texts(variable.transpose("ensemble_member", ...), f"{path}: `{variable.name}`")
+    if len(set(names)) != len(names) or not all(names):
+        raise InputError(f"{path}: ensemble member names {names}; each member needs one of its own")
+    return names
+
+
+def monthly_integrals(sums: np.ndarray, units: str, months: pd.DatetimeIndex, per: Literal["area", "cell"]) -> np.ndarray:
+    """Sums of `integrate_fields` as PgC per month of their stamp, (step, region + 1)."""
+    time = months.to_numpy()
+    if per == "cell":
+        return integral_to_monthly(sums, units, time)
+    return flux_to_daily(sums, units, time) * (days_in_month(time) / PETAGRAM)[:, None]

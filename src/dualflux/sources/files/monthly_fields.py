@@ -1,0 +1,269 @@
+"""Monthly regional integrals of a flux whose fields stand in one file or in many."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError
+from dualflux.sources.files.gridded import (
+    TIME_NAMES,
+    ValidCells,
+    find_variable,
+    integrate_fields,
+    monthly_integrals,
+    open_gridded,
+    read_values,
+    stated_units,
+    time_axis,
+)
+from dualflux.sources.files.region_weights import Place, RegionalWeights, regional_weights
+from dualflux.sources.files.regional_table import no_overlap, say_months
+from dualflux.units import FLUX_UNITS, INTEGRAL_UNITS
+
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(0[1-9]|1[0-2])(?!\d)")
+
+
+@dataclass(frozen=True)
+class Flux:
+    """What a field of a file is.
+
+    Attributes
+    ----------
+    variable : str
+    per : {"area", "cell"}
+        Per m2 of the whole grid cell, or already the integral over it.
+    units : str, optional
+        As the study states it; by default the file's attribute.
+    usual : str, optional
+        The format's documented unit, where neither says.
+    area : str, optional
+        The file's variable of cell areas [m2]; exact areas on the sphere by default.
+    missing : {"error", "zero"}
+        What a land cell without a value means.
+    surface : {"land", "all"}
+        See `regional_weights`.
+    sparse : bool
+        A cell without a value means zero, in whichever months.
+    annual : bool
+        Each field is a year's, so a total per month is no unit for it.
+    """
+
+    variable: str
+    per: Literal["area", "cell"]
+    units: str | None = None
+    usual: str | None = None
+    area: str | None = None
+    missing: Literal["error", "zero"] = "error"
+    surface: Literal["land", "all"] = "land"
+    sparse: bool = False
+    annual: bool = False
+
+    def units_of(self, variable: xr.DataArray, what: str) -> str:
+        """The unit of the file's values, in our spelling; InputError where it is unknown or contradicts the study."""
+        stated = self.usual if self.units is None and "units" not in variable.attrs else self.units
+        allowed = FLUX_UNITS if self.per == "area" else INTEGRAL_UNITS
+        allowed = tuple(u for u in allowed if not (self.annual and u.endswith("month-1")))
+        return stated_units(variable, stated, allowed, f"{what} per {self.per}")
+
+
+class Weights:
+    """Regional weights of a flux, computed anew only where the grid of the next file is another."""
+
+    def __init__(self, flux: Flux, place: Place) -> None:
+        self.flux, self.place = flux, place
+        self._known: tuple[list[np.ndarray], RegionalWeights] | None = None
+
+    def of(self, field: xr.DataArray, data: xr.Dataset, path: Path) -> RegionalWeights:
+        """Weights of a field's horizontal cells in the order of its file."""
+        flux, place = self.flux, self.place
+        area = None if flux.area is None else find_variable(data, flux.area, path).squeeze(drop=True)
+        key = [np.asarray(field[d].to_numpy()) for d in field.dims if str(d) not in TIME_NAMES and d in field.coords]
+        if area is not None:
+            area = area.copy(data=read_values(area, f"{path}: `{flux.area}`"))
+        key += [] if area is None else [area.to_numpy()]
+        if self._known is None or len(key) != len(self._known[0]) or not all(map(np.array_equal, key, self._known[0])):
+            found = regional_weights(field, place.grid, place.regions, place.land_fraction, path, flux.per, area, flux.surface)
+            self._known = key, found
+        return self._known[1]
+
+
+Dated = Callable[[xr.Dataset, str, Path], xr.DataArray]
+
+
+def dated_by_time(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    """The variable with the dates of its own time coordinate."""
+    variable = find_variable(data, name, path)
+    time_axis(variable, path)
+    return variable
+
+
+def dated_by_name(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+    """The variable with the month in its file's name, where it has no time steps of its own.
+
+    Raises
+    ------
+    InputError
+        No month, or more than one, in the name; several steps without dates.
+    """
+    variable = find_variable(data, name, path)
+    times = [d for d in variable.dims if str(d) in TIME_NAMES]
+    if times and times[0] in variable.coords and np.issubdtype(variable[times[0]].dtype, np.datetime64):
+        return variable
+    if times and variable.sizes[times[0]] == 1:
+        variable = variable.isel({times[0]: 0}, drop=True)
+    found = {f"{year}-{month}" for year, month in _DATE.findall(path.name)}
+    if len(found) != 1 or any(d in variable.dims for d in times):
+        raise InputError(
+            f"{path}: `{name}` has dimensions {list(variable.dims)} and no dates, its name {len(found)} months; "
+            "needed: one month per file, YYYYMM in its name, as downloaded"
+        )
+    month = np.array([pd.Timestamp(found.pop())], dtype="datetime64[ns]")
+    return variable.reset_coords(drop=True).expand_dims(time=month)
+
+
+Opened = Callable[[Path], AbstractContextManager[xr.Dataset]]
+
+
+def read_months(
+    paths: Sequence[Path],
+    weights: Weights,
+    name: str,
+    dated: Dated = dated_by_time,
+    finer: bool = False,
+    opened: Opened = open_gridded,
+) -> np.ndarray:
+    """Integrals of the study's months from all files of a product, one block of fields in memory.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    weights : Weights
+    name : str
+        Of the product, for messages.
+    dated : function
+        Takes (data, variable, path) to the variable with a decoded time coordinate.
+    finer : bool
+        The steps may be shorter than a month (all alike); months that lack steps have no value.
+    opened : function
+        Context manager that gives a path's dataset.
+
+    Returns
+    -------
+    array, (study month, region + 1)
+        PgC month-1 in the file's sign; the last column is the globe; NaN where there is no field.
+
+    Raises
+    ------
+    InputError
+        A month that stands twice, none of the study's months, or no value in them.
+    """
+    times = weights.place.times
+    fields = read_fields(paths, weights, name, dated, lambda stamps: months_of(stamps).isin(times), opened)
+    what = f"{paths[0] if len(paths) == 1 else f'{len(paths)} files from {paths[0]}'}: {name}"
+    _check_once(fields, name, finer)
+    if fields.used.empty:
+        raise InputError(no_overlap(what, months_of(fields.stamps), times))
+    monthly = _whole_months(fields.used, what) if finer else fields.used.set_index(months_of(fields.used.index))
+    if not np.isfinite(monthly.to_numpy()).any():
+        raise InputError(
+            f"{what} has no value in the study's months {times[0]:%Y-%m} to {times[-1]:%Y-%m}; "
+            "name the products to keep with `products`, or change the period"
+        )
+    return monthly.reindex(times).to_numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """What the files of a product hold.
+
+    Attributes
+    ----------
+    used : DataFrame, (step, region + 1)
+        Integrals of the wanted steps as if each lasted the whole month of its stamp [PgC month-1], by stamp.
+    stamps : DatetimeIndex
+        Of all steps of all files.
+    files : list of (Path, DatetimeIndex)
+        The stamps of each file.
+    """
+
+    used: pd.DataFrame
+    stamps: pd.DatetimeIndex
+    files: list[tuple[Path, pd.DatetimeIndex]]
+
+
+def read_fields(
+    paths: Sequence[Path],
+    weights: Weights,
+    name: str,
+    dated: Dated,
+    wanted: Callable[[pd.DatetimeIndex], np.ndarray],
+    opened: Opened = open_gridded,
+) -> Fields:
+    """Integrals of the fields whose stamps are `wanted`.
+
+    Raises
+    ------
+    InputError
+        As `integrate_fields`, or no field in any file.
+    """
+    cells, used, files = ValidCells(weights.flux.sparse), list[pd.DataFrame](), list[tuple[Path, pd.DatetimeIndex]]()
+    unit_of: dict[str, Path] = {}
+    for path in paths:
+        with opened(path) as data:
+            variable = dated(data, weights.flux.variable, path)
+            dimension, _ = time_axis(variable, path)
+            stamps = pd.DatetimeIndex(variable[dimension].to_numpy())
+            files.append((path, stamps))
+            inside = np.flatnonzero(wanted(stamps))
+            units = weights.flux.units_of(variable, f"{path}: `{weights.flux.variable}`")
+            unit_of.setdefault(units, path)
+            if len(unit_of) > 1:
+                said = ", ".join(f"`{unit}` in {where.name}" for unit, where in unit_of.items())
+                raise InputError(f"{name}: units differ between its files: {said}; correct the files, or give the product's own only")
+            found = weights.of(variable, data, path)
+            if inside.size:
+                sums = integrate_fields(variable, inside, found, weights.flux.missing, f"{path}: {name}", valid_cells=cells)
+                monthly = monthly_integrals(sums, units, months_of(stamps[inside]), weights.flux.per)
+                used.append(pd.DataFrame(monthly, index=stamps[inside]))
+    stamps = pd.DatetimeIndex(np.concatenate([s.to_numpy() for _, s in files]) if files else [])
+    if stamps.empty:
+        raise InputError(f"{name}: no fields in {', '.join(str(p) for p in paths)}; give files with time steps")
+    return Fields(pd.concat(used) if used else pd.DataFrame(), stamps, files)
+
+
+def months_of(stamps: pd.Index) -> pd.DatetimeIndex:
+    """First day of each stamp's month."""
+    return pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+
+
+def _check_once(fields: Fields, name: str, finer: bool) -> None:
+    seen: dict[pd.Timestamp, Path] = {}
+    for path, stamps in fields.files:
+        months = months_of(stamps)
+        again = pd.DatetimeIndex([m for m in months.unique() if m in seen])
+        if len(again):
+            raise InputError(f"{path}: {name}: {say_months(again)}, also in {seen[again[0]].name}; give each month once")
+        twice = months[months.duplicated()]
+        if len(twice) and not finer:
+            raise InputError(f"{path}: {name}: duplicated {say_months(twice)}; give one field per month (means of finer steps)")
+        seen |= dict.fromkeys(months, path)
+
+
+def _whole_months(found: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Means over the steps of each month that has all of them."""
+    found = found.sort_index()
+    twice = found.index[found.index.duplicated()]
+    if len(twice):
+        raise InputError(f"{what}: {len(twice)} time steps stand twice, first {twice[0]}; give each once")
+    by_month = found.groupby(months_of(found.index))
+    mean, size, valid = by_month.mean(), by_month.size(), by_month.count().min(axis=1)
+    step = float(np.median(np.diff(found.index.to_numpy()) / np.timedelta64(1, "D"))) if len(found) > 1 else 31.0
+    wanted = np.round(pd.DatetimeIndex(mean.index).days_in_month / step) if step < 27 else 1
+    return mean[(size >= wanted) & (valid == size)]

@@ -1,0 +1,1 @@
+"""Land, its regions and its cells without a flux."""

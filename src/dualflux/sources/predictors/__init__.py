@@ -1,0 +1,1 @@
+"""Predictors from files on the cells of the study."""

@@ -1,0 +1,324 @@
+"""Predictors: gridded files of others -> checked values on the study's land cells."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError, Problems
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
+from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts
+from dualflux.sources.predictors.missing import fill_missing
+from dualflux.sources.predictors.regrid import BLOCK_BYTES, Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
+from dualflux.sources.predictors.settings import LEADING, PredictorSettings, check_names, warm_up_days
+from dualflux.units import convert_units, normalise_units
+
+SCANNED_VALUES = 25e6  # of a dynamic predictor with more, in its file or on the study's cells, a check reads some steps only
+SCANNED_STEPS = 24
+
+
+class _Wanted(NamedTuple):
+    """Which steps of dynamic predictors are read.
+
+    Attributes
+    ----------
+    times : DatetimeIndex
+        Begin of each step of the study.
+    time_step : str
+    warm_up : int
+        Days before the first step that are read too, where a file has them.
+    scan : bool
+        Read only some steps of large files.
+    """
+
+    times: pd.DatetimeIndex
+    time_step: str
+    warm_up: int
+    scan: bool
+
+
+def read_predictors(
+    settings: Sequence[PredictorSettings],
+    root: Path,
+    grid: Grid,
+    cells: LandCells,
+    times: pd.DatetimeIndex,
+    time_step: Literal["monthly", "daily"],
+) -> xr.Dataset:
+    """Read all predictors that come from files, on the study's land cells.
+
+    Other grids are regridded conservatively (mean over the valid area in a cell), other time steps averaged with the
+    time they share with a step (at least half of it must have values), both block by block.
+
+    Parameters
+    ----------
+    settings : sequence of PredictorSettings
+    root : Path
+        The data root.
+    grid : Grid
+    cells : LandCells
+    times : DatetimeIndex
+        Begin of each step of the study.
+    time_step : {"monthly", "daily"}
+
+    Returns
+    -------
+    Dataset
+        On `cell` (in the order of `cells.index`), float32: static (cell), climatology (month, cell), dynamic (time, cell),
+        fractions (NAME_class, cell). `time` begins before the period, by a year or by what lags and running means look back
+        to, where every dynamic predictor has a value. Attributes of each: units, kind, source, filled_share and dropped_share
+        (of the land area, mean over time), first (first step of its own file). `valid` (cell) is False where rule `drop`
+        removed a cell.
+
+    Raises
+    ------
+    InputError
+        Everything found wrong with any of them, at once.
+    """
+    check_names(settings)
+    problems = Problems()
+    found: dict[str, xr.DataArray] = {}
+    wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=False)
+    for one in settings:
+        if not one.derived:
+            with problems.collect():
+                found[one.name] = _read(one, root, grid, cells, wanted)
+    problems.raise_if_any()
+    return _combine(found, cells)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictorScan:
+    """What a check knows of the predictors from files.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Rows predictors; columns kind, units, source, first, filled_share, dropped_share.
+    valid : array of bool, (cell,)
+        False where rule `drop` removes a cell, as far as the scanned steps tell.
+    classes : dict of str to list of str
+        Class names of the `fractions` predictors.
+    first : Timestamp or None
+        First step at which every dynamic predictor has a value; None without any.
+    """
+
+    table: pd.DataFrame
+    valid: np.ndarray
+    classes: dict[str, list[str]]
+    first: pd.Timestamp | None
+
+
+def check_predictors(
+    settings: Sequence[PredictorSettings],
+    root: Path,
+    grid: Grid,
+    cells: LandCells,
+    times: pd.DatetimeIndex,
+    time_step: Literal["monthly", "daily"],
+) -> PredictorScan:
+    """Read all fields without time and small dynamic predictors, of large ones `SCANNED_STEPS` steps; see `read_predictors`."""
+    problems = Problems()
+    found: dict[str, xr.DataArray] = {}
+    with problems.collect():
+        check_names(settings)
+    problems.raise_if_any()
+    wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=True)
+    for one in settings:
+        if not one.derived:
+            with problems.collect():
+                found[one.name] = _read(one, root, grid, cells, wanted)
+    problems.raise_if_any()
+    dropped = np.zeros(cells.index.size, dtype=bool)
+    for variable in found.values():
+        dropped |= variable.attrs["dropped"]
+    shown = [{"predictor": n, **{k: v for k, v in d.attrs.items() if k != "dropped"}} for n, d in found.items()]
+    starts = [pd.Timestamp(d.time.to_numpy()[0]) for d in found.values() if "time" in d.dims]
+    classes = {n: [str(c) for c in d[f"{n}_class"].to_numpy()] for n, d in found.items() if f"{n}_class" in d.dims}
+    return PredictorScan(pd.DataFrame(shown), ~dropped, classes, max(starts, default=None))
+
+
+def record_steps(
+    settings: PredictorSettings, root: Path, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"], warm_up: int
+) -> pd.DatetimeIndex:
+    """The steps `times`, and those up to `warm_up` days before them that a dynamic predictor's file has."""
+    what = _what(settings)
+    with _opened(settings, root, what) as (data, bounds):
+        return _steps_within(time_intervals(_dated(data, what), bounds, what), _Wanted(times, time_step, warm_up, scan=False), what)
+
+
+def read_predictor(
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"]
+) -> xr.DataArray:
+    """One predictor at exactly the given steps, see `read_predictors`; its attribute `dropped` names cells that rule `drop` removes."""
+    return _read(settings, root, grid, cells, _Wanted(times, time_step, 0, scan=False))
+
+
+def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
+    """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
+    what = _what(settings)
+    with _opened(settings, root, what) as (data, _):
+        values, _valid = ToGrid(grid, what)(data)
+        return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
+
+
+def _what(settings: PredictorSettings) -> str:
+    return f"{settings.path}: `{settings.variable or settings.name}`"
+
+
+@contextmanager
+def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tuple[xr.DataArray, xr.DataArray | None]]:
+    """The lazy variable, its leading dimension named time, month or class, and the bounds of its time steps."""
+    path = root / str(settings.path)
+    with open_gridded(path) as file:
+        data = find_variable(file, settings.variable or settings.name, path)
+        horizontal = [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
+        leading = [d for d in data.dims if d not in horizontal]
+        wanted = LEADING[settings.kind or "static"]
+        single = [d for d in leading if data.sizes[d] == 1][: max(len(leading) - len(wanted), 0)]
+        leading = [d for d in leading if d not in single]
+        if len(leading) != len(wanted) or len(horizontal) != 2:
+            raise InputError(
+                f"{what} has dimensions {list(data.dims)}; kind `{settings.kind}` needs {', '.join((*wanted, 'latitude', 'longitude'))}; "
+                "correct `kind`, or choose one level or member first"
+            )
+        data = data.squeeze(single, drop=True)
+        # A coordinate that is called like the leading dimension but stands on another one would get in its way.
+        data = data.drop_vars([w for w, d in zip(wanted, leading, strict=True) if w in data.coords and (w != d or data[w].dims != (d,))])
+        bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
+        renamed = data.rename({old: new for old, new in zip(leading, wanted, strict=True) if old != new})
+        yield renamed, file[bounds] if bounds in file.variables else None
+
+
+def _convert(values: np.ndarray, data: xr.DataArray, settings: PredictorSettings, what: str) -> np.ndarray:
+    return convert_units(values, *_units(data, settings, what), what)
+
+
+def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
+    """The file's unit and the study's."""
+    default = "1" if settings.kind == "fractions" else None
+    stated = data.attrs.get("units", settings.units or default)
+    if stated is None:
+        raise InputError(f"{what}: neither the file nor the study says the unit; state it as `units` of predictor `{settings.name}`")
+    return str(stated), normalise_units(settings.units or default or str(stated))
+
+
+def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, steps: _Wanted) -> xr.DataArray:
+    what = _what(settings)
+    coords: dict[str, object] = {}
+    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
+    with _opened(settings, root, what) as (data, bounds):
+        to_grid = ToGrid(grid, what)
+        found, wanted = _units(data, settings, what)
+        convert_units(np.zeros(1), found, wanted, what)
+        if settings.kind == "dynamic":
+            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what)
+            coords["time"], attributes["first"] = begin, str(begin[0].date())
+        elif settings.kind == "climatology":
+            values = to_grid.cells(data, cells)[_month_order(data, what)]
+            coords["month"] = np.arange(1, 13)
+        else:
+            values = to_grid.cells(data, cells)
+            if settings.kind == "fractions":
+                coords["class"] = _class_names(data, what)
+    values = convert_units(values, found, wanted, what)
+    if settings.kind == "fractions":
+        _checked_fractions(values, what)
+    values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
+    share = float(cells.land_area[dropped].sum() / cells.land_area.sum())
+    attributes |= {"units": wanted, "filled_share": filled, "dropped_share": share, "dropped": dropped}
+    out = xr.DataArray(values.astype(np.float32), dims=(*coords, "cell"), coords=coords, attrs=attributes)
+    return out.rename({"class": f"{settings.name}_class"}) if "class" in coords else out
+
+
+def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
+    """Positions that put 12 fields in the order January to December."""
+    found = data["month"].to_numpy() if "month" in data.coords else np.array([])
+    months = pd.DatetimeIndex(found).month.to_numpy() if np.issubdtype(found.dtype, np.datetime64) else found
+    if sorted(months.tolist()) != list(range(1, 13)):
+        raise InputError(f"{what}: months {months.tolist()}; a climatology needs a coordinate with the months 1 to 12, or a date in each")
+    return np.argsort(months)
+
+
+def _class_names(data: xr.DataArray, what: str) -> list[str]:
+    if "class" in data.coords:
+        labels = read_texts(data["class"], f"{what}: its classes")
+        meanings = str(data["class"].attrs.get("flag_meanings", "")).split()
+    else:
+        labels, meanings = [], str(data.attrs.get("flag_meanings", "")).split()
+    names = [n.strip() for n in meanings or labels]
+    if len(names) != data.sizes["class"] or len(set(names)) != len(names):
+        raise InputError(
+            f"{what}: {data.sizes['class']} classes named {names}; give the class dimension a coordinate with one name per class"
+        )
+    return names
+
+
+def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
+    if not np.isfinite(values).any():
+        return values
+    low, high = float(np.nanmin(values)), float(np.nansum(values, axis=0).max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(
+            f"{what}: class fractions from {low:.4g}, summing to {high:.4g} in a cell; allowed: 0 to 1 in all; check `units` (1 or %)"
+        )
+    return values
+
+
+def _dynamic(
+    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
+) -> tuple[np.ndarray, pd.DatetimeIndex]:
+    source = time_intervals(_dated(data, what), bounds, what)
+    begin = _steps_within(source, wanted, what)
+    some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
+    if some:
+        begin = begin[np.unique(np.linspace(0, len(begin) - 1, SCANNED_STEPS).round().astype(int))]
+    end = step_ends(begin, wanted.time_step)
+    lengths = ((end - begin) / pd.Timedelta(days=1)).to_numpy()
+    overlap = time_overlap(source, (begin, end))
+    # Steps that lie apart are read one by one: a block would hold all that is between them.
+    parts = [slice(i, i + 1) for i in range(len(begin))] if some else [slice(None)]
+    # A block is no larger on the target grid than in the file.
+    field = data.size / max(data.sizes["time"], 1)
+    block = BLOCK_BYTES * min(1.0, field / (cells.grid.lat.size * cells.grid.lon.size))
+    read = [read_steps(data, overlap[p], lengths[p], lambda part: to_grid.cells(part, cells), block) for p in parts]
+    return np.concatenate(read), begin
+
+
+def _dated(data: xr.DataArray, what: str) -> xr.DataArray:
+    if "time" not in data.coords:
+        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
+    return data["time"]
+
+
+def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
+    """The study's steps, and those of the warm-up that the file has."""
+    first, last = wanted.times[0], step_ends(wanted.times[-1:], wanted.time_step)[0]
+    if source[0][0] > first or source[1][-1] < last:
+        day = pd.Timedelta(days=1)
+        raise InputError(
+            f"{what}: covers {source[0][0].date()} to {(source[1][-1] - day).date()}; the study needs {first.date()} to "
+            f"{(last - day).date()}; shorten `period` or give a longer file"
+        )
+    before = first - pd.Timedelta(days=wanted.warm_up)
+    steps = pd.date_range(before, wanted.times[-1], freq="MS" if wanted.time_step == "monthly" else "D")
+    return steps[steps >= source[0][0]]
+
+
+def _combine(found: dict[str, xr.DataArray], cells: LandCells) -> xr.Dataset:
+    valid = np.ones(cells.index.size, dtype=bool)
+    for variable in found.values():
+        valid &= ~variable.attrs.pop("dropped")
+    if not valid.any():
+        raise InputError("predictors: rule `drop` leaves no land cell; use `nearest` or a value for the predictor that has none")
+    starts = [v.time.to_numpy()[0] for v in found.values() if "time" in v.dims]
+    common = {n: v.sel(time=slice(max(starts), None)) if "time" in v.dims else v for n, v in found.items()}
+    data = xr.Dataset(common)
+    share = float(cells.land_area[~valid].sum() / cells.land_area.sum())
+    data["valid"] = ("cell", valid, {"long_name": "cell kept by the rule `drop` of every predictor", "dropped_share": share})
+    return data

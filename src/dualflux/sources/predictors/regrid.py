@@ -1,0 +1,167 @@
+"""Gridded predictors brought to the study's cells and steps, block by block: never a whole cube in memory."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import sparse
+
+from dualflux.errors import InputError
+from dualflux.grid import Grid, LandCells, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.gridded import read_values
+
+MINIMUM_COVERAGE = 0.5  # part of a step's length that must have values for a mean over the step
+BLOCK_BYTES = 64e6
+TARGET_STEPS = 128
+_SLIVER = 1e-6  # part of a cell; what coordinates written with few digits seem to overlap
+_UNDECLARED_FILL = 1e19  # fill values such as 1e20 that the file does not declare
+
+Intervals = tuple[pd.DatetimeIndex, pd.DatetimeIndex]  # begin and end of each
+
+
+class ToGrid:
+    """Takes fields of one file to a target grid; the overlap of the two grids is computed once.
+
+    Parameters
+    ----------
+    target : Grid
+    what : str
+        File and variable, for messages.
+    """
+
+    def __init__(self, target: Grid, what: str) -> None:
+        self.target, self.what = target, what
+        self._source: Grid | None = None
+        self._overlap: Overlap | None = None
+
+    def __call__(self, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+        """Area-weighted mean and valid part of each target cell, both (..., lat, lon); see `grid.regrid`.
+
+        -9999, undeclared fill values and infinities are missing; so is a cell of which less than a millionth is covered.
+        """
+        data = normalise_coordinates(data.copy(data=read_values(data, self.what)), self.what)
+        values = data.to_numpy()
+        values[~np.isfinite(values) | (values == -9999) | (np.abs(np.nan_to_num(values)) > _UNDECLARED_FILL)] = np.nan
+        source = grid_of(data, self.what)
+        if source.same_as(self.target):
+            return values, np.isfinite(values).astype(float)
+        if self._overlap is None or self._source is None or not source.same_as(self._source):
+            self._source, self._overlap = source, Overlap.between(source, self.target)
+        mean, valid = regrid(values, source, self.target, overlap=self._overlap)
+        mean[valid < _SLIVER] = np.nan
+        return mean, valid
+
+    def cells(self, data: xr.DataArray, cells: LandCells) -> np.ndarray:
+        """Values of the land cells, (..., cell)."""
+        mean, _ = self(data)
+        return mean.reshape(*mean.shape[:-2], -1)[..., cells.index]
+
+
+def time_intervals(time: xr.DataArray, bounds: xr.DataArray | None, what: str) -> Intervals:
+    """Begin and end of each time step of a file.
+
+    From the file's time bounds where it has them. Otherwise stamps of monthly (daily, yearly) data, wherever in the
+    month (day, year) they stand, mean the whole month (day, year); any other stamp is the begin of an interval that
+    lasts to the next stamp, at most the usual step, so that a missing 8-day composite stays missing.
+
+    Raises
+    ------
+    InputError
+        No dates, stamps that do not ascend, or a single stamp without bounds.
+    """
+    if not np.issubdtype(time.dtype, np.datetime64):
+        raise InputError(
+            f"{what}: time axis of type {time.dtype}; allowed: CF time units in the standard calendar, `days since 1900-01-01`"
+        )
+    if bounds is not None and np.issubdtype(bounds.dtype, np.datetime64):
+        begin, end = (pd.DatetimeIndex(bounds.to_numpy()[:, i]) for i in (0, 1))
+        if not (begin.is_monotonic_increasing and begin.is_unique and (end > begin).all()):
+            raise InputError(f"{what}: time bounds that are empty or do not ascend; sort the file by time, each step once")
+        return begin, end
+    stamps = pd.DatetimeIndex(time.to_numpy())
+    if stamps.size < 2 or stamps.hasnans:
+        raise InputError(
+            f"{what}: {stamps.size} time steps, {int(np.isnat(stamps.to_numpy()).sum())} without a date; give at least two, or time bounds"
+        )
+    usual = pd.Timedelta(np.median(np.diff(stamps.to_numpy())))
+    begin, end = _named_intervals(stamps, usual)
+    if not (begin.is_monotonic_increasing and begin.is_unique):
+        raise InputError(f"{what}: time steps that do not ascend or stand twice; sort the file by time, each step once")
+    return begin, end
+
+
+def _named_intervals(stamps: pd.DatetimeIndex, usual: pd.Timedelta) -> Intervals:
+    days = usual / pd.Timedelta(days=1)
+    for frequency, shortest, longest in (("D", 0.99, 1.01), ("M", 27.5, 31.5), ("Y", 364.0, 367.0)):
+        if shortest <= days <= longest:
+            period = stamps.to_period(frequency)
+            return period.to_timestamp(), (period + 1).to_timestamp()
+    nearest_next = np.append(stamps.to_numpy()[1:], stamps.to_numpy()[-1] + usual.to_timedelta64())
+    return stamps, pd.DatetimeIndex(np.minimum(nearest_next, stamps.to_numpy() + usual.to_timedelta64()))
+
+
+def step_ends(begin: pd.DatetimeIndex, time_step: str) -> pd.DatetimeIndex:
+    """End of each monthly or daily step of the study."""
+    return (begin.to_period("M" if time_step == "monthly" else "D") + 1).to_timestamp()
+
+
+def time_overlap(source: Intervals, target: Intervals) -> sparse.csr_matrix:
+    """Days that each target step (row) shares with each source step (column); both ascend."""
+    first = np.searchsorted(source[1].to_numpy(), target[0].to_numpy(), side="right")
+    last = np.searchsorted(source[0].to_numpy(), target[1].to_numpy(), side="left")
+    count = np.maximum(last - first, 0)
+    rows = np.repeat(np.arange(len(target[0])), count)
+    columns = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+    low = np.maximum(source[0].to_numpy()[columns], target[0].to_numpy()[rows])
+    high = np.minimum(source[1].to_numpy()[columns], target[1].to_numpy()[rows])
+    days = (high - low) / np.timedelta64(1, "D")
+    return sparse.csr_matrix((np.maximum(days, 0.0), (rows, columns)), shape=(len(target[0]), len(source[0])))
+
+
+def read_steps(
+    data: xr.DataArray,
+    overlap: sparse.csr_matrix,
+    lengths: np.ndarray,
+    read: Callable[[xr.DataArray], np.ndarray],
+    block_bytes: float = BLOCK_BYTES,
+) -> np.ndarray:
+    """Time-weighted mean over the source steps that overlap each target step.
+
+    Parameters
+    ----------
+    data : DataArray, (time, ...)
+        Lazy; at most about `block_bytes` of it are read at once.
+    overlap : sparse matrix, (target, source)
+        From `time_overlap` [days].
+    lengths : array, (target,)
+        Length of each target step [days].
+    read : function
+        Takes a block of `data` to (time, cell) values, NaN where missing.
+
+    Returns
+    -------
+    array float32, (target, cell)
+        NaN where less than `MINIMUM_COVERAGE` of the step has values.
+    """
+    size = max(1, int(block_bytes // (8 * np.prod([n for d, n in data.sizes.items() if d != "time"]))))
+    parts = []
+    for start in range(0, overlap.shape[0], TARGET_STEPS):
+        rows = overlap[start : start + TARGET_STEPS]
+        parts.append(_mean_of_steps(data, rows, lengths[start : start + TARGET_STEPS], read, size))
+    return np.concatenate(parts)
+
+
+def _mean_of_steps(
+    data: xr.DataArray, overlap: sparse.csr_matrix, lengths: np.ndarray, read: Callable[[xr.DataArray], np.ndarray], size: int
+) -> np.ndarray:
+    used = np.unique(overlap.indices)
+    total: np.ndarray | float = 0.0
+    covered: np.ndarray | float = 0.0
+    for start in range(used[0], used[-1] + 1, size) if used.size else range(0, 1):
+        block = slice(start, min(start + size, used[-1] + 1) if used.size else 1)
+        values = read(data.isel(time=block))
+        total = total + overlap[:, block] @ np.nan_to_num(values)
+        covered = covered + overlap[:, block] @ np.isfinite(values).astype(float)
+    enough = covered >= MINIMUM_COVERAGE * lengths[:, None] - 1e-9
+    return np.divide(total, covered, out=np.full(np.shape(total), np.nan), where=enough & (covered > 0)).astype(np.float32)

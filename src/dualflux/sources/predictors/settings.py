@@ -1,0 +1,132 @@
+"""What a study file can say about a predictor."""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dualflux.errors import InputError, Problems
+from dualflux.sources.predictors.missing import MissingRule
+
+DERIVED_FORMS = "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)"
+_DERIVED = re.compile(
+    r"(?P<alone>potential_radiation(?:_change)?)|(?P<of>mean_season|anomaly)\((?P<one>\w+)\)"
+    r"|(?P<counted>lag|running_mean)\((?P<two>\w+)\s*,\s*(?P<number>[1-9]\d*)\)"
+)
+LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
+
+WARM_UP_DAYS = 366  # at least: what the default running means look back to
+
+Kind = Literal["dynamic", "static", "climatology", "fractions"]
+
+
+class PredictorSettings(BaseModel):
+    """One predictor of the study file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name inside the study; a derived predictor's name says what it is, for example mean_season(ta)")
+    path: str | None = Field(None, description="NetCDF file or Zarr store, relative to the data root")
+    variable: str | None = Field(None, description="Variable in the file; default: the name")
+    kind: Kind | None = Field(None, description="dynamic (time), static, climatology (12 months) or fractions (classes)")
+    units: str | None = Field(None, description="Unit inside the study; default: the file's")
+    missing: MissingRule = Field("error", description="Land cells without a value: error, drop, nearest, or {value: x}")
+    derived: bool = Field(False, description="Computed by dualflux; needs no file")
+    at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
+    site_column: str | None = Field(None, description="Column of the tower table for at_towers: site; default: the name")
+    running_means: list[int] | None = Field(None, description="Windows [days] of running means of a dynamic predictor; default 30, 90, 365")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PredictorSettings":
+        if self.derived:
+            if self.path or self.variable or self.kind:
+                raise ValueError(f"predictor `{self.name}`: a derived predictor has no path, variable or kind; remove them or `derived`")
+            return self
+        if self.path is None or self.kind is None:
+            raise ValueError(f"predictor `{self.name}`: give `path` and `kind` ({', '.join(LEADING)}), or `derived: true`")
+        if not re.fullmatch(r"\w+", self.name):
+            raise ValueError(f"predictor `{self.name}`: a name has letters, digits and `_` only")
+        if self.running_means is not None and (self.kind != "dynamic" or min(self.running_means, default=1) < 1):
+            raise ValueError(f"predictor `{self.name}`: running_means are whole days from 1 and belong to a dynamic predictor")
+        if self.site_column is not None and self.at_towers != "site":
+            raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
+        return self
+
+
+class Derived(NamedTuple):
+    """What a derived predictor's name says: ``running_mean(ta, 90)`` is ("running_mean", "ta", 90).
+
+    Attributes
+    ----------
+    function : str
+    variable : str or None
+        The dynamic predictor it is made from.
+    number : int or None
+        Steps of a lag, days of a running mean.
+    """
+
+    function: str
+    variable: str | None
+    number: int | None
+
+
+def parse_derived(name: str, dynamic: Collection[str]) -> Derived:
+    """Take a derived predictor's name apart.
+
+    Parameters
+    ----------
+    name : str
+    dynamic : collection of str
+        Names of the study's dynamic predictors.
+
+    Raises
+    ------
+    InputError
+        An unknown form, or one made from something that is not a dynamic predictor.
+    """
+    match = _DERIVED.fullmatch(name)
+    if match is None:
+        raise InputError(f"predictor `{name}`: not a derived predictor; allowed: {DERIVED_FORMS}")
+    source = match["one"] or match["two"]
+    if source is not None and source not in dynamic:
+        raise InputError(
+            f"predictor `{name}`: `{source}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
+        )
+    return Derived(match["alone"] or match["of"] or match["counted"], source, int(match["number"]) if match["number"] else None)
+
+
+def check_names(settings: Sequence[PredictorSettings]) -> None:
+    """Names must be unique, and derived predictors known and made from a dynamic one of the study.
+
+    Raises
+    ------
+    InputError
+        All problems at once.
+    """
+    problems = Problems()
+    names = [s.name for s in settings]
+    dynamic = [s.name for s in settings if s.kind == "dynamic"]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        problems.add(f"predictor `{name}`: named {names.count(name)} times; give each predictor its own name")
+    for name in (s.name for s in settings if s.derived):
+        with problems.collect():
+            parse_derived(name, dynamic)
+    problems.raise_if_any()
+
+
+def warm_up_days(settings: Sequence[PredictorSettings], time_step: str) -> int:
+    """Days before the period that the study's lags and running means look back to, at least `WARM_UP_DAYS`.
+
+    Examples
+    --------
+    >>> ta = PredictorSettings(name="ta", path="x.nc", kind="dynamic", running_means=[90, 730])
+    >>> warm_up_days([ta], "monthly"), warm_up_days([PredictorSettings(name="lag(ta, 24)", derived=True)], "monthly")
+    (730, 744)
+    """
+    wanted = [days for s in settings for days in s.running_means or []]
+    for match in (_DERIVED.fullmatch(s.name) for s in settings if s.derived):
+        if match and match["number"]:
+            longest_step = 31 if match["counted"] == "lag" and time_step == "monthly" else 1
+            wanted.append(int(match["number"]) * longest_step)
+    return max([WARM_UP_DAYS, *wanted])

@@ -1,0 +1,176 @@
+"""Gridded products to compare with, month by month on the study's grid."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dualflux.errors import InputError
+from dualflux.grid import Grid, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units, time_axis
+from dualflux.sources.files.tables import MISSING, find_files
+from dualflux.sources.references.settings import GriddedFields
+from dualflux.units import FLUX_UNITS, flux_to_daily
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceMonth:
+    """One month (or day) of a gridded product on the study's grid, each array (lat, lon).
+
+    Attributes
+    ----------
+    time : Timestamp
+        First day of the month, or the day.
+    flux : NEE per area of land [gC m-2 d-1], NaN where the product has none.
+    density : NEE per area of the whole cell [gC m-2 d-1]; times cell area it sums to the product's integral.
+    land, missing : part of the cell that is land to the product, and that is land without a value.
+    """
+
+    time: pd.Timestamp
+    flux: np.ndarray
+    density: np.ndarray
+    land: np.ndarray
+    missing: np.ndarray
+
+
+def reference_maps(
+    source: GriddedFields, root: Path, grid: Grid, land_fraction: np.ndarray, times: pd.DatetimeIndex
+) -> Iterator[ReferenceMonth]:
+    """The product's months that are in `times`, conservatively regridded, one at a time in memory; of daily values their mean.
+
+    Parameters
+    ----------
+    land_fraction : array, (lat, lon)
+        The study's, used where the product brings none.
+
+    Raises
+    ------
+    InputError
+        See `read_references`; land without a value is no error here, it stands in `missing`.
+    """
+    steps = reference_steps(source, root, grid, land_fraction, times)
+    for month, days in groupby(steps, key=lambda step: step.time.replace(day=1)):
+        yield _mean(month, days)
+
+
+def _mean(month: pd.Timestamp, steps: Iterator[ReferenceMonth]) -> ReferenceMonth:
+    """Mean of the steps; where one has no value the month has none."""
+    fields: list[np.ndarray] = []
+    count = 0
+    for step in steps:
+        new = (step.flux, step.density, step.land, step.missing)
+        fields = [total + one for total, one in zip(fields, new, strict=True)] if fields else list(new)
+        count += 1
+    return ReferenceMonth(month, *(total / count for total in fields))
+
+
+def reference_steps(
+    source: GriddedFields, root: Path, grid: Grid, land_fraction: np.ndarray, times: pd.DatetimeIndex
+) -> Iterator[ReferenceMonth]:
+    """As `reference_maps`, but a file with daily values gives its days (their `time` is the day), whole months of them.
+
+    Raises
+    ------
+    InputError
+        See `reference_maps`; a month with some of its days.
+    """
+    wanted, seen = set(times), dict[pd.Timestamp, str]()
+    files = find_files(source.path, root, ".nc")
+    for path in files:
+        with open_gridded(path) as data:
+            variable = find_variable(data, source.variable, path)
+            what = f"{path.name}: `{source.variable}`"
+            units = stated_units(variable, source.units, FLUX_UNITS, what)
+            name, months = time_axis(variable, path)
+            if months.empty:
+                raise InputError(f"{what}: no time step; get the file again")
+            stamps = _stamps(pd.DatetimeIndex(variable[name].to_numpy()), months, what)
+            step_word = "month" if stamps is months else "day"
+            for stamp in stamps:
+                if stamp in seen:
+                    when = f"{stamp:%Y-%m}" if stamps is months else f"{stamp:%Y-%m-%d}"
+                    raise InputError(f"{what}: {when} stands more than once (also in {seen[stamp]}); give one mean value per {step_word}")
+                seen[stamp] = path.name
+            regridder = _Regridder.of(variable.isel({name: 0}), data, source.land_fraction, grid, land_fraction, path)
+            for step, (stamp, month) in enumerate(zip(stamps, months, strict=True)):
+                if month in wanted:
+                    yield regridder.month(variable.isel({name: step}), stamp, units)
+    known = {stamp.replace(day=1) for stamp in seen}
+    if not wanted & known:
+        raise InputError(
+            f"{source.product}: its {len(known)} months in {len(files)} files"
+            + (f" ({min(seen):%Y-%m} to {max(seen):%Y-%m})" if seen else "")
+            + f" have none in common with the study ({times[0]:%Y-%m} to {times[-1]:%Y-%m}); give files of those years"
+        )
+
+
+def _stamps(time: pd.DatetimeIndex, months: pd.DatetimeIndex, what: str) -> pd.DatetimeIndex:
+    """Days of a file in which a month stands more than once, else months."""
+    if not months.has_duplicates:
+        return months
+    days = time.normalize()
+    month, count = np.unique(months.to_numpy(), return_counts=True)
+    partial = np.flatnonzero(count != pd.DatetimeIndex(month).days_in_month)
+    if partial.size:
+        raise InputError(
+            f"{what}: {pd.Timestamp(month[partial[0]]):%Y-%m} has {count[partial[0]]} time steps; "
+            "allowed: one mean value per month, or one for each of its days; give whole months"
+        )
+    return days
+
+
+@dataclass(frozen=True, eq=False)
+class _Regridder:
+    """What the months of one file share."""
+
+    what: str
+    source: Grid
+    target: Grid
+    overlap: Overlap
+    own_land: np.ndarray | None
+    land: np.ndarray
+
+    @classmethod
+    def of(
+        cls, field: xr.DataArray, data: xr.Dataset, land_name: str | None, target: Grid, study_land: np.ndarray, path: Path
+    ) -> "_Regridder":
+        what = f"{path.name}: `{field.name}`"
+        if field.ndim != 2:
+            raise InputError(
+                f"{what}: dimensions {list(field.dims)} besides time; allowed: latitude and longitude; choose one level or member first"
+            )
+        source = grid_of(normalise_coordinates(field, what), what)
+        overlap = Overlap.between(source, target)
+        if land_name is None:
+            return cls(what, source, target, overlap, None, np.asarray(study_land, dtype=float))
+        own = _own_land(find_variable(data, land_name, path), source, path)
+        return cls(what, source, target, overlap, own, regrid(np.ones(source.shape), source, target, own, overlap)[1])
+
+    def month(self, field: xr.DataArray, time: pd.Timestamp, units: str) -> ReferenceMonth:
+        """Convert and regrid one field."""
+        values = read_values(normalise_coordinates(field, self.what), self.what)
+        values[(values == MISSING) | (np.abs(np.nan_to_num(values)) > LARGEST_VALUE)] = np.nan
+        daily = flux_to_daily(values[None], units, np.array([time], dtype="datetime64[ns]"), self.what)[0]
+        flux, valid = regrid(daily, self.source, self.target, self.own_land, self.overlap)
+        if self.own_land is None:
+            valid = np.where(np.isnan(flux), 0.0, self.land)
+        return ReferenceMonth(time, flux, np.nan_to_num(flux) * valid, self.land, np.clip(self.land - valid, 0, None))
+
+
+def _own_land(variable: xr.DataArray, source: Grid, path: Path) -> np.ndarray:
+    what = f"{path.name}: `{variable.name}`"
+    field = normalise_coordinates(variable.squeeze(drop=True), what)
+    if field.ndim != 2 or not grid_of(field, what).same_as(source):
+        raise InputError(
+            f"{what}: dimensions {dict(variable.sizes)}; a land fraction has the latitudes and longitudes of the flux and no time"
+        )
+    values = np.nan_to_num(field.to_numpy().astype(float))
+    if values.min() < 0 or values.max() > 1 + 1e-6:
+        raise InputError(
+            f"{what}: from {values.min():.4g} to {values.max():.4g}; a land fraction lies between 0 and 1; convert percent first"
+        )
+    return values

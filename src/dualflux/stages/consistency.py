@@ -1,0 +1,147 @@
+"""What must hold between the sources of a study before anything is computed from them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from dualflux.constraints.inversions.constraint import from_inversions
+from dualflux.cube import Steps
+from dualflux.errors import InputError, Problems
+from dualflux.features import require_classes, require_record
+from dualflux.fitting.folds import fold_of_groups, inner_validation, site_groups
+from dualflux.grid import LandCells
+from dualflux.sources.adjustments import Target
+from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
+from dualflux.sources.towers import Towers
+from dualflux.sources.towers.cells import tower_cells
+from dualflux.study.settings import StudySettings
+from dualflux.variants import VARIANTS
+
+
+def site_columns(predictors: list[PredictorSettings]) -> dict[str, str]:
+    """Column of the tower files for each dynamic predictor that is taken from the sites' own meteorology."""
+    return {p.name: p.site_column or p.name for p in predictors if p.at_towers == "site" and p.kind == "dynamic"}
+
+
+def site_classes(predictors: list[PredictorSettings]) -> str | None:
+    """The class-fraction predictor that is a site's own class at towers."""
+    return next((p.name for p in predictors if p.kind == "fractions" and p.at_towers == "site"), None)
+
+
+def with_site_meteorology(predictors: list[PredictorSettings], towers: Towers) -> Towers:
+    """Towers whose rows have every value that the study takes from the sites' own meteorology; the others are dropped and counted.
+
+    Raises
+    ------
+    InputError
+        A column that the tower files lack, or no row left.
+    """
+    problems, data, dropped = Problems(), towers.observations, [towers.dropped]
+    for name, column in site_columns(predictors).items():
+        if column not in data:
+            there = ", ".join(c for c in data.columns if c not in ("site", "time", "nee", "uncertainty")) or "none"
+            problems.add(
+                f"predictor `{name}`: the towers have no column `{column}`, but {there}; state `site_column` or use at_towers: cell"
+            )
+            continue
+        lost = data[data[column].isna()].groupby("site").size()
+        rows = {"source": towers.sites.source.reindex(lost.index).to_numpy(), "site": lost.index, "reason": f"no site value of {column}"}
+        dropped.append(pd.DataFrame({**rows, "count": lost.to_numpy()}))
+        data = data[data[column].notna()]
+    problems.raise_if_any()
+    if data.empty:
+        raise InputError(f"towers: no row has all of {', '.join(site_columns(predictors).values())}; use at_towers: cell for some of them")
+    sites = towers.sites[towers.sites.index.isin(data.site.unique())]
+    return replace(towers, observations=data.reset_index(drop=True), sites=sites, dropped=pd.concat(dropped, ignore_index=True))
+
+
+def place_sites(settings: StudySettings, cells: LandCells, towers: Towers, valid: np.ndarray | None = None) -> pd.DataFrame:
+    """Cell, group and fold of each site, and the distance [km] to a cell that is not its own.
+
+    Parameters
+    ----------
+    valid : array of bool, (cell,), optional
+        Cells that the rule `drop` keeps.
+
+    Raises
+    ------
+    InputError
+        Towers without a land cell; too few groups of co-located sites for the folds.
+    """
+    places = tower_cells(cells, towers.sites, settings.land_fraction.towers_at_sea, valid)
+    sites = towers.sites.assign(cell=places.cell, distance=places.distance)
+    sites["group"] = site_groups(sites.lat.to_numpy(), sites.lon.to_numpy(), settings.grid.resolution)
+    count = towers.observations.groupby("site").size().reindex(sites.index).to_numpy()
+    sites["fold"] = fold_of_groups(sites.group.to_numpy(), count, settings.network.folds, settings.seed)
+    if any(VARIANTS[v].towers for v in settings.variants):
+        for fold in range(settings.network.folds):
+            inner_validation(sites.group.to_numpy(), sites.fold.to_numpy(), fold, 0, 0.2, settings.seed)
+    return sites
+
+
+def check_site_classes(settings: StudySettings, towers: Towers, classes: dict[str, list[str]]) -> None:
+    """Raise InputError for sites whose class the class-fraction predictor lacks.
+
+    Parameters
+    ----------
+    classes : dict of str to list of str
+        Class names of each `fractions` predictor.
+    """
+    name = site_classes(settings.predictors)
+    if name is not None:
+        require_classes(towers.sites.index.to_numpy(), towers.sites.igbp.to_numpy(), classes[name], name)
+
+
+def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: Steps) -> None:
+    """Raise InputError for lags and running means that look back beyond the record.
+
+    Parameters
+    ----------
+    first : Timestamp or None
+        First step at which every dynamic predictor has a value.
+    """
+    if first is None:
+        return
+    before = len(pd.date_range(first, steps.time[0], freq="MS" if settings.time_step == "monthly" else "D", inclusive="left"))
+    dynamic = [p.name for p in settings.predictors if p.kind == "dynamic"]
+    wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in settings.predictors for d in p.running_means or []]
+    for name in (p.name for p in settings.predictors if p.derived):
+        function, _, number = parse_derived(name, dynamic)
+        if number is not None:
+            wanted.append((name, function, number))
+    problems = Problems()
+    for name, function, number in wanted:
+        with problems.collect():
+            require_record(name, function, number, before, steps)
+    problems.raise_if_any()
+
+
+def check_constraints(settings: StudySettings, target: Target, cells: LandCells, steps: Steps) -> None:
+    """Raise InputError where the inversions, or what an experiment leaves of them, cannot make a constraint."""
+    area = cells.region_area.sum(axis=1)
+    fixed = (target, steps, cells.region_names, area, settings.inversion_term, settings.fitted)
+    full = from_inversions(*fixed)
+    holdout, problems = settings.holdout, Problems()
+    if holdout.emissions is not None and set(holdout.emissions.values) != set(cells.region_names):
+        given, there = ", ".join(holdout.emissions.values), ", ".join(cells.region_names)
+        problems.add(f"holdout.emissions: regions {given}; the mask has {there}; give one value for each")
+    experiments: list[tuple[str, str, str | None, tuple[int, int] | None]] = []
+    if holdout.years is not None:
+        experiments.append(("years", f"{holdout.years[0]} to {holdout.years[1]}", None, holdout.years))
+    if holdout.inversions and len(full.names) < 3:
+        problems.add(
+            f"holdout.inversions: {len(full.names)} inversions ({', '.join(full.names)}); leaving one out leaves 1, and two must remain; "
+            "add products or remove the key"
+        )
+    elif holdout.inversions:
+        experiments += [("inversions", name, name, None) for name in full.names]
+    for key, words, product, years in experiments:
+        try:
+            left = from_inversions(*fixed, product, years)
+        except InputError as error:
+            problems.add(f"holdout.{key}: without {words}: {error}")
+            continue
+        if years is not None and len(left.years) == len(full.years):
+            problems.add(f"holdout.years: {words} has no year that is fitted ({full.years[0]} to {full.years[-1]}); choose years inside")
+    problems.raise_if_any()

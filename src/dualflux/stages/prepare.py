@@ -1,0 +1,149 @@
+"""From the files of a study to checked arrays: land, predictors, towers and the inversions' target."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dualflux.cube import Cube, Steps
+from dualflux.errors import InputError, Problems
+from dualflux.features import build_cube, default_memory, require_finite_predictors, tower_rows
+from dualflux.grid import Grid, LandCells
+from dualflux.prepared import Prepared, read_table, save
+from dualflux.sources.adjustments import Target, make_target, read_adjustments
+from dualflux.sources.inversions import read_inversions
+from dualflux.sources.land.read import Land, land_cells
+from dualflux.sources.predictors.read import read_predictors
+from dualflux.sources.references import TableReference, read_references, reference_maps
+from dualflux.sources.towers import Towers, read_towers, site_table
+from dualflux.stages.consistency import place_sites, site_classes, site_columns, with_site_meteorology
+from dualflux.study.settings import Study, StudySettings
+
+
+def prepare(study: Study, folder: Path) -> None:
+    """Read and check all sources and write them to `folder` as plain arrays and tables.
+
+    Raises
+    ------
+    InputError
+        Every problem found in any source.
+    """
+    s = study.settings
+    grid = Grid.global_regular(s.grid.resolution)
+    steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
+    problems = Problems()
+    land = towers = target = references = None
+    with problems.collect():
+        land = land_cells(grid, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
+    with problems.collect():
+        towers = with_site_meteorology(s.predictors, read_towers(s.towers, study.root, s.fitted, s.time_step))
+    if land is not None:
+        with problems.collect():
+            target = read_target(study, land, steps)
+        if s.references:
+            with problems.collect():
+                references = read_references(s.references, study.root, grid, land.regions, land.land_fraction, steps.months)
+    cube = None
+    if land is not None:
+        with problems.collect():
+            land, cube, filled = read_cube(study, land, steps)
+    problems.raise_if_any()
+    if land is None or towers is None or target is None or cube is None:
+        raise InputError("prepare: a source could not be read")
+    library = read_library(study, land, steps)
+    require_finite_predictors(cube, land.cells.lat(), land.cells.lon())
+    sites = place_sites(s, land.cells, towers).drop(columns="distance")
+    observations, rows, shift = _tower_predictors(s, cube, towers, sites)
+    prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references, library)
+    save(prepared, folder)
+    save_tower_tables(towers, folder)
+    shift.to_csv(folder / "site_minus_cell.csv", index=False)
+    land.shares.to_csv(folder / "land_shares.csv")
+    filled.to_csv(folder / "predictors_filled.csv", index=False)
+
+
+def save_tower_tables(towers: Towers, folder: Path) -> None:
+    """Write what became of each tower file; of flags and files that are not read only where there are any."""
+    site_table(towers).to_csv(folder / "tower_sites.csv", index=False, date_format="%Y-%m-%d")
+    towers.dropped.to_csv(folder / "towers_dropped.csv", index=False)
+    for name, table in (("tower_flags", towers.flags), ("tower_skipped", towers.skipped)):
+        (folder / f"{name}.csv").unlink(missing_ok=True)
+        if len(table):
+            table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
+
+
+def tower_citations(folder: Path) -> list[str]:
+    """What to cite for the towers in use, each once, from what `prepare` wrote."""
+    sites = read_table(folder / "tower_sites.csv")
+    return sorted(set(sites.loc[sites["use"] == "kept", "citation"].dropna()))
+
+
+def read_target(study: Study, land: Land, steps: Steps) -> Target:
+    """The inversions made like with like."""
+    s = study.settings
+    place = (study.root, land.cells.grid, land.regions, land.land_fraction, steps.months)
+    problems = Problems()
+    inversions = adjustments = None
+    with problems.collect():
+        inversions = read_inversions(s.inversions, *place)
+    with problems.collect():
+        adjustments = read_adjustments(s.adjustments, *place)
+    problems.raise_if_any()
+    if inversions is None or adjustments is None:
+        raise InputError("inversions: a source could not be read")
+    return make_target(s.target, inversions, adjustments)
+
+
+def read_library(study: Study, land: Land, steps: Steps) -> np.ndarray:
+    """Fields of the products in `inversion_term.library` on the land cells, see `Prepared.library`.
+
+    Raises
+    ------
+    InputError
+        See `reference_maps`; land without a value in a product whose rule is `error`.
+    """
+    names, grid = study.settings.inversion_term.library, land.cells.grid
+    fields = np.full((len(names), len(steps.months), len(land.cells.index)), np.nan, np.float32)
+    for name, field in zip(names, fields, strict=True):
+        source = next(r for r in study.settings.references if not isinstance(r, TableReference) and r.product == name)
+        for month in reference_maps(source, study.root, grid, land.land_fraction, steps.months):
+            flux = month.flux.ravel()[land.cells.index]
+            if source.missing == "error" and (empty := int(np.isnan(flux).sum())):
+                raise InputError(
+                    f"{name}: {empty} land cells without a value in {month.time:%Y-%m}; a field of `inversion_term.library` covers all "
+                    "land; say `missing: zero` if the product means no flux there, or take it out of the library"
+                )
+            field[steps.months.get_loc(month.time)] = np.nan_to_num(flux)
+    return fields
+
+
+def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.DataFrame]:
+    """Standardised predictors of all land cells; cells that rule `drop` removed carry no flux."""
+    s = study.settings
+    found = read_predictors(s.predictors, study.root, land.cells.grid, land.cells, steps.time, s.time_step)
+    valid = found.valid.to_numpy()
+    if not valid.all():
+        cells = land.cells
+        keep = np.zeros(cells.grid.lat.size * cells.grid.lon.size, dtype=bool)
+        keep[cells.index[valid]] = True
+        kept = LandCells.build(cells.grid, land.land_fraction, land.regions, keep=keep.reshape(cells.grid.shape))
+        land, found = Land(kept, land.regions, land.land_fraction, land.land_area, land.shares), found.isel(cell=np.flatnonzero(valid))
+    shares = ("filled_share", "dropped_share")
+    filled = pd.DataFrame(
+        [{"predictor": n, **{k: v.attrs.get(k, 0.0) for k in shares}} for n, v in found.data_vars.items() if n != "valid"]
+    )
+    derived = [p.name for p in s.predictors if p.derived]
+    memory = default_memory(found, {p.name: p.running_means for p in s.predictors if p.kind == "dynamic"}, steps)
+    return land, build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, memory), filled
+
+
+def _tower_predictors(
+    settings: StudySettings, cube: Cube, towers: Towers, sites: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    data = towers.observations
+    step = cube.steps.time.get_indexer(pd.DatetimeIndex(data.time))
+    own = {name: data[column].to_numpy(float) for name, column in site_columns(settings.predictors).items()}
+    known = sites.loc[data.site]
+    cover = site_classes(settings.predictors)
+    found = tower_rows(cube, step, known.cell.to_numpy(), data.site.to_numpy(), known.igbp.to_numpy(), cover, own)
+    return data[["site", "time", "nee", "uncertainty"]], found.predictors, found.shift

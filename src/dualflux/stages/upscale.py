@@ -1,0 +1,87 @@
+"""The stage upscale: products and regional integrals of all members."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dualflux import __version__
+from dualflux.model.ensemble import load_models
+from dualflux.prediction.at_towers import read_tower_predictions
+from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prediction.netcdf_product import ProductWriter, members_to_write
+from dualflux.prediction.uncertainty import applicability, cell_scale_variance
+from dualflux.prepared import Prepared, load
+from dualflux.run_folder.run_folder import CITATIONS
+from dualflux.study.settings import Study
+
+
+def upscale(study: Study, out: Path) -> None:
+    """Predict all members month by month; write each variant's product and all members' regional integrals."""
+    prepared = load(out / "prepared")
+    own, left_out = load_models(out / "models")
+    own = {v: own[v] for v in study.settings.variants}
+    cells, steps = prepared.cells, prepared.cube.steps
+    model = stack_ensembles([*own.values(), *left_out.values()])
+    place = next(iter(own.values())).basis.at(cells.lat(), cells.lon())
+    ends = np.cumsum([e.size for e in own.values()])
+    similar = applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy())
+    unseen = unseen_cell_variance(out, prepared)
+    integrals = np.empty((sum(e.size for e in [*own.values(), *left_out.values()]), len(steps.months), len(cells.region_names) + 1))
+    with ExitStack() as open_files:
+        writers = {}
+        for variant, ensemble in own.items():
+            members = members_to_write(ensemble.size, cells.grid, len(steps.months))
+            path = out / "products" / variant / "nee_monthly.nc"
+            attrs = product_attributes(study, prepared, variant)
+            writers[variant] = open_files.enter_context(
+                ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar)
+            )
+        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon())):
+            integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
+            for (variant, writer), end in zip(writers.items(), ends, strict=True):
+                mine = slice(end - own[variant].size, end)
+                writer.write(month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen[variant]))
+    labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
+        (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
+    ]
+    write_members(out / "tables/regional_members.csv", labels, integrals, prepared)
+
+
+def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.ndarray, prepared: Prepared) -> None:
+    """Long table run, variant, member, region, time, value of (member, month, region) integrals [PgC month-1]."""
+    regions = [*prepared.cells.region_names, "global"]
+    index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
+    columns = pd.MultiIndex.from_product([prepared.cube.steps.months, regions], names=["time", "region"])
+    wide = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns)
+    table = wide.melt(ignore_index=False, value_name="value").reset_index()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    table.to_csv(partial, index=False, date_format="%Y-%m-%d")
+    partial.replace(path)
+
+
+def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
+    """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers."""
+    predictions = read_tower_predictions(out / "models")
+    found = {}
+    for variant, rows in predictions.groupby("product"):
+        residual = (rows.observed - rows.tower_like).groupby(rows.site).mean()
+        found[str(variant)] = cell_scale_variance(residual, prepared.sites.cell)[1]
+    return found
+
+
+def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[str, str]:
+    """What a product file says of itself."""
+    missing = str(prepared.target.integral.attrs.get("missing_terms", ""))
+    return {
+        "title": f"dualflux net ecosystem exchange, variant {variant}, study {study.settings.name}",
+        "source": f"network ensemble trained on {'towers and inversions' if variant in ('plain', 'dual') else variant}",
+        "target": f"{prepared.target.kind}: {prepared.target.name}",
+        "comment": f"Terms not accounted for: {missing}" if missing else "",
+        "references": CITATIONS[0],
+        "history": f"upscaled by dualflux {__version__}, study {study.settings.name}, seed {study.settings.seed}",
+        "citation": "; ".join(CITATIONS) + "; and the towers, inversions and predictors that provenance.json of the run lists",
+        "region_names": " ".join(prepared.cells.region_names),
+    }

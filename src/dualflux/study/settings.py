@@ -1,0 +1,252 @@
+"""The study file: composes the settings classes that live beside their functions. Computes nothing."""
+
+import calendar
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dualflux.constraints.inversions.constraint import HoldoutSettings, InversionTermSettings
+from dualflux.constraints.towers import TowerTermSettings
+from dualflux.errors import InputError, Problems
+from dualflux.fitting.training import TrainingSettings
+from dualflux.metrics.budget import BudgetSettings
+from dualflux.model.flux_model import NetworkSettings
+from dualflux.model.spatial_effect import SpatialSettings
+from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target
+from dualflux.sources.files.tables import find_files
+from dualflux.sources.inversions import InversionSource
+from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
+from dualflux.sources.land.region_masks import RegionSettings
+from dualflux.sources.predictors.settings import PredictorSettings, check_names
+from dualflux.sources.references import ReferenceSource, TableReference
+from dualflux.sources.towers import FluxnetSource, TowerSource
+from dualflux.study.settings_errors import explain
+from dualflux.study.yaml_reader import read_yaml
+
+DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
+Variant = Literal["towers", "inversions", "plain", "dual"]
+
+
+class GridSettings(BaseModel):
+    """The grid of the products."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resolution: float = Field(1.0, gt=0, le=90, description="cell size [degrees]; divides 180")
+
+    @field_validator("resolution")
+    @classmethod
+    def _divides(cls, resolution: float) -> float:
+        if abs(round(180 / resolution) * resolution - 180) > 1e-6:
+            raise ValueError(f"{resolution} degrees does not divide 180; use for example 0.5, 1 or 2")
+        return resolution
+
+
+def whole_months(period: tuple[date, date]) -> tuple[date, date]:
+    """The period; ValueError where it runs backwards or holds parts of months."""
+    first, last = period
+    if first > last:
+        raise ValueError(f"{first} to {last} runs backwards; give the first day, then the last")
+    if first.day != 1 or last.day != calendar.monthrange(last.year, last.month)[1]:
+        raise ValueError(f"{first} to {last}: start on the first and end on the last day of a month (regional integrals are monthly)")
+    return period
+
+
+class StudySettings(BaseModel):
+    """Everything a study file can say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=100, description="names the run folder")
+    period: tuple[date, date] = Field(description="first and last day, both included; whole months")
+    fit_period: tuple[date, date] | None = Field(
+        None, description="towers and inversions constrain inside it only; default: the whole period"
+    )
+    time_step: Literal["monthly", "daily"] = Field("monthly", description="time step of predictors and towers")
+    grid: GridSettings = GridSettings()
+    seed: int = Field(1, ge=0, lt=2**32, description="the same seed gives the same result on the same machine")
+    data_root: str = Field(".", description="folder the paths below start from, relative to the study file")
+    towers: list[TowerSource] = Field(min_length=1)
+    predictors: list[PredictorSettings] = Field(min_length=1)
+    land_fraction: LandFractionSettings
+    regions: RegionSettings
+    no_flux: NoFluxSettings = NoFluxSettings()
+    inversions: list[InversionSource] = Field(min_length=1)
+    target: TargetKind = Field("tower_nee", description="what the inversions are made comparable with")
+    adjustments: list[AdjustmentSettings] = []
+    network: NetworkSettings = NetworkSettings()
+    spatial_term: SpatialSettings = SpatialSettings()
+    tower_term: TowerTermSettings = TowerTermSettings()
+    inversion_term: InversionTermSettings = InversionTermSettings()
+    training: TrainingSettings = TrainingSettings()
+    variants: list[Variant] = Field(["towers", "inversions", "plain", "dual"], min_length=1)
+    holdout: HoldoutSettings = HoldoutSettings()
+    references: list[ReferenceSource] = Field([], description="products to compare with")
+    independent: list[BudgetSettings] = Field(
+        [], description="annual global estimates that no inversion of the study used, to compare with"
+    )
+    figure_regions: list[str] = Field(
+        ["BRA", "EU", "global"],
+        min_length=1,
+        description="panels of the seasonal-cycle figure: regions of the study, of the packaged mask gcp18, or global",
+    )
+    truth: str | None = Field(None, description="folder with the truth of a synthetic world, to score against; real studies have none")
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name) or name != name.strip():
+            raise ValueError("allowed: letters, digits, `_`, `-`, `.` and blanks inside; not starting with a dot: it becomes a folder")
+        return name
+
+    @field_validator("period", "fit_period")
+    @classmethod
+    def _whole_months(cls, period: tuple[date, date] | None) -> tuple[date, date] | None:
+        return None if period is None else whole_months(period)
+
+    @model_validator(mode="after")
+    def _fit_inside(self) -> "StudySettings":
+        first, last = self.fitted
+        if first < self.period[0] or last > self.period[1]:
+            raise ValueError(
+                f"fit_period {first} to {last} reaches outside the period {self.period[0]} to {self.period[1]}; widen `period`"
+            )
+        return self
+
+    @property
+    def fitted(self) -> tuple[date, date]:
+        """First and last day of what constrains."""
+        return self.fit_period or self.period
+
+    @model_validator(mode="after")
+    def _library_is_gridded(self) -> "StudySettings":
+        gridded = [source.product for source in self.references if not isinstance(source, TableReference)]
+        if unknown := [name for name in self.inversion_term.library if name not in gridded]:
+            raise ValueError(
+                f"inversion_term.library: {', '.join(unknown)}: allowed: gridded products of `references`"
+                f" ({', '.join(gridded) or 'this study names none'})"
+            )
+        return self
+
+    @field_validator("variants")
+    @classmethod
+    def _once_each(cls, variants: list[Variant]) -> list[Variant]:
+        if len(set(variants)) < len(variants):
+            raise ValueError(f"{', '.join(variants)}: name each variant once")
+        return variants
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file that was read and found right.
+
+    Attributes
+    ----------
+    settings : StudySettings
+    file : Path
+        The study file.
+    root : Path
+        Absolute data root; paths in the settings start here.
+    out : Path
+        Absolute run folder.
+    """
+
+    settings: StudySettings
+    file: Path
+    root: Path
+    out: Path
+
+    def resolved(self) -> dict[str, Any]:
+        """All settings, defaults written out, the data root absolute; plain JSON values."""
+        return {**self.settings.model_dump(mode="json"), "data_root": str(self.root)}
+
+    def part(self, *names: str) -> dict[str, Any]:
+        """The named settings as plain JSON values: what a stage depends on."""
+        everything = self.settings.model_dump(mode="json")
+        return {name: everything[name] for name in names}
+
+    def input_files(self) -> list[Path]:
+        """Every file (or Zarr store) the study reads, each once.
+
+        Raises
+        ------
+        InputError
+            Files that do not exist, patterns that match nothing; all at once.
+        """
+        problems, found = Problems(), list[Path]()
+        for path, suffix in _paths(self.settings):
+            with problems.collect():
+                found += [self.root / path] if (self.root / path).suffix == ".zarr" else find_files(path, self.root, suffix)
+        problems.raise_if_any()
+        return list(dict.fromkeys(found))
+
+    def to_yaml(self) -> str:
+        """`resolved` as a study file that gives the same study again."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def load_study(path: Path | str, data_root: Path | str | None = None, out: Path | str | None = None) -> Study:
+    """Read a study file.
+
+    Parameters
+    ----------
+    path : Path
+    data_root : Path, optional
+        Instead of the study's own `data_root`; by default the environment variable DUALFLUX_DATA, where it is set.
+    out : Path, optional
+        The run folder; by default ``runs/NAME`` beside the study file.
+
+    Raises
+    ------
+    InputError
+        Every problem of the file: key path, line, what came, what is allowed.
+    """
+    file = Path(path).absolute()
+    values, lines = read_yaml(file)
+    try:
+        settings = StudySettings.model_validate(values)
+    except ValidationError as error:
+        raise InputError(explain(error, StudySettings, values, lines, file.name)) from error
+    problems = Problems()
+    with problems.collect():
+        check_names(settings.predictors)
+    with problems.collect():
+        check_target(settings.target, settings.inversions, settings.adjustments)
+    root = data_root_of(settings.data_root, file, data_root)
+    if not root.is_dir():
+        problems.add(f"{file.name}: data root {root} is no folder; set `data_root`, --data-root or {DATA_ROOT_VARIABLE}")
+    problems.raise_if_any()
+    folder = Path(out).absolute() if out is not None else file.parent / "runs" / settings.name
+    return Study(settings, file, Path(os.path.normpath(root)), Path(os.path.normpath(folder)))
+
+
+def data_root_of(stated: str, file: Path, option: Path | str | None) -> Path:
+    """Where relative paths start: --data-root, else the environment variable, else what the file says."""
+    return Path(os.path.normpath(Path(option or os.environ.get(DATA_ROOT_VARIABLE) or file.parent / stated).absolute()))
+
+
+def _paths(settings: StudySettings) -> Iterator[tuple[str, str | tuple[str, ...]]]:
+    """Every path, file pattern or folder of the settings, and the suffixes of the files meant in a folder."""
+    for source in [*settings.towers, *settings.references]:
+        if isinstance(source, FluxnetSource):
+            yield from ((path, (".csv", ".zip")) for path in source.paths)
+        else:
+            suffix = getattr(source, "suffix", ".csv")
+            yield from ((path, suffix) for path in ([source.path] if isinstance(source.path, str) else source.path))
+    for one in [*settings.predictors, settings.land_fraction, settings.regions, *settings.inversions, *settings.adjustments]:
+        path = getattr(one, "path", None)  # derived predictors, packaged regions and latitude bands have none
+        if path is not None:
+            yield from ((each, getattr(one, "suffix", ".nc")) for each in ([path] if isinstance(path, str) else path))
+
+
+def study_schema() -> str:
+    """The JSON schema of a study file, as text (docs/study.schema.json)."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudySettings.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

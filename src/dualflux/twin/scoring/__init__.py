@@ -1,0 +1,1 @@
+"""A study of the synthetic world against its truth."""
