@@ -33,12 +33,12 @@ from dualflux.metrics import (
 from dualflux.metrics.budget import TERM_COLUMNS, Budget, annual_adjustments, budget_summary, read_budgets
 from dualflux.model.ensemble import Ensemble, load_models
 from dualflux.prediction.at_towers import read_tower_predictions
+from dualflux.prediction.uncertainty import similarity
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
 from dualflux.sources.land.region_masks import read_regions
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.observations import regional_maker
-from dualflux.prediction.uncertainty import similarity
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
 
@@ -142,6 +142,8 @@ def further_tables(
 def site_groupings(study: Study, prepared: Prepared) -> pd.DataFrame:
     """Classes of the sites: igbp, the dominant class of the site's cell in each other fractions predictor, distance to training sites."""
     sites, cube = prepared.sites, prepared.cube
+    if sites.empty:
+        return pd.DataFrame(index=sites.index)
     found = {"igbp": sites["igbp"].where(sites["igbp"].astype(bool))}
     for predictor in study.settings.predictors:
         at = [i for i, c in enumerate(cube.columns.static) if c.startswith(f"{predictor.name}_")]
@@ -149,8 +151,7 @@ def site_groupings(study: Study, prepared: Prepared) -> pd.DataFrame:
             share = cube.static[sites["cell"].to_numpy()][:, at] * cube.scale[at] + cube.centre[at]
             names = np.array([cube.columns.static[i].removeprefix(f"{predictor.name}_") for i in at])
             found[predictor.name] = pd.Series(names[share.argmax(axis=1)], sites.index)
-    if len(sites):
-        found["distance"] = distance_class(distance_to_training(sites))
+    found["distance"] = distance_class(distance_to_training(sites))
     return pd.DataFrame(found)
 
 

@@ -31,6 +31,7 @@ from dualflux.study.settings_errors import explain
 from dualflux.study.yaml_reader import read_yaml
 from dualflux.variants import ConstraintName, Variants, possible
 
+NOTHING_CONSTRAINS = "towers and inversions are both empty: nothing constrains the flux; give at least one of them"
 DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
 
 
@@ -141,14 +142,16 @@ class StudySettings(BaseModel):
         """Without `variants`: every built-in one that the study's sources allow."""
         if not isinstance(values, dict) or "variants" in values:
             return values
+        if values.get("towers") == [] and values.get("inversions") == []:
+            raise ValueError(NOTHING_CONSTRAINS)
         there = [name for name in get_args(ConstraintName) if values.get(name)]
-        return {**values, "variants": list(possible(there))}
+        return {**values, "variants": list(possible(there))} if there else values
 
     @model_validator(mode="after")
     def _constrained(self) -> "StudySettings":
         there = [name for name in get_args(ConstraintName) if getattr(self, name)]
         if not there:
-            raise ValueError("towers and inversions are both empty: nothing constrains the flux; give at least one of them")
+            raise ValueError(NOTHING_CONSTRAINS)
         for name, variant in self.variants.items():
             if lacking := [c for c in variant.constraints if c not in there]:
                 raise ValueError(
