@@ -1,8 +1,9 @@
 """Grids on the sphere, conservative regridding and regions as area fractions."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -277,6 +278,8 @@ class Regions:
         The regions, and the land fraction, in the resolution in which they came: what sums over cells of other grids are made with.
     not_regions : tuple of str
         Classes of the mask that are no region, such as `ocean`.
+    known_areas : dict
+        Areas in the cells of grids that were asked for before: products often share one.
     """
 
     names: tuple[str, ...]
@@ -284,6 +287,7 @@ class Regions:
     own: "CellMap | None" = None
     own_land: "CellMap | None" = None
     not_regions: tuple[str, ...] = ()
+    known_areas: dict[bytes, Any] = dataclasses.field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.fraction):

@@ -45,12 +45,9 @@ class Cells:
         """Exact area on the sphere [m2], (lat, lon)."""
         return EARTH_RADIUS**2 * np.outer(np.diff(np.sin(np.radians(self.lat_edges))), np.radians(np.diff(self.lon_edges)))
 
-    def blocks(self, layers: int) -> Iterator[tuple[slice, "Cells"]]:
-        """Some rows at a time, so that `layers` fields of them need little memory."""
-        size = max(1, int(_BLOCK_BYTES // (8 * layers * self.shape[1])))
-        for start in range(0, self.shape[0], size):
-            rows = slice(start, min(start + size, self.shape[0]))
-            yield rows, Cells(self.lat_edges[rows.start : rows.stop + 1], self.lon_edges)
+    def rows(self, chosen: slice) -> "Cells":
+        """Some of the rows."""
+        return Cells(self.lat_edges[chosen.start : chosen.stop + 1], self.lon_edges)
 
 
 def _distinct(edges: np.ndarray) -> np.ndarray:
@@ -129,10 +126,12 @@ class AreasInCells:
     ----------
     land, inside : array, (cell,)
         Land, and the part inside the study's grid.
-    region_land, region : sparse matrix, (cell, region)
-        Land of each region, and the region's whole area.
-    all_land : array, (region,)
-        Land of each region, also beyond the grid.
+    region_land : sparse matrix, (cell, region)
+        Land of each region.
+    region : sparse matrix, (cell, region)
+        The region's whole area in cells without land.
+    all_land : array, (region + 1,)
+        Land of each region, and all land, also beyond the grid.
     """
 
     land: np.ndarray
@@ -158,26 +157,39 @@ def areas_in(source: Grid, domain: Grid, land: CellMap, regions: CellMap, count:
     """
     cells = Cells.refining(source, domain, land, regions)
     rows, columns = position(source, cells)
-    width = source.shape[1]
-    to_column = sparse.csr_matrix(((columns >= 0).astype(float), (np.arange(columns.size), np.maximum(columns, 0))), (columns.size, width))
-    parts: list[tuple[np.ndarray, ...]] = []
-    everywhere = np.zeros(count)
-    for block, inside in cells.blocks(4 * count + 4):
-        fields = _fields(inside, domain, land, regions)
-        everywhere += fields[:count].sum(axis=(1, 2))
-        known = rows[block] >= 0
-        chosen, start = np.unique(rows[block][known], return_index=True)
-        if chosen.size:
-            summed = np.add.reduceat(fields[:, known], start, axis=1)
-            total = (to_column.T @ summed.reshape(-1, columns.size).T).T.reshape(len(fields), chosen.size, width)
-            layer, row, column = np.nonzero(total)
-            parts.append((chosen[row] * width + column, layer, total[layer, row, column]))
-    index, layer, value = (
-        np.concatenate(p) if p else np.zeros(0, dtype=int) for p in (zip(*parts, strict=True) if parts else ((), (), ()))
+    to_column = sparse.csr_matrix(
+        ((columns >= 0).astype(float), (np.maximum(columns, 0), np.arange(columns.size))), (source.shape[1], columns.size)
     )
-    all_layers = sparse.csr_matrix((value.astype(float), (index, layer)), shape=(source.shape[0] * width, 2 * count + 2))
-    land_area, inside_area = (all_layers[:, i].toarray().ravel() for i in (2 * count, 2 * count + 1))
-    return AreasInCells(land_area, inside_area, all_layers[:, :count], all_layers[:, count : 2 * count], everywhere)
+    everywhere, parts = np.zeros(count + 1), []
+    for chosen in _blocks(rows, 4 * count * columns.size):
+        fields = _fields(cells.rows(chosen), domain, land, regions)
+        everywhere += fields[[*range(count), 2 * count]].sum(axis=(1, 2))
+        known = rows[chosen] >= 0
+        if known.any():
+            start = np.unique(rows[chosen][known], return_index=True)[1]
+            summed = np.add.reduceat(fields[:, known], start, axis=1)
+            total = to_column @ summed.reshape(-1, columns.size).T
+            parts.append(sparse.csr_matrix(_only_at_sea(total.reshape(source.shape[1], len(fields), -1), count)))
+    layers = sparse.vstack(parts, format="csr")
+    land_area, inside_area = (layers[:, i].toarray().ravel() for i in (2 * count, 2 * count + 1))
+    return AreasInCells(land_area, inside_area, layers[:, :count], layers[:, count : 2 * count], everywhere)
+
+
+def _blocks(rows: np.ndarray, row_size: int) -> Iterator[slice]:
+    """Some rows at a time, to spare memory, never parts of a source row."""
+    ends = np.append(np.flatnonzero(np.diff(rows)) + 1, rows.size)
+    start = 0
+    for end, following in zip(ends, np.append(ends[1:], 2**62), strict=True):
+        if following - start > _BLOCK_BYTES / (8 * row_size) or end == rows.size:
+            yield slice(start, int(end))
+            start = int(end)
+
+
+def _only_at_sea(total: np.ndarray, count: int) -> np.ndarray:
+    """Areas (cell, layer) from (column, layer, row), the regions' own only where there is no land."""
+    layers = total.transpose(2, 0, 1).reshape(-1, total.shape[1])
+    layers[:, count : 2 * count] *= (layers[:, 2 * count] == 0)[:, None]
+    return layers
 
 
 def _fields(cells: Cells, domain: Grid, land: CellMap, regions: CellMap) -> np.ndarray:

@@ -12,18 +12,15 @@ from scipy.spatial import cKDTree
 
 from dualflux.errors import InputError
 from dualflux.grid import EARTH_RADIUS, LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates
-from dualflux.sources.files.cell_maps import Raster, areas_in
+from dualflux.sources.files.cell_maps import AreasInCells, Raster, areas_in
 
 COAST_REACH = 500e3  # m: as far as the coarsest transport-model cells put land flux beyond the true coast
 
+_REMEMBERED = 1_000_000  # cells
+
 
 def region_shares(
-    source: Grid,
-    target: Grid,
-    regions: Regions,
-    land_fraction: np.ndarray,
-    what: str = "source grid",
-    beyond: np.ndarray | None = None,
+    source: Grid, target: Grid, regions: Regions, land_fraction: np.ndarray, what: str = "source grid"
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Share of each source cell's land flux that belongs to each region.
 
@@ -42,8 +39,6 @@ def region_shares(
     land_fraction : array, (target lat, target lon)
     what : str
         File and variable, for messages.
-    beyond : array of bool, (source cell,), optional
-        Cells that may take the shares of others; all by default.
 
     Returns
     -------
@@ -57,22 +52,34 @@ def region_shares(
     InputError
         A region with land that the source grid does not cover: its sum would be partial.
     """
-    found = areas_in(
-        source,
-        target,
-        Raster.of(target, np.asarray(land_fraction, dtype=float)) if regions.own_land is None else regions.own_land,
-        Raster.of(target, regions.fraction) if regions.own is None else regions.own,
-        len(regions.names),
-    )
-    _check_covered(np.asarray(found.region_land.sum(axis=0)).ravel(), found.all_land, regions.names, what)
-    covered, area = np.asarray(found.region.sum(axis=1)).ravel(), source.cell_area.ravel()
+    found = region_areas(source, target, regions, land_fraction)
+    _check_covered(np.asarray(found.region_land.sum(axis=0)).ravel(), found.all_land[:-1], regions.names, what)
+    return shares_of(source, found), found.land / source.cell_area.ravel()
+
+
+def region_areas(source: Grid, target: Grid, regions: Regions, land_fraction: np.ndarray) -> AreasInCells:
+    """Areas of land and regions in each source cell, from their own maps where those are known; see `region_shares`."""
+    own = Raster.of(target, regions.fraction) if regions.own is None else regions.own
+    land = Raster.of(target, np.asarray(land_fraction, dtype=float)) if regions.own_land is None else regions.own_land
+    if regions.own_land is None or regions.own is None or source.lat.size * source.lon.size > _REMEMBERED:
+        return areas_in(source, target, land, own, len(regions.names))
+    key = source.lat.tobytes() + source.lon.tobytes()
+    if key not in regions.known_areas:
+        regions.known_areas[key] = areas_in(source, target, land, own, len(regions.names))
+    found: AreasInCells = regions.known_areas[key]
+    return found
+
+
+def shares_of(source: Grid, found: AreasInCells, beyond: np.ndarray | None = None) -> sparse.csr_matrix:
+    """`region_shares` of areas; only cells in `beyond` (all by default) take the shares of the nearest ones."""
+    covered = np.asarray(found.region.sum(axis=1)).ravel()
     at_sea = (found.land == 0) & (covered > 0)
     shares = sparse.diags(_inverse(found.land)) @ found.region_land + sparse.diags(_inverse(covered) * at_sea) @ found.region
-    inside = np.clip(found.inside / area, 0, 1)
+    inside = np.clip(found.inside / source.cell_area.ravel(), 0, 1)
     lost = (found.land == 0) & ~at_sea & (inside > 1 - 1e-6)
     lost &= True if beyond is None else beyond
     shares = shares + _nearest(source, lost, (found.land > 0) | at_sea) @ shares
-    return sparse.csr_matrix(sparse.diags(inside) @ shares), found.land / area
+    return sparse.csr_matrix(sparse.diags(inside) @ shares)
 
 
 def _check_covered(found: np.ndarray, wanted: np.ndarray, names: tuple[str, ...], what: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from scipy import sparse
 from dualflux.errors import InputError
 from dualflux.grid import Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
 from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units, time_axis
-from dualflux.sources.files.region_weights import region_shares
+from dualflux.sources.files.region_weights import region_areas, shares_of
 from dualflux.sources.files.tables import MISSING, find_files
 from dualflux.sources.references.settings import GriddedFields
 from dualflux.units import FLUX_UNITS, flux_to_daily
@@ -144,36 +145,47 @@ def _stamps(time: pd.DatetimeIndex, months: pd.DatetimeIndex, what: str) -> pd.D
 class _OwnSums:
     """Regional sums over the cells of a product, each with the region's share of its land.
 
-    A product's own land fraction says how much of a cell is land; else the study's does, in the resolution of its file. There a cell without
-    a value takes the mean of those with one in the study's cell around it, as the maps do.
+    A product's own land fraction says how much of a cell is land; else the study's does, in the resolution of its file: then a cell without
+    a value takes the mean of those with one in the study's cell around it, as the maps do, and land beyond the product's grid is missing.
     """
 
     def __init__(self, grid: Grid, regions: Regions, land_fraction: np.ndarray) -> None:
         self.grid, self.regions, self.land_fraction = grid, regions, land_fraction
-        self._known: tuple[Grid, np.ndarray | None, sparse.csr_matrix, np.ndarray] | None = None
+        self._known: tuple[Grid, np.ndarray | None, _OwnCells] | None = None
 
-    def of(self, source: Grid, own_land: np.ndarray | None, daily: np.ndarray, flux: np.ndarray, what: str) -> np.ndarray:
+    def of(self, source: Grid, own_land: np.ndarray | None, daily: np.ndarray, flux: np.ndarray) -> np.ndarray:
         """`ReferenceMonth.sums` of a field [gC m-2 d-1] on its own grid, `flux` the same on the study's."""
-        weights, around = self._weights(source, own_land, what)
-        values = daily.ravel()
+        if self._known is None or not source.same_as(self._known[0]) or not _equal(own_land, self._known[1]):
+            self._known = source, own_land, self._cells(source, own_land)
+        cells, values = self._known[2], daily.ravel()
         if own_land is None:
-            values = np.where(np.isfinite(values), values, flux.ravel()[around])
+            values = np.where(np.isfinite(values), values, flux.ravel()[cells.around])
         known = np.isfinite(values)
         fields = np.stack([np.where(known, values, 0.0), np.ones(values.size), (~known).astype(float)])
-        sums: np.ndarray = (weights @ fields.T).T
+        sums: np.ndarray = (cells.land @ fields.T).T
+        sums[1:] += cells.beyond
         return sums
 
-    def _weights(self, source: Grid, own_land: np.ndarray | None, what: str) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Land of each region in each cell [m2], (region + 1, cell), and the study's cell around each."""
-        if self._known is None or not source.same_as(self._known[0]) or not _equal(own_land, self._known[1]):
-            carried = np.zeros(source.shape, dtype=bool) if own_land is None else own_land > 0
-            shares, land = region_shares(source, self.grid, self.regions, self.land_fraction, what, carried.ravel())
-            area = source.cell_area.ravel() * (land if own_land is None else own_land.ravel())
-            matrix = sparse.csr_matrix(sparse.vstack([shares.T, np.ones((1, area.size))]) @ sparse.diags(area))
-            lat, lon = np.meshgrid(source.lat, source.lon, indexing="ij")
-            row, column = self.grid.cell_of(lat.ravel(), lon.ravel())
-            self._known = source, own_land, matrix, np.ravel_multi_index((row, column), self.grid.shape, mode="clip")
-        return self._known[2], self._known[3]
+    def _cells(self, source: Grid, own_land: np.ndarray | None) -> "_OwnCells":
+        found = region_areas(source, self.grid, self.regions, self.land_fraction)
+        carried = np.zeros(source.shape, dtype=bool) if own_land is None else own_land > 0
+        shares = shares_of(source, found, carried.ravel())
+        area = found.land if own_land is None else own_land.ravel() * source.cell_area.ravel()
+        land = sparse.csr_matrix(sparse.vstack([shares.T, np.ones((1, area.size))]) @ sparse.diags(area))
+        beyond = np.zeros(land.shape[0])
+        if own_land is None:
+            beyond = found.all_land - np.asarray(land.sum(axis=1)).ravel()
+            beyond[beyond < 1e-9 * found.all_land] = 0.0
+        row, column = self.grid.cell_of(np.repeat(source.lat, source.shape[1]), np.tile(source.lon, source.shape[0]))
+        return _OwnCells(land, beyond, np.ravel_multi_index((row, column), self.grid.shape, mode="clip"))
+
+
+class _OwnCells(NamedTuple):
+    """Land of each region in each cell of a product [m2], (region + 1, cell), and beyond its grid; the study's cell around each."""
+
+    land: sparse.csr_matrix
+    beyond: np.ndarray
+    around: np.ndarray
 
 
 def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
@@ -223,7 +235,7 @@ class _Regridder:
         flux, valid = regrid(daily, self.source, self.target, self.own_land, self.overlap)
         if self.own_land is None:
             valid = np.where(np.isnan(flux), 0.0, self.land)
-        sums = None if self.sums is None else self.sums.of(self.source, self.own_land, daily, flux, self.what)
+        sums = None if self.sums is None else self.sums.of(self.source, self.own_land, daily, flux)
         return ReferenceMonth(time, flux, np.nan_to_num(flux) * valid, self.land, np.clip(self.land - valid, 0, None), sums)
 
 
