@@ -38,8 +38,9 @@ def unwrap(ring: np.ndarray, what: str, clockwise: bool = False) -> np.ndarray:
     if not long.any():
         return ring
     unwrapped = ring.copy()
-    unwrapped[:, 0] = ring[0, 0] + np.append(0, np.cumsum(np.where(long, short, jump)))
-    if abs(unwrapped[-1, 0] - ring[0, 0]) > 1e-6 or (twice_area(unwrapped) > 0) == clockwise:
+    turns = np.append(0, np.cumsum(np.where(long, np.round(jump / 360), 0)))
+    unwrapped[:, 0] -= 360 * turns  # whole turns: a ring that was closed stays closed to the last digit
+    if turns[-1] != 0 or (twice_area(unwrapped) > 0) == clockwise:
         at = int(np.flatnonzero(long)[0])
         order = "counterclockwise" if clockwise else "clockwise"
         raise InputError(
