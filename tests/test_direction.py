@@ -32,6 +32,7 @@ ROOMS = (
     "variants",
     "run_folder",
     "grid",
+    "coordinates",
     "units",
     "errors",
     "__init__",

@@ -32,8 +32,9 @@ from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target, make_target, read_adjustments
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import InversionSource, read_inversions
-from dualflux.sources.land.read import LandFractionSettings, read_land_fraction
-from dualflux.sources.land.region_masks import RegionSettings, read_regions
+from dualflux.sources.land.read import LandFractionSettings, check_outside, read_land
+from dualflux.sources.land.region_masks import RegionSettings
+from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.references import ReferenceSource, TableReference, read_references, reference_maps, reference_steps
 from dualflux.sources.towers import TowerSource, read_towers
 from dualflux.sources.towers.cells import tower_cells
@@ -152,6 +153,7 @@ def _inputs(comparison: Comparison) -> list[Path]:
     for path, suffix in patterns:
         with problems.collect():
             found += [comparison.root / path] if path.endswith(".zarr") else find_files(path, comparison.root, suffix)
+    found += [part for path in found for part in side_files(path)]
     problems.raise_if_any()
     return list(dict.fromkeys(found))
 
@@ -202,15 +204,8 @@ def evaluate(comparison: Comparison) -> None:
 def _world(comparison: Comparison) -> _World:
     s = comparison.settings
     grid = Grid.global_regular(s.grid.resolution)
-    problems = Problems()
-    land = regions = None
-    with problems.collect():
-        land = read_land_fraction(s.land_fraction, comparison.root, grid)
-    with problems.collect():
-        regions = read_regions(s.regions, comparison.root, grid)
-    problems.raise_if_any()
-    if land is None or regions is None:
-        raise InputError("land or regions could not be read")
+    land, regions = read_land(s.land_fraction, s.regions, comparison.root, grid)
+    check_outside(grid, land, regions, s.land_fraction.outside_regions)
     return _World(grid, regions, land, pd.date_range(s.period[0], s.period[1], freq="MS"))
 
 

@@ -36,7 +36,7 @@ from dualflux.prediction.at_towers import read_tower_predictions
 from dualflux.prediction.uncertainty import similarity
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
-from dualflux.sources.land.region_masks import read_regions
+from dualflux.sources.land.read import read_land
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.observations import regional_maker
 from dualflux.study.settings import Study
@@ -167,8 +167,7 @@ def study_budgets(study: Study, prepared: Prepared) -> list[Budget]:
     if not s.independent:
         return []
     months = prepared.cube.steps.months
-    regions = read_regions(s.regions, study.root, prepared.cells.grid)
-    land = prepared.land_area / prepared.cells.grid.cell_area
+    land, regions = read_land(s.land_fraction, s.regions, study.root, prepared.cells.grid)
     terms = read_adjustments(s.adjustments, study.root, prepared.cells.grid, regions, land, months)
     # NBE contains fire, so of the terms only fire stays in targets that contain it too
     taken = [t for t in terms if s.target == "tower_nee" or (s.target == "stock_change" and t.name != "fire")]

@@ -24,6 +24,7 @@ from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import InversionSource
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import RegionSettings
+from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.predictors.settings import PredictorSettings, check_names
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
@@ -190,7 +191,7 @@ class Study:
         return {name: everything[name] for name in names}
 
     def input_files(self) -> list[Path]:
-        """Every file (or Zarr store) the study reads, each once.
+        """Every file (or Zarr store) the study reads, each once; of shapefiles all parts.
 
         Raises
         ------
@@ -202,7 +203,7 @@ class Study:
             with problems.collect():
                 found += [self.root / path] if (self.root / path).suffix == ".zarr" else find_files(path, self.root, suffix)
         problems.raise_if_any()
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*found, *(part for path in found for part in side_files(path))]))
 
     def to_yaml(self) -> str:
         """`resolved` as a study file that gives the same study again."""

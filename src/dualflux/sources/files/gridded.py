@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.coordinates import centres_from_bounds
 from dualflux.errors import InputError
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
 from dualflux.sources.files.containers import engine_of, unpacked, visit_hdf5
 from dualflux.sources.files.region_weights import RegionalWeights
 from dualflux.sources.files.tables import MISSING
@@ -60,7 +62,23 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
                 f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
             ) from error
         with data:
-            yield data
+            yield _with_centres(data, path)
+
+
+def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
+    """Latitudes and longitudes that are corners of cells, as their bounds say, put in the middle of the cells."""
+    for name in [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES) and d in data.coords]:
+        axis = data[name]
+        stated = axis.attrs.get("bounds", axis.encoding.get("bounds"))
+        known = [b for b in (stated, f"{name}_bnds", f"{name}_bounds") if b in data.variables and data[b].shape == (axis.size, 2)]
+        if axis.dims != (name,) or not known or axis.dtype.kind not in "fiu" or data[known[0]].dtype.kind not in "fiu":
+            continue
+        around = str(name).lower() in LONGITUDE_NAMES and not str(axis.attrs.get("units", "")).lower().startswith("rad")
+        bounds = read_values(data[known[0]], f"{path}: `{known[0]}`")
+        centre = centres_from_bounds(axis.to_numpy().astype(float), bounds, around, f"{path}: `{name}`")
+        if not np.array_equal(centre, axis.to_numpy().astype(float)):
+            data = data.assign_coords({name: axis.copy(data=centre)})
+    return data
 
 
 def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
