@@ -33,6 +33,7 @@ ROOMS = (
     "run_folder",
     "grid",
     "units",
+    "unit_spelling",
     "errors",
     "__init__",
 )
