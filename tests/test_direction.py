@@ -34,6 +34,7 @@ ROOMS = (
     "grid",
     "coordinates",
     "units",
+    "unit_spelling",
     "errors",
     "__init__",
 )

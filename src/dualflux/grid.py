@@ -182,6 +182,10 @@ class Overlap:
         lon = sum(_interval_overlap(target.lon_edges, source.lon_edges + shift) for shift in (-360.0, 0.0, 360.0))
         return cls(lat, lon * (np.pi / 180) * EARTH_RADIUS**2)
 
+    def reached(self, target: np.ndarray) -> np.ndarray:
+        """Source cells, bool (source lat, source lon), that overlap one of the chosen target cells, bool (target lat, target lon)."""
+        return (self.lon.T @ (self.lat.T @ target.astype(float)).T).T > 0
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Integrate (..., source lat, source lon) over each target cell: (..., target lat, target lon)."""
         lead = values.shape[:-2]
