@@ -213,11 +213,13 @@ def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
 def refuse_rows(bad: np.ndarray, column: pd.Series, problem: str, what_to_do: str = "correct the file") -> None:
     """Raise InputError where some rows of a column of a file are bad: how many, the first value and its line."""
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        line = line_of(int(column.index[first]), column.attrs.get("gaps", ()))
-        raise InputError(
-            f"{problem}: {int(bad.sum())} of {bad.size} rows, first `{_short(column.iloc[first])}` in line {line}; {what_to_do}"
-        )
+        value = _short(column[bad].iloc[0])
+        raise InputError(f"{problem}: {int(bad.sum())} of {bad.size} rows, first `{value}` in line {first_line(bad, column)}; {what_to_do}")
+
+
+def first_line(bad: np.ndarray, column: pd.Series | pd.DataFrame) -> int:
+    """Line of the file in which the first bad row of a table (or of rows chosen from it) begins."""
+    return line_of(int(column.index[int(np.flatnonzero(bad)[0])]), column.attrs.get("gaps", ()))
 
 
 def _short(value: object, most: int = 60) -> str:

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.sources.files.csv_lines import line_of
-from dualflux.sources.files.tables import to_times
+from dualflux.sources.files.tables import first_line, to_times
 from dualflux.units import flux_to_daily
 
 TIME_COLUMNS = ("TIMESTAMP_START", "TIMESTAMP_END")
@@ -38,10 +37,9 @@ def interval_starts(table: pd.DataFrame, step: str, what: str) -> pd.Series:
     wrong = ((end - start).dt.total_seconds() / 60 != minutes) | (start.dt.minute % minutes != 0)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        line = line_of(int(table.index[first]), table.attrs.get("gaps", ()))
         raise InputError(
             f"{what}: {int(wrong.sum())} of {len(table)} intervals are not the {minutes} minutes of {step}, first {start.iloc[first]} to "
-            f"{end.iloc[first]} in line {line}; correct the times or the name"
+            f"{end.iloc[first]} in line {first_line(wrong.to_numpy(), table)}; correct the times or the name"
         )
     refuse_repeated(start, what)
     apart = np.diff(np.sort(start.to_numpy())) / np.timedelta64(60, "s")
