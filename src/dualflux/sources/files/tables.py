@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatch
 from glob import has_magic
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -24,6 +24,8 @@ _ISO_WITH_ZONE = re.compile(
 
 def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
     """Files (and `.zarr` stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
+
+    Hidden files and folders count only where the path names them.
 
     Parameters
     ----------
@@ -56,34 +58,25 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not is_hidden(f.relative_to(whole))]
+        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not _hidden(f.relative_to(whole))]
         if not files:
-            endings = suffix if isinstance(suffix, str) else " or ".join(suffix)
-            raise InputError(f"{path}: the folder {whole} holds no {endings} file; hidden files and folders do not count")
+            raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
     if not has_magic(path):
         raise InputError(f"{path}: no such file ({whole}); correct the path or the data root")
     anchor = Path(path).anchor
     matches = (Path(anchor) if anchor else root).glob(str(Path(path).relative_to(anchor)))
-    start = Path(anchor) if anchor else root
-    files = [f for f in matches if (f.is_file() or _is_store(f)) and not is_hidden(f.relative_to(start), Path(path).parts)]
+    named = [part for part in Path(path).parts if part.startswith(".")]
+    files = [f for f in matches if (f.is_file() or _is_store(f)) and not _hidden(f.relative_to(Path(anchor) if anchor else root), named)]
     if not files:
-        raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root; hidden files do not count")
+        raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root")
     return files
 
 
-def is_hidden(path: PurePath, named: Sequence[str] = ()) -> bool:
-    """Whether a file is no data although its name fits: hidden, or in a hidden folder (`.ipynb_checkpoints`), unless it is named so.
-
-    Parameters
-    ----------
-    path : PurePath
-        Below the folder that was searched.
-    named : sequence of str
-        Parts of the pattern that was searched for.
-    """
-    meant = [part for part in named if part.startswith(".")]
-    return any(part.startswith(".") and part != ".." and not any(fnmatch(part, one) for one in meant) for part in path.parts)
+def _hidden(path: Path, named: Collection[str] = ()) -> bool:
+    """Whether a file or a folder on its way is hidden (``._a.csv``, ``.ipynb_checkpoints``): what programs leave there is no data."""
+    hidden = [part for part in path.parts if part.startswith(".") and part not in (".", "..")]
+    return any(not any(fnmatch(part, pattern) for pattern in named) for part in hidden)
 
 
 def _is_store(path: Path) -> bool:

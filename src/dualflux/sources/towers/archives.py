@@ -17,7 +17,7 @@ import pandas as pd
 
 from dualflux.errors import InputError, Problems
 from dualflux.sources.files.csv_lines import refuse_bytes
-from dualflux.sources.files.tables import find_files, is_hidden, parse_csv
+from dualflux.sources.files.tables import find_files, parse_csv
 
 SUFFIXES = (".csv", ".zip")
 LARGEST_MEMBER = 4 * 2**30  # bytes, uncompressed: the largest half-hourly files have about 0.7e9
@@ -120,8 +120,8 @@ def _members(path: Path, inside: tuple[str, ...]) -> list[TowerFile]:
         for info in infos:
             path_inside = PurePosixPath(info.filename.replace("\\", "/"))
             name = path_inside.name
-            if is_hidden(path_inside):
-                continue
+            if any(part.startswith(".") and part != ".." for part in path_inside.parts):
+                continue  # hidden, as `__MACOSX/._name.csv`
             if name.lower().endswith(".csv"):
                 found.append(TowerFile(name, path, (*inside, info.filename)))
             elif name.lower().endswith(".zip") and not inside:

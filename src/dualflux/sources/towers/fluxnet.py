@@ -83,7 +83,7 @@ def _without(excluded: Sequence[str], found: Found) -> tuple[list[FluxRecord], p
     out = [(file.label, one.name.site, EXCLUDED) for one in found.flux if one.name.site in excluded for file in one.files]
     kept = [one for one in found.flux if one.name.site not in excluded]
     if not kept:
-        raise InputError(f"towers: `exclude` leaves no site of {', '.join(sorted(excluded))}; remove the entry, or some of them")
+        raise InputError("towers: `exclude` leaves no site; remove the entry, or some of its sites")
     return kept, pd.DataFrame(out, columns=SKIPPED_COLUMNS)
 
 

@@ -41,7 +41,7 @@ FILLS = np.array(
     )
 )
 _REPEATS = 3  # times a fill value stands in a column at least, where it lies among the other values
-_STANDS_OUT = 5  # times as often as other values
+_STANDS_OUT = 2  # times as often as all but one in a hundred of the other values
 
 LARGEST_USUAL_FLUX = 30.0  # gC m-2 d-1: twice what the most active sites reach on 5 % of their days
 _LARGEST_SHARE = 0.05
@@ -76,11 +76,11 @@ def undeclared_fills(values: np.ndarray) -> list[float]:
     if not present.any() or not others.size:
         return []
     low, high = float(others.min()), float(others.max())
-    usual = float(np.median(np.unique(others, return_counts=True)[1]))
+    often = float(np.quantile(np.unique(others, return_counts=True)[1], 0.99))
     found = []
     for fill, count in zip(*np.unique(known[present], return_counts=True), strict=True):
         beyond = fill < low - (high - low) or fill > high + (high - low) or (fill < 0 <= low)
-        if beyond or count >= max(_REPEATS, _STANDS_OUT * usual):
+        if beyond or count >= max(_REPEATS, _STANDS_OUT * often):
             found.append(float(fill))
     return found
 

@@ -94,6 +94,8 @@ def read_tower_table(source: TableSource, root: Path) -> tuple[Records, pd.Serie
     refuse_unknown(source.exclude, site.unique(), path.name)
     out = site.isin(source.exclude)
     table = table[~out]
+    if out.any() and table.empty:
+        raise InputError(f"{path.name}: `exclude` leaves no site; remove the entry, or some of its sites")
     problems, units = Problems(), FLUX_UNITS[0]
     with problems.collect():
         units = require_units(source.units, FLUX_UNITS, f"{path.name}, `{source.variable}`")
