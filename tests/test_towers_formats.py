@@ -41,7 +41,8 @@ def put(folder: Path, name: str, frame: pd.DataFrame) -> None:
 def read(folder: Path, path: Any = "data", step: Any = "daily", sites: Any = "sites.csv", period: Any = PERIOD, **keys: Any) -> Towers:
     if sites == "sites.csv":
         (folder / sites).write_text(SITES)
-    return read_towers([FluxnetSource(path=path, format="fluxnet", sites=sites, **keys)], folder, period, step)
+    drawn = {"implausible": "accept", **keys}  # records of one value
+    return read_towers([FluxnetSource(path=path, format="fluxnet", sites=sites, **drawn)], folder, period, step)
 
 
 # --- names ---
@@ -151,11 +152,15 @@ def test_bad_half_hours(tmp_path: Path, change: dict[str, Any], message: str) ->
 
 
 def test_time_columns_must_be_there(tmp_path: Path) -> None:
-    put(tmp_path / "data", "FLX_DE-Hai_X_FULLSET_HH_2001-2001_1-4.csv", half_hourly(np.ones(48)).drop(columns="TIMESTAMP_END"))
+    put(
+        tmp_path / "data",
+        "FLX_DE-Hai_X_FULLSET_HH_2001-2001_1-4.csv",
+        half_hourly(np.ones(48)).drop(columns=["TIMESTAMP_START", "TIMESTAMP_END"]),
+    )
     put(tmp_path / "data", "FLX_US-Var_X_FULLSET_DD_2001-2001_1-4.csv", daily(np.ones(3)).drop(columns="TIMESTAMP"))
     with pytest.raises(InputError) as caught:
         read(tmp_path)
-    assert [("no column `TIMESTAMP_END`" in p, "no column `TIMESTAMP`" in p) for p in caught.value.problems] == [
+    assert [("no column `TIMESTAMP_START`, `TIMESTAMP_END`" in p, "no column `TIMESTAMP`" in p) for p in caught.value.problems] == [
         (True, False),
         (False, True),
     ]
@@ -336,7 +341,7 @@ def test_of_equal_releases_the_newest_is_used_also_over_two_sources(tmp_path: Pa
     put(tmp_path / "b", "AMF_US-Var_FLUXNET_FULLSET_DD_2001-2001_3-5.csv", daily(np.full(100, 3.0), start="2001-01-01"))
     put(tmp_path / "c", "FLX_US-Var_FLUXNET2015_FULLSET_DD_2001-2001_1-4.csv", daily(np.full(100, 4.0), start="2001-01-02"))
     (tmp_path / "sites.csv").write_text(SITES)
-    sources = [FluxnetSource(path=folder, format="fluxnet", sites="sites.csv") for folder in ("c", "b", "a")]
+    sources = [FluxnetSource(path=folder, format="fluxnet", sites="sites.csv", implausible="accept") for folder in ("c", "b", "a")]
     for order in (sources, sources[::-1]):
         found = read_towers(order, tmp_path, PERIOD, "daily").observations  # type: ignore[arg-type]
         assert found.groupby("site")["nee"].unique().map(list).to_dict() == {"DE-Hai": [1.0], "US-Var": [4.0]}
@@ -412,7 +417,7 @@ def test_every_row_of_every_release_is_an_observation_or_counted(tmp_path_factor
     [
         ("", r"not a CSV table in UTF-8 \(No columns"),
         ("TIMESTAMP,NEE_VUT_REF,NEE_VUT_REF_QC\n", r"no rows; download the file again"),
-        ("TIMESTAMP;NEE_VUT_REF;NEE_VUT_REF_QC\n20010101;1;1\n", r"no column `TIMESTAMP`; DD files of ONEFlux have it, and commas between"),
+        ("TIMESTAMP;NEE_VUT_REF;NEE_VUT_REF_QC\n20010101;1;1\n", r"semicolons separate the 3 columns; save the file with commas"),
         ("<!DOCTYPE html>\n<p>log in, please</p>\n", r"no column `TIMESTAMP`"),
         ("TIMESTAMP,NEE_VUT_REF,NEE_VUT_REF_QC\n20010101,1,1\n20010101,1,1\n", r"1 rows repeat a site and time, first DE-Hai 2001-01-01"),
     ],

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.metrics.regions import MINIMUM_YEARS, annual_comparison, complete_annual, trend, variability
+from dualflux.sources.files.tables import few, read_table, to_numbers
 from dualflux.units import require_units, split_factor
 
 _TO_PGC = {"PgC yr-1": 1.0, "GtC yr-1": 1.0, "TgC yr-1": 1e-3}
@@ -96,12 +97,13 @@ def read_budget(settings: BudgetSettings, root: Path) -> pd.DataFrame:
     what = f"independent `{settings.name}`: {settings.path}"
     if not path.is_file():
         raise InputError(f"{what}: no such file in {root}; correct `path`")
-    table = pd.read_csv(path, comment="#")
+    table = read_table(path, comment="#")
     lacking = [c for c in (settings.year, *settings.terms) if c not in table]
     if lacking:
-        raise InputError(f"{what}: no column {', '.join(lacking)}; it has {', '.join(map(str, table.columns))}; correct `year` or `terms`")
+        raise InputError(f"{what}: no column {', '.join(lacking)}; it has {few(table.columns)}; correct `year` or `terms`")
     factor = _to_pgc(settings.units, what)
-    values = table[list(dict.fromkeys((settings.year, *settings.terms)))].apply(pd.to_numeric, errors="coerce").dropna()
+    used = dict.fromkeys((settings.year, *settings.terms))
+    values = pd.DataFrame({name: to_numbers(table[name], f"{what}, column `{name}`") for name in used}).dropna()
     year = values[settings.year]
     if values.empty or (year % 1 != 0).any() or year.duplicated().any():
         raise InputError(f"{what}: column {settings.year} must hold whole years, each once, beside numbers; {len(values)} rows do")
