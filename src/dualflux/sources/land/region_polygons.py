@@ -30,7 +30,7 @@ def read_polygons(path: Path, name: str, grid: Grid) -> tuple[list[str], np.ndar
     InputError
         The optional packages are missing, the file cannot be read, a feature has no name or no valid polygon.
     """
-    shapely = _shapely()
+    shapely = shapely_module()
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
     geojson = path.suffix.lower() in (".geojson", ".json")
@@ -39,7 +39,7 @@ def read_polygons(path: Path, name: str, grid: Grid) -> tuple[list[str], np.ndar
     problems = Problems()
     for number, (label, shape) in enumerate(features, start=1):
         with problems.collect():
-            _check(label, shape, f"{path.name}: feature {number}", name, shapely)
+            check_polygon(label, shape, f"{path.name}: feature {number}", name, shapely)
             by_name.setdefault(str(label).strip(), []).append(shape)
     if not features:
         problems.add(f"{path.name}: no features; give a file with one polygon or more per region")
@@ -48,7 +48,8 @@ def read_polygons(path: Path, name: str, grid: Grid) -> tuple[list[str], np.ndar
     return list(merged), np.stack([np.clip(area_inside(shape, grid) / grid.cell_area, 0, 1) for shape in merged.values()])
 
 
-def _shapely() -> ModuleType:
+def shapely_module() -> ModuleType:
+    """The optional package shapely, or InputError that says how to get it."""
     try:
         import shapely  # type: ignore[import-untyped]
     except ImportError as error:
@@ -79,7 +80,8 @@ def _read_vector(path: Path, name: str, shapely: ModuleType) -> list[tuple[Any, 
     return list(zip(labels, shapely.from_wkb(geometry), strict=True))
 
 
-def _check(label: Any, shape: Any, what: str, name: str, shapely: ModuleType) -> None:
+def check_polygon(label: Any, shape: Any, what: str, name: str, shapely: ModuleType) -> None:
+    """Raise InputError unless the feature has a name and a valid polygon in degrees."""
     if label is None or not str(label).strip():
         raise InputError(f"{what} has no property `{name}`; name each region by it, or correct `property`")
     if shape is None or shape.is_empty or shape.geom_type not in ("Polygon", "MultiPolygon"):
@@ -99,7 +101,7 @@ def _check(label: Any, shape: Any, what: str, name: str, shapely: ModuleType) ->
 
 def area_inside(shape: Any, grid: Grid) -> np.ndarray:
     """Area [m2] of a polygon in each cell, (lat, lon); longitudes wrap around."""
-    shapely = _shapely()
+    shapely = shapely_module()
     out = np.zeros(grid.shape)
     west, east = grid.lon_edges[[0, -1]]
     for shift in (-360.0, 0.0, 360.0):
@@ -137,7 +139,7 @@ def spherical_area(shape: Any) -> float:
     Green's theorem: R^2 times the line integral of sin(latitude) over longitude; along a straight edge the mean of the sine is
     sin(middle) sin(half) / half, with half of the edge's difference in latitude.
     """
-    shapely = _shapely()
+    shapely = shapely_module()
     polygons = [p for p in shapely.get_parts(shapely.get_parts(shape)) if p.geom_type == "Polygon"]
     rings = [(_ring(p.exterior, shapely), [_ring(i, shapely) for i in p.interiors]) for p in polygons]
     return EARTH_RADIUS**2 * float(sum(outer - sum(holes) for outer, holes in rings))
