@@ -73,11 +73,12 @@ def _of_mask(mask: xr.DataArray, grid: Grid) -> np.ndarray:
 def _of_polygons(area: Any, grid: Grid) -> np.ndarray:
     shapely = shapely_module()
     problems, shapes = Problems(), list[Any]()
-    for number, shape in enumerate(_shapes(area, shapely), start=1):
+    given = _shapes(area, shapely)
+    for number, shape in enumerate(given, start=1):
         with problems.collect():
             check_polygon("area", shape, f"polygon {number}", "", shapely)
             shapes.append(shape)
-    if not shapes:
+    if not given:
         problems.add(f"no polygon in the area given; allowed: {_ALLOWED}")
     problems.raise_if_any()
     return np.clip(area_inside(shapely.union_all(shapes), grid) / grid.cell_area, 0, 1)

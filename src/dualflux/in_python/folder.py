@@ -97,7 +97,8 @@ def _refuse_what_is_no_run(path: Path) -> None:
         begun = _begun_lines(path)
         if begun:
             raise InputError(f"{path}: this run is half done; there: {begun}; missing: provenance.json or study.yaml; {_go_on(path)}")
-        runs = [p.parent.name for p in sorted(path.glob("*/provenance.json")) if (p.parent / "study.yaml").is_file()]
+        folders = [p.parent for p in sorted(path.glob("*/provenance.json"))]
+        runs = [f.name for f in folders if (f / "study.yaml").is_file() and not (f / "comparison.json").is_file()]
         hint = f"runs are in its folders {_listed(runs)}" if runs else wanted
         raise InputError(f"{path}: no run folder; it has {_contents(path)}, no study.yaml and provenance.json side by side; {hint}")
 

@@ -11,7 +11,6 @@ from dualflux.in_python.named_products import named_products, study_of
 from dualflux.in_python.opened_comparison import Comparison
 from dualflux.in_python.opened_run import Run, open_run
 from dualflux.run_folder.files import read_json
-from dualflux.stages.compare_products import Comparison as Plan
 from dualflux.stages.compare_products import comparison_of, run_comparison
 from dualflux.study.settings import Study
 
@@ -57,6 +56,7 @@ def compare(
     study: Study | Path | str | None = None,
     out: Path | str | None = None,
     against: str | None = None,
+    data_root: Path | str | None = None,
 ) -> Comparison:
     """Compare monthly flux products with each other, with inversions and towers, without training anything.
 
@@ -71,6 +71,8 @@ def compare(
         Gets tables, maps.nc and report.html; by default ``runs/compare_NAME_NAME`` in the working folder.
     against : str, optional
         What all others are compared with; by default the inversions' mean, without any the first product.
+    data_root : Path, optional
+        Where the study's paths start, as in `load_study`.
 
     Raises
     ------
@@ -79,12 +81,7 @@ def compare(
     """
     named = named_products(products)
     folder = Path("runs") / f"compare_{'_'.join(named.paths)}".replace("/", "_") if out is None else Path(out)
-    plan = comparison_of(named.paths, study_of(study, named), folder.absolute(), against)
-    return compared(plan)
-
-
-def compared(plan: Plan) -> Comparison:
-    """Run a comparison and open it."""
+    plan = comparison_of(named.paths, study_of(study, named, data_root), folder.absolute(), against)
     run_comparison(plan)
     found = read_json(plan.out / "comparison.json", ("against", "products"))
     if found is None:

@@ -11,7 +11,7 @@ def mean_annual(summary: pd.DataFrame, products: Iterable[str]) -> pd.DataFrame:
     if not {"product", "region", "metric", "value"} <= set(summary):
         return pd.DataFrame()
     rows = summary[(summary["metric"] == "mean_annual") & summary["product"].isin(list(products))]
-    regions = list(dict.fromkeys(rows["region"]))
+    regions = sorted(dict.fromkeys(rows["region"]), key=lambda name: name != "global")  # the globe first, the parts in the table's order
     return rows.drop_duplicates(["product", "region"]).pivot(index="region", columns="product", values="value").reindex(regions)
 
 

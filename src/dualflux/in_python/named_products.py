@@ -45,7 +45,7 @@ def named_products(products: Iterable[Run | Path | str] | Mapping[str, Run | Pat
     return found
 
 
-def study_of(study: Study | Path | str | None, products: NamedProducts) -> Study:
+def study_of(study: Study | Path | str | None, products: NamedProducts, data_root: Path | str | None = None) -> Study:
     """The study whose land, regions, inversions and towers are used: the one given, else that of the first run.
 
     Raises
@@ -56,12 +56,12 @@ def study_of(study: Study | Path | str | None, products: NamedProducts) -> Study
     if isinstance(study, Study):
         return study
     if study is not None:
-        return load_study(study)
+        return load_study(study, data_root)
     if not products.runs:
         raise InputError("compare: no run among the products, so no land and no regions; name a study file with --study (`study=`)")
     run = products.runs[0]
     try:
-        return load_study(run.folder / "study.yaml", out=run.folder)
+        return load_study(run.folder / "study.yaml", data_root, run.folder)
     except InputError as error:
         hint = f"{run.folder}: its study cannot be used; it was made by version {run.version} of dualflux: run again, or give another study"
         raise InputError([*error.problems, hint]) from error

@@ -9,7 +9,7 @@ from dualflux.errors import InputError
 # Names and codes; a region may be called NA, a site 007.
 _TEXT = frozenset(
     ("product", "region", "site", "unit", "metric", "variant", "run", "scale", "prediction", "grouping", "class", "statistic", "experiment",
-     "term", "igbp", "source", "against", "name", "kind", "part")
+     "term", "igbp", "source", "against", "name", "kind", "part", "first", "second", "left_out", "where", "period")
 )  # fmt: skip
 
 
@@ -50,6 +50,6 @@ def _typed(column: pd.Series) -> pd.Series:
     if column.name in _TEXT:
         return column
     try:
-        return pd.to_numeric(column.where(column != ""))
+        return pd.to_numeric(column.where(column != "")) if len(column) else column.astype(float)
     except (ValueError, TypeError):
         return column

@@ -32,6 +32,7 @@ from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target, make_target, read_adjustments
 from dualflux.sources.files.gridded import open_gridded
+from dualflux.sources.files.regional_table import load_table
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import InversionSource, read_inversions
 from dualflux.sources.land.read import LandFractionSettings, read_land_fraction
@@ -181,6 +182,7 @@ def comparison_of(products: dict[str, Path], study: Study, out: Path, against: s
 
 def _source(name: str, path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".csv":
+        _refuse_several_products(name, path)
         return {"format": "table", "product": name, "path": str(path)}
     with open_gridded(path) as data:
         known = [variable for variable in ("nee", "NEE") if variable in data]
@@ -190,6 +192,16 @@ def _source(name: str, path: Path) -> dict[str, Any]:
                 "file with `products`, see docs/evaluation.md, and give that to `dualflux compare`"
             )
     return {"format": "gridded", "product": name, "path": str(path), "variable": known[0]}
+
+
+def _refuse_several_products(name: str, path: Path) -> None:
+    table = load_table(path, ["region", "time", "value"])
+    inside = list(dict.fromkeys(map(str, table["product"]))) if "product" in table else []
+    if len(inside) > 1:
+        raise InputError(
+            f"{name}: {path} has the products {', '.join(inside[:12])}; give a table of one, or list this one under `products` of a file "
+            "for `dualflux compare`, see docs/evaluation.md"
+        )
 
 
 def run_comparison(comparison: Comparison) -> None:
@@ -234,6 +246,7 @@ def evaluate(comparison: Comparison) -> None:
         if s.inversions:
             terms = read_adjustments(s.adjustments, *place)
             target = make_target(s.target, read_inversions(s.inversions, *place), terms).integral
+            _refuse_names_of_inversions(parts, target)
             parts += [series_rows(target), target_mean(target)]
             adjustments = annual_adjustments({t.name: t.integral.sel(region="global").to_numpy() for t in terms}, world.months)
     problems.raise_if_any()
@@ -258,6 +271,12 @@ def evaluate(comparison: Comparison) -> None:
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
     (comparison.out / "comparison.json").write_text(json.dumps({"against": against, "products": products}, indent=1))
+
+
+def _refuse_names_of_inversions(products: list[pd.DataFrame], target: xr.DataArray) -> None:
+    shared = {str(p) for p in target["product"].to_numpy()} & {str(p) for part in products for p in part["product"]}
+    if shared:
+        raise InputError(f"{', '.join(sorted(shared))}: a product and an inversion have this name; give the product another one")
 
 
 def _world(comparison: Comparison) -> _World:
