@@ -53,6 +53,7 @@ def sums_over(mean: pd.Series, members: pd.DataFrame, freq: str, about: Mapping[
     offset, months, unit = _period(freq)
     values = members.rename(columns=lambda m: f"member_{m}")
     monthly = pd.concat([mean.rename("mean"), values], axis=1).sort_index()
+    monthly.index = pd.DatetimeIndex(monthly.index).as_unit("ns")  # tables and products come with clocks of their own
     total = monthly.resample(offset).sum(min_count=months)
     total.insert(1, "std", total[list(values)].std(axis=1, ddof=1) if len(values.columns) > 1 else np.nan)
     total.index.name = "time"

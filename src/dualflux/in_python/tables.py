@@ -37,7 +37,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     path = folder / "tables" / f"{name}.csv"
     try:
         text = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return text.apply(_typed) if len(text.columns) else text
+        return pd.DataFrame({name: _typed(text[name]) for name in text})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); run again") from error
 
