@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 import dualflux
 from drawn_run import DAYS, GRID, LAND, MEMBERS, MONTHS, NORTH, annual, draw_run
+from dualflux.checking import CheckReport
 from dualflux.grid import Grid
 from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.units import PETAGRAM
@@ -163,6 +164,13 @@ def test_a_mask_on_another_grid_from_east_to_west_is_brought_to_the_products(run
     np.testing.assert_allclose(of(run.aggregate(mask)), annual(share * float(LAND[2].sum())), rtol=1e-6)
 
 
+def test_a_mask_of_a_part_of_the_world_covers_no_more_than_its_cells(run: dualflux.Run) -> None:
+    """Four cells of 10 degrees in one of 30: two ninths of its longitudes by the sines of latitude."""
+    fine = Grid(np.array([5.0, 15.0]), np.array([-115.0, -105.0]))
+    share = 2 / 3 * np.sin(np.radians(20)) / np.sin(np.radians(30))
+    np.testing.assert_allclose(of(run.aggregate(fraction(np.ones((2, 2)), fine))), annual(share * float(LAND[3, 2])), rtol=1e-6)
+
+
 def test_missing_values_and_places_outside_a_mask_are_outside(run: dualflux.Run) -> None:
     mask = fraction(np.where(NORTH > 0, 1.0, np.nan)).isel(lat=slice(2, 6), lon=slice(0, 3))
     np.testing.assert_allclose(of(run.aggregate(mask)), annual(float((LAND * NORTH)[:, :3].sum())), rtol=1e-6)
@@ -179,15 +187,16 @@ def test_polygons_take_their_part_of_each_cells_land(run: dualflux.Run) -> None:
 
 
 def test_a_file_of_polygons_is_one_area_counted_once(run: dualflux.Run, tmp_path: Path) -> None:
-    """Two boxes that overlap, the second east of the date line by another name."""
-    features = [{"type": "Feature", "properties": {}, "geometry": box(*b)} for b in ((-180, 0, -120, 30), (210, 0, 270, 30))]
+    """Two boxes that overlap, the second of them in longitudes from 0 to 360; both cover a part of each cell."""
+    features = [{"type": "Feature", "properties": {}, "geometry": box(*b)} for b in ((-180, 0, -120, 15), (210, 0, 270, 15))]
+    wanted = annual(float(LAND[3, :3].sum() * np.sin(np.radians(15)) / np.sin(np.radians(30))))
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    np.testing.assert_allclose(of(run.aggregate(path)), annual(float(LAND[3, :3].sum())), rtol=1e-6)
+    np.testing.assert_allclose(of(run.aggregate(path)), wanted, rtol=1e-6)
     pyogrio = pytest.importorskip("pyogrio")
     shapes = shapely.to_wkb([shapely.geometry.shape(f["geometry"]) for f in features])
     pyogrio.raw.write(tmp_path / "area.gpkg", shapes, [], [], geometry_type="Polygon", crs="EPSG:4326")
-    np.testing.assert_allclose(of(run.aggregate(str(tmp_path / "area.gpkg"))), annual(float(LAND[3, :3].sum())), rtol=1e-6)
+    np.testing.assert_allclose(of(run.aggregate(str(tmp_path / "area.gpkg"))), wanted, rtol=1e-6)
 
 
 def test_an_object_of_geopandas_is_brought_to_degrees(run: dualflux.Run) -> None:
@@ -210,6 +219,7 @@ def test_an_outline_of_land_alone_takes_all_land_of_coastal_cells(run: dualflux.
     outline, land = box(-60, 0, -15, 30), float(LAND[3, 4:].sum())
     np.testing.assert_allclose(of(run.aggregate(outline, follows_coast=True)), annual(land), rtol=1e-6)
     np.testing.assert_allclose(of(run.aggregate(outline)), annual(float(LAND[3, 4] + 0.5 * LAND[3, 5])), rtol=1e-6)
+    np.testing.assert_allclose(of(run.aggregate(box(-60, 0, 30, 30), follows_coast=True)), annual(land), rtol=1e-6)  # and no more than all
 
 
 def test_a_product_without_members_has_a_mean_and_no_spread(tmp_path: Path) -> None:
@@ -331,8 +341,8 @@ def staged(folder: Path, *names: str, text: str = "1") -> None:
     with RunFolder(folder, 1, say=lambda line: None) as work:
         for name in ("prepare", "train", "upscale", "evaluate"):
             if name in names:
-                stage = Stage(name, {"text": text}, (), [f"{name}.txt"], list(after))
-                work.stage(stage, lambda name=name: (folder / f"{name}.txt").write_text(text))  # type: ignore[misc]
+                stage = Stage(name, {"text": text}, outputs=[f"{name}.txt"], after=list(after))
+                work.stage(stage, lambda place=folder, name=name: (place / f"{name}.txt").write_text(text))  # type: ignore[misc]
             after.append(name)
 
 
@@ -424,3 +434,26 @@ def test_a_study_is_read_before_it_is_run_or_checked() -> None:
     for function in (dualflux.run, dualflux.check):
         with pytest.raises(dualflux.InputError, match=r"a str came; give what `dualflux.load_study\(path\)` returns"):
             function("study.yaml")  # type: ignore[operator]
+
+
+def test_a_study_is_run_where_it_is_said_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run itself is tested elsewhere: here a drawn one takes its place."""
+    ran = list[Path]()
+
+    def drawn(study: dualflux.Study, out: Path) -> None:
+        assert study.out == out
+        ran.append(draw_run(out))
+
+    monkeypatch.setattr("dualflux.pipeline.run", drawn)
+    study = dualflux.Study(cast(Any, None), tmp_path / "study.yaml", tmp_path, tmp_path / "its own")
+    assert dualflux.run(study).folder == tmp_path / "its own"
+    assert dualflux.run(study, tmp_path / "another").folder == tmp_path / "another"
+    assert ran == [tmp_path / "its own", tmp_path / "another"]
+
+
+def test_a_check_says_whether_the_study_can_run_with_every_problem() -> None:
+    report = CheckReport([("Towers <2>", ["a line"])])
+    assert "The study can run." in repr(report)
+    report.problems = ["a.nc: no such file", "b & c"]
+    assert repr(report).endswith("The study cannot run; problems: 2\n- a.nc: no such file\n- b & c")
+    assert "Towers &lt;2&gt;" in report._repr_html_() and "b &amp; c" in report._repr_html_()

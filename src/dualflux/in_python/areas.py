@@ -10,7 +10,7 @@ import xarray as xr
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid, grid_of, normalise_coordinates, regrid
-from dualflux.sources.land.region_polygons import area_inside, check_polygon, shapely_module
+from dualflux.sources.land.region_polygons import area_inside, check_polygon, shapely_module, united
 
 _ALLOWED = (
     "a mask (xarray.DataArray of bool or fractions with lat and lon), a GeoJSON dict, a shapely or geopandas object, or the path of a file "
@@ -81,7 +81,7 @@ def _of_polygons(area: Any, grid: Grid) -> np.ndarray:
     if not given:
         problems.add(f"no polygon in the area given; allowed: {_ALLOWED}")
     problems.raise_if_any()
-    return np.clip(area_inside(shapely.union_all(shapes), grid) / grid.cell_area, 0, 1)
+    return np.clip(area_inside(united(shapes, grid), grid) / grid.cell_area, 0, 1)
 
 
 def _shapes(area: Any, shapely: Any) -> list[Any]:

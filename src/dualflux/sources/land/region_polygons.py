@@ -1,6 +1,7 @@
 """Regions from polygons: the exact part of each cell's area on the sphere that lies inside."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,7 +45,7 @@ def read_polygons(path: Path, name: str, grid: Grid) -> tuple[list[str], np.ndar
     if not features:
         problems.add(f"{path.name}: no features; give a file with one polygon or more per region")
     problems.raise_if_any()
-    merged = {label: shapely.union_all(shapes) for label, shapes in by_name.items()}
+    merged = {label: united(shapes, grid) for label, shapes in by_name.items()}
     return list(merged), np.stack([np.clip(area_inside(shape, grid) / grid.cell_area, 0, 1) for shape in merged.values()])
 
 
@@ -99,15 +100,27 @@ def check_polygon(label: Any, shape: Any, what: str, name: str, shapely: ModuleT
         )
 
 
+def united(shapes: Sequence[Any], grid: Grid) -> Any:
+    """Several polygons as one on the longitudes of the grid: what two of them cover counts once, also where one says 200 E, one 160 W."""
+    shapely = shapely_module()
+    west, east = grid.lon_edges[[0, -1]]
+    window, parts = shapely.box(west, -90, east, 90), list[Any]()
+    for shape in shapes:
+        for shift in (-360.0, 0.0, 360.0):
+            moved = shapely.transform(shape, lambda points, by=shift: np.add(points, (by, 0.0)))
+            if moved.bounds[2] > west and moved.bounds[0] < east:
+                inside = moved.bounds[0] >= west and moved.bounds[2] <= east
+                parts.append(moved if inside else shapely.intersection(moved, window))
+    return shapely.union_all(parts)
+
+
 def area_inside(shape: Any, grid: Grid) -> np.ndarray:
     """Area [m2] of a polygon in each cell, (lat, lon); longitudes wrap around."""
     shapely = shapely_module()
     out = np.zeros(grid.shape)
-    west, east = grid.lon_edges[[0, -1]]
-    for shift in (-360.0, 0.0, 360.0):
-        moved = shapely.transform(shape, lambda points, by=shift: np.add(points, (by, 0.0)))
-        if moved.bounds[2] > west and moved.bounds[0] < east:
-            _fill_rows(moved, grid, 0, grid.lat.size, out, shapely)
+    placed = united([shape], grid)
+    if not placed.is_empty:
+        _fill_rows(placed, grid, 0, grid.lat.size, out, shapely)
     return out
 
 
