@@ -13,6 +13,7 @@ PACKAGE = Path(dualflux.__file__).parent
 # From the roof to the ground; files that stand in no room are listed where they belong.
 ROOMS = (
     "cli",
+    "in_python",
     "pipeline",
     "checking",
     "stages",

@@ -56,7 +56,7 @@ def read_polygons(path: Path, name: str) -> PolygonMap:
     InputError
         The optional packages are missing, the file cannot be read, a feature has no name or no valid polygon, regions overlap.
     """
-    shapely = _shapely()
+    shapely = shapely_module()
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
     kind, features = read_features(path, name, shapely)
@@ -65,8 +65,8 @@ def read_polygons(path: Path, name: str) -> PolygonMap:
     for number, (label, shape) in enumerate(features, start=1):
         with problems.collect():
             what = f"{path.name}: feature {number}"
-            _check(label, shape, what, name)
-            by_name.setdefault(str(label).strip(), []).append(_placed(shape, f"{what} ({label})", kind == "shapefile", shapely))
+            check_polygon(label, shape, what, name)
+            by_name.setdefault(str(label).strip(), []).append(placed(shape, f"{what} ({label})", kind == "shapefile", shapely))
     if not features:
         problems.add(f"{path.name}: no features; give a file with one polygon or more per region")
     problems.raise_if_any()
@@ -77,7 +77,7 @@ def read_polygons(path: Path, name: str) -> PolygonMap:
 
 def check_overlap(regions: PolygonMap, what: str) -> None:
     """Raise InputError with the pairs of regions that share an area, and that area."""
-    shapely = _shapely()
+    shapely = shapely_module()
     area = [spherical_area(shape) for shape in regions.shapes]
     first, second = shapely.STRtree(regions.shapes).query(regions.shapes, predicate="intersects")
     shared = [
@@ -96,7 +96,8 @@ def check_overlap(regions: PolygonMap, what: str) -> None:
         raise InputError(f"{what}: {'; '.join(pairs)}{more}; give regions that share no area")
 
 
-def _shapely() -> ModuleType:
+def shapely_module() -> ModuleType:
+    """The optional package shapely, or InputError that says how to get it."""
     try:
         import shapely  # type: ignore[import-untyped]
     except ImportError as error:
@@ -105,7 +106,8 @@ def _shapely() -> ModuleType:
     return module
 
 
-def _check(label: Any, shape: Any, what: str, name: str) -> None:
+def check_polygon(label: Any, shape: Any, what: str, name: str) -> None:
+    """Raise InputError unless the feature has a name and a polygon in degrees."""
     if label is None or not str(label).strip():
         raise InputError(f"{what} has no property `{name}`; name each region by it, or correct `property`")
     if shape is None or shape.is_empty or shape.geom_type not in ("Polygon", "MultiPolygon"):
@@ -119,7 +121,7 @@ def _check(label: Any, shape: Any, what: str, name: str) -> None:
         )
 
 
-def _placed(shape: Any, what: str, clockwise: bool, shapely: ModuleType) -> Any:
+def placed(shape: Any, what: str, clockwise: bool, shapely: ModuleType) -> Any:
     """The shape with its rings the right way round the globe, cut into -180..180 degrees."""
     parts = []
     for polygon in shapely.get_parts(shape):
@@ -153,7 +155,7 @@ def _refuse_radians(shapes: list[Any], what: str) -> None:
 
 def area_inside(shape: Any, grid: CellEdges) -> np.ndarray:
     """Area [m2] of a polygon in each cell, (lat, lon); longitudes wrap around."""
-    shapely = _shapely()
+    shapely = shapely_module()
     out = np.zeros(grid.shape)
     west, east = grid.lon_edges[[0, -1]]
     for shift in (-360.0, 0.0, 360.0):
@@ -191,7 +193,7 @@ def spherical_area(shape: Any) -> float:
     Green's theorem: R^2 times the line integral of sin(latitude) over longitude; along a straight edge the mean of the sine is
     sin(middle) sin(half) / half, with half of the edge's difference in latitude.
     """
-    shapely = _shapely()
+    shapely = shapely_module()
     polygons = [p for p in shapely.get_parts(shapely.get_parts(shape)) if p.geom_type == "Polygon"]
     rings = [(_ring(p.exterior, shapely), [_ring(i, shapely) for i in p.interiors]) for p in polygons]
     return EARTH_RADIUS**2 * float(sum(outer - sum(holes) for outer, holes in rings))
