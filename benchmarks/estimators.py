@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux import pipeline
-from dualflux.constraints.inversions.constraint import InversionTermSettings, constraint_maker
+from dualflux.constraints.inversions.observations import InversionTermSettings, constraint_maker
 from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
 from dualflux.fitting.fit_ensembles import Trained, build_objective, close_members, linear_step, train_members
 from dualflux.model.ensemble import Ensemble

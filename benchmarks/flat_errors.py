@@ -21,8 +21,8 @@ import sensitivity
 import twin_seeds
 
 from dualflux import pipeline
-from dualflux.constraints.inversions.constraint import RegionalConstraint
 from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.run_folder.files import write_atomically
 from dualflux.stages import evaluate as scoring
 from dualflux.stages import prepare as preparation

@@ -15,8 +15,8 @@ import numpy as np
 import sensitivity
 
 from dualflux import pipeline
-from dualflux.constraints.inversions.constraint import HoldoutSettings, constraint_maker
-from dualflux.constraints.towers import TowerConstraint
+from dualflux.constraints.inversions.observations import HoldoutSettings, constraint_maker
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.fitting.ensembles import Stack, plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import Trained, build_objective, linear_step, train_members
 from dualflux.fitting.linear_posterior import estimate, solve

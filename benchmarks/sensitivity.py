@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux import pipeline
-from dualflux.constraints.inversions.constraint import HoldoutSettings, Maker, RegionalConstraint, constraint_maker
-from dualflux.constraints.towers import TowerConstraint
+from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint, constraint_maker
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.fitting.ensembles import plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import build_objective, train_all
 from dualflux.fitting.weight import choose_weight

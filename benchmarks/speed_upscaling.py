@@ -110,7 +110,7 @@ def save_ensemble(path: Path, networks: Network, layout: Layout) -> Path:
     cells = layout.cells
     some = np.random.default_rng(2).choice(len(layout.index), 80, replace=False)
     basis = SpatialBasis(np.column_stack([cells.lat()[some], cells.lon()[some]]), 1000.0)
-    model = jax.vmap(lambda k: FluxModel.create(k, networks.weights[0].shape[1], STATIC + SEASONAL, 0, NETWORK))(
+    model = jax.vmap(lambda k: FluxModel.create(k, networks.weights[0].shape[1], STATIC + SEASONAL, {}, NETWORK))(
         jax.random.split(jax.random.key(0), members)
     )
     model = eqx.tree_at(lambda m: (m.network, m.spatial), model, (networks, 0.1 * jax.random.normal(jax.random.key(1), (members, 3, 80))))

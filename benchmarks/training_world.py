@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint, from_inversions
 from dualflux.constraints.inversions.locations import regional_operator
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.towers.folds import fold_of_groups
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
 from dualflux.cube import Columns, Cube, Steps
 from dualflux.fitting.ensembles import Run, Stack, stack_members
 from dualflux.fitting.fit_ensembles import build_objective
-from dualflux.fitting.folds import fold_of_groups
 from dualflux.fitting.objective import Member, Objective
 from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions

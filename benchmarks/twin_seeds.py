@@ -52,7 +52,7 @@ def oracle_scores(study: Study) -> pd.DataFrame:
     """Train the oracle of a finished study and score it."""
     s, prepared = study.settings, preparation.load(study.out / "prepared")
     case = scoring.twin_case(study, prepared).by_month()
-    oracle = train_oracle(case.true_field, case.cube, case.cells, case.regional, case.fitted, s.network, s.training, s.seed)
+    oracle = train_oracle(case.true_field, case.cube, case.cells, case.fitted, s.network, s.training, s.seed)
     return compare_oracle(case, oracle)
 
 

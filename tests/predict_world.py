@@ -96,7 +96,7 @@ def members(cube: Cube, basis: SpatialBasis, count: int, network: NetworkSetting
     """Members with every parameter away from its start."""
 
     def one(key: jax.Array) -> FluxModel:
-        model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, 3, network)
+        model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, {}, network)
         model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, basis.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 

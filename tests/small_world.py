@@ -14,21 +14,23 @@ import pandas as pd
 import xarray as xr
 from scipy.linalg import block_diag
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.base import Landscape
 from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
-from dualflux.cube import Cube, Steps
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.towers.folds import fold_of_groups
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube, DeviceCube, Steps
 from dualflux.features import build_cube, tower_rows
-from dualflux.fitting.ensembles import Run
-from dualflux.fitting.fit_ensembles import build_objective
-from dualflux.fitting.folds import fold_of_groups
-from dualflux.fitting.linear_posterior import LinearData
+from dualflux.fitting.ensembles import Run, Stack, stack_members
+from dualflux.fitting.fit_ensembles import build_objective, landscape_of, linear_step
 from dualflux.fitting.objective import Objective
+from dualflux.fitting.posterior_draws import LinearStep
 from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis, SpatialSettings
 from dualflux.sources.adjustments import Target
+from dualflux.variants import VARIANTS
 
 GRID = Grid.global_regular(30.0)
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)
@@ -155,12 +157,23 @@ def make_objective(
 ) -> Objective:
     """The objective of this world, two locations a region."""
     term = InversionTermSettings(estimator=estimator, weight=1.0, locations=2, years=years)  # type: ignore[arg-type]
-    return build_objective(towers, regional, cube, CELLS, NETWORK, TowerTermSettings(), term, TRAINING)
+    return build_objective(towers, regional, cube, DeviceCube.of(cube), CELLS, NETWORK, TowerTermSettings(), term, TRAINING)
 
 
-def make_linear(cube: Cube, towers: TowerConstraint, regional: RegionalConstraint) -> LinearData:
-    """What members of this world share in the closing step."""
-    return LinearData.create(towers, regional, cube, CELLS, BASIS, DEGREES_OF_FREEDOM)
+def make_landscape(cube: Cube) -> Landscape:
+    """Time, cells and the basis of the spatial effect."""
+    return landscape_of(cube, CELLS, SPATIAL)
+
+
+def make_stack(objective: Objective, runs: list[Run], weight: float = 1.0, seed: int = 1, term: TowerTermSettings | None = None) -> Stack:
+    """Members of some runs."""
+    term = TowerTermSettings() if term is None else term
+    return stack_members(objective.constraints, runs, term, [{"inversions": weight}] * len(runs), seed)
+
+
+def make_step(cube: Cube, objective: Objective, stack: Stack) -> LinearStep:
+    """What the members' linear parts are estimated from."""
+    return linear_step(objective, stack, make_landscape(cube), DeviceCube.of(cube), SPATIAL)
 
 
 def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
@@ -182,10 +195,9 @@ def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
     return found
 
 
-def study_runs(regional: RegionalConstraint, variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:
+def study_runs(variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:
     """The ensembles of a study."""
-    use = np.ones(len(regional.years))
-    return [Run("", v, (-1,) if v == "inversions" else (0, 1), 2, regional, use) for v in variants]
+    return [Run("", v, VARIANTS[v], (-1,) if v == "inversions" else (0, 1), 2) for v in variants]
 
 
 def to_double(tree: object) -> object:

@@ -1,4 +1,4 @@
-"""The closing step: exact integrals, reachable targets reached, predictions as the model makes them, and nothing known that may not be."""
+"""Posterior draws: exact integrals, reachable targets reached, predictions as the model makes them, and nothing known that may not be."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,23 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux.constraints.inversions.constraint import RegionalConstraint
-from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
+from dualflux.constraints.areas import Areas, deal_out, integrate_values, walk_of
+from dualflux.constraints.base import LinearMember
+from dualflux.constraints.inversions.equations import RegionalEquations, regional_normal
+from dualflux.constraints.inversions.integrals import exact_integrals
 from dualflux.constraints.inversions.locations import regional_operator
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
+from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.constraints.towers.equations import TowerEquations
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
-from dualflux.fitting.ensembles import Stack, stack_members
-from dualflux.fitting.linear_posterior import LinearData, estimate, expected_flux, regional_normal, solve
-from dualflux.fitting.objective import Member
-from dualflux.fitting.posterior_draws import (
-    LinearStep,
-    close,
-    integrate_features,
-    member_problem,
-    member_regional,
-    renew_representativeness,
-    with_parameters,
-)
+from dualflux.fitting.ensembles import Stack
+from dualflux.fitting.linear_posterior import estimate, solve
+from dualflux.fitting.objective import Objective
+from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, integrate_features, renew_representativeness, with_parameters
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, Network
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
@@ -35,21 +31,21 @@ from small_world import (
     BASIS,
     CELLS,
     NETWORK,
-    SPATIAL,
     make_cube,
-    make_linear,
     make_objective,
     make_regional,
+    make_step,
     make_towers,
     quick_compilation,
     study_runs,
 )
+from small_world import make_stack as stack_of
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
 REGIONAL = make_regional(CUBE)
-DATA = make_linear(CUBE, TOWERS, REGIONAL)
-REGIONS = make_objective(CUBE, TOWERS, REGIONAL).regions
+OBJECTIVE = make_objective(CUBE, TOWERS, REGIONAL)
+REGIONS = OBJECTIVE["inversions"].regions
 ALL_VARIANTS = tuple(VARIANTS)
 
 
@@ -67,31 +63,43 @@ def make_models(count: int, cube: Cube = CUBE, same: bool = False) -> FluxModel:
     """Members as a training might leave them, stacked: every parameter away from zero, no spatial effect yet."""
 
     def one(seed: int) -> FluxModel:
-        model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, len(TOWERS.sites), NETWORK)
+        model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, OBJECTIVE.own(), NETWORK)
         keys = iter(jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(model))))
         return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(next(keys), a.shape), model)
 
     return jax.tree.map(lambda *a: jnp.stack(a), *[one(0 if same else 10 * i) for i in range(count)])
 
 
-def make_stack(variants: tuple[str, ...] = ALL_VARIANTS, regional: RegionalConstraint = REGIONAL) -> Stack:
-    return stack_members(study_runs(regional, variants), regional.years, TOWERS, TowerTermSettings(), 1.0, 1)
+def make_stack(variants: tuple[str, ...] = ALL_VARIANTS) -> Stack:
+    return stack_of(OBJECTIVE, study_runs(variants))
 
 
-def families(stack: Stack) -> np.ndarray:
-    return stack.table.groupby(["variant", "fold"], sort=False).ngroup().to_numpy()
+STEP = make_step(CUBE, OBJECTIVE, make_stack())
+LAYOUT = STEP.layout(NETWORK.hidden[-1] + 1)
 
 
-def closed(stack: Stack, models: FluxModel, data: LinearData = DATA, regions: RegionData = REGIONS) -> tuple[FluxModel, np.ndarray]:
-    return close(linear_step(stack, data, regions), models, stack.members)
+def towers_of(step: LinearStep) -> TowerEquations:
+    return next(linear for linear in step.linear if isinstance(linear, TowerEquations))
 
 
-def linear_step(stack: Stack, data: LinearData = DATA, regions: RegionData = REGIONS) -> LinearStep:
-    return LinearStep(BASIS, stack.observed, data, regions, SPATIAL, families(stack), stack.seeds)
+def inversions_of(step: LinearStep) -> RegionalEquations:
+    return next(linear for linear in step.linear if isinstance(linear, RegionalEquations))
 
 
-def with_observed(towers: TowerConstraint, observed: np.ndarray) -> LinearData:
-    return make_linear(CUBE, dataclasses.replace(towers, observed=observed.astype(np.float32)), REGIONAL)
+def closed(stack: Stack, models: FluxModel, objective: Objective = OBJECTIVE) -> tuple[FluxModel, np.ndarray]:
+    found, spread = draw_posterior(make_step(CUBE, objective, stack), models, stack.members)
+    return found, np.stack(list(spread.values()), axis=1)
+
+
+def with_observed(towers: TowerConstraint, observed: np.ndarray) -> Objective:
+    return make_objective(CUBE, dataclasses.replace(towers, observed=observed.astype(np.float32)), REGIONAL)
+
+
+def with_inversions(stack: Stack, regional: RegionalConstraint, **changes: Any) -> Stack:
+    """Members fitted to other inversions, with parts that differ."""
+    parts = {**stack.members.parts, "inversions": stack.members.parts["inversions"]._replace(**changes)}
+    plans = [plan._replace(data={"inversions": regional}) for plan in stack.plans]
+    return stack._replace(members=stack.members._replace(parts=parts), plans=plans)
 
 
 def same(one: object, two: object) -> bool:
@@ -120,9 +128,9 @@ def effect_integrals(model: FluxModel, cube: Cube = CUBE) -> np.ndarray:
 def test_integrals_are_linear_in_the_readout(time_step: str) -> None:
     """Integrals of the last hidden layer times the readout: the network's exact integrals, of every member."""
     cube = make_cube(2, time_step)
-    regions = make_objective(cube, make_towers(cube), make_regional(cube, 2)).regions
+    regions = make_objective(cube, make_towers(cube), make_regional(cube, 2))["inversions"].regions
     models = make_models(3, cube)
-    found = integrate_features(models.network, regions)
+    found = integrate_features(models.network, regions.walk)
     assert found.shape == (3, 2, 2, 12, NETWORK.hidden[-1] + 1)
     for place in range(3):
         one = pick(models, place)
@@ -137,13 +145,18 @@ def test_a_reachable_target_is_reached_where_the_inversions_are_certain() -> Non
     """Targets that some readout and u of a member's own hidden layers have, inversions known 10 000 times better: network + u has them."""
     stack, random = make_stack(("inversions", "plain", "dual")), np.random.default_rng(0)
     models = make_models(len(stack.table))
-    integrals = integrate_features(models.network, REGIONS).astype(np.float64)
+    integrals = integrate_features(models.network, REGIONS.walk).astype(np.float64)
     readout = random.normal(size=(len(integrals), NETWORK.hidden[-1] + 1))
     effect = 0.2 * random.normal(size=(len(integrals), 3 * BASIS.size))
-    target = np.einsum("mryif,mf->mryi", integrals, readout) + np.einsum("ryik,mk->mryi", DATA.regional, effect)
-    sharp = {name: getattr(stack.members, name) * 1e8 for name in ("mean_precision", "anomaly_precision")}
-    members = stack.members._replace(target=jnp.asarray(target, jnp.float32), **sharp)
-    found, _ = closed(stack._replace(members=members, observed=target), models)
+    target = np.einsum("mryif,mf->mryi", integrals, readout) + np.einsum("ryik,mk->mryi", inversions_of(STEP).spatial, effect)
+    part = stack.members.parts["inversions"]
+    sharp = {name: getattr(part, name) * 1e8 for name in ("mean_precision", "anomaly_precision")}
+    certain = with_inversions(stack, REGIONAL, target=jnp.asarray(target, jnp.float32), **sharp)
+    plans = [
+        plan._replace(data={"inversions": dataclasses.replace(REGIONAL, observed=own)})
+        for plan, own in zip(certain.plans, target, strict=True)
+    ]
+    found, _ = closed(certain._replace(plans=plans), models)
     for place in range(len(integrals)):
         one = pick(found, place)
         reached = np.asarray(jax.jit(exact_integrals)(one, REGIONS), np.float64) + effect_integrals(one)
@@ -155,15 +168,15 @@ def test_towers_that_are_certain_are_reached() -> None:
     stack = make_stack(("towers",))
     models = make_models(4, same=True)
     exact = np.asarray(pick(models, 0).network(jnp.asarray(TOWERS.predictors)))
-    data = with_observed(dataclasses.replace(TOWERS, uncertainty=np.full_like(TOWERS.uncertainty, 1e-3)), exact)
-    certain = dataclasses.replace(models.tower, log_error_floor=jnp.full(4, -7.0), log_error_growth=jnp.full(4, -12.0))
-    found, _ = closed(stack, FluxModel(models.network, certain, models.spatial), data)
+    objective = with_observed(dataclasses.replace(TOWERS, uncertainty=np.full_like(TOWERS.uncertainty, 1e-3)), exact)
+    certain = models.own["towers"]._replace(log_error_floor=jnp.full(4, -7.0), log_error_growth=jnp.full(4, -12.0))
+    found, _ = closed(stack, dataclasses.replace(models, own={"towers": certain}), objective)
     ensemble = Ensemble(found, stack.table.fold.to_numpy(), NETWORK, CUBE.columns.names, BASIS)
     lat, lon = (TOWERS.sites[name].to_numpy()[TOWERS.site] for name in ("lat", "lon"))
     landscape, _ = tower_fluxes(ensemble, TOWERS.predictors, lat, lon, wave_of(CUBE, TOWERS.time))
     for place, fold in enumerate(ensemble.fold):
         use = (TOWERS.sites.fold.to_numpy() != fold)[TOWERS.site]
-        off = np.abs(landscape[place] + np.asarray(found.tower.site_effect)[place][TOWERS.site] - exact)
+        off = np.abs(landscape[place] + np.asarray(found.own["towers"].site_effect)[place][TOWERS.site] - exact)
         assert off[use].max() < 0.02 < off[~use].max()
 
 
@@ -172,21 +185,21 @@ def test_towers_that_are_certain_are_reached() -> None:
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_parameters_mean_the_same_at_towers_and_in_the_model(time_step: str) -> None:
-    """`expected_flux` of any parameters is f + g (upscaling's) + b of the members that carry them."""
+    """The expected flux of any parameters is f + g (upscaling's) + b of the members that carry them."""
     cube = make_cube(2, time_step)
     towers = make_towers(cube)
-    data = make_linear(cube, towers, make_regional(cube, 2))
-    models = make_models(3, cube)
-    count = NETWORK.hidden[-1] + 1 + data.constant.shape[1] + len(towers.sites)
-    parameters = np.random.default_rng(1).normal(size=(3, count))
-    ensemble = Ensemble(with_parameters(models, parameters, data.spatial), np.zeros(3, int), NETWORK, cube.columns.names, BASIS)
+    objective = make_objective(cube, towers, make_regional(cube, 2))
+    step = make_step(cube, objective, stack_of(objective, study_runs(("dual",))))
+    data, layout, models = towers_of(step), step.layout(NETWORK.hidden[-1] + 1), make_models(3, cube)
+    parameters = np.random.default_rng(1).normal(size=(3, layout.size))
+    ensemble = Ensemble(with_parameters(models, parameters, layout), np.zeros(3, int), NETWORK, cube.columns.names, BASIS)
     lat, lon = (towers.sites[name].to_numpy()[towers.site] for name in ("lat", "lon"))
     _, tower_like = tower_fluxes(ensemble, towers.predictors, lat, lon, wave_of(cube, towers.time))
     for place in range(3):
         features = np.asarray(Network.features(pick(models, place).network, jnp.asarray(towers.predictors[data.order])), np.float64)
-        site_effect = np.asarray(pick(ensemble.model, place).tower.site_effect)[towers.site]
+        site_effect = np.asarray(pick(ensemble.model, place).own["towers"].site_effect)[towers.site]
         wanted = (tower_like[place] + site_effect)[data.order]
-        np.testing.assert_allclose(expected_flux(data, features, parameters[place]), wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(data.expected(features, parameters[place]), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
@@ -194,17 +207,17 @@ def test_the_map_integrates_to_what_was_closed(time_step: str) -> None:
     """Big path = small path: upscaled months times area are the integrals of hidden layers and of u times the parameters."""
     cube = make_cube(2, time_step)
     towers, regional = make_towers(cube), make_regional(cube, 2)
-    data, regions = make_linear(cube, towers, regional), make_objective(cube, towers, regional).regions
-    models = make_models(2, cube)
-    width = NETWORK.hidden[-1] + 1
-    parameters = np.random.default_rng(2).normal(size=(2, width + data.constant.shape[1] + len(towers.sites)))
-    carried = with_parameters(models, parameters, data.spatial)
-    integrals = integrate_features(models.network, regions).astype(np.float64)
+    objective, models, width = make_objective(cube, towers, regional), make_models(2, cube), NETWORK.hidden[-1] + 1
+    step = make_step(cube, objective, stack_of(objective, study_runs(("dual",))))
+    layout = step.layout(width)
+    parameters = np.random.default_rng(2).normal(size=(2, layout.size))
+    carried = with_parameters(models, parameters, layout)
+    integrals = integrate_features(models.network, objective["inversions"].regions.walk).astype(np.float64)
     place = BASIS.at(CELLS.lat(), CELLS.lon())
     months = [integrate_month(m.landscape, CELLS, cube.steps.month_days[m.month])[:, :-1] for m in monthly_fluxes(carried, cube, place)]
     by_map = np.stack(months, axis=-1).reshape(2, 2, 2, 12)
     for member in range(2):
-        u = data.regional @ parameters[member, width : width + data.spatial]
+        u = inversions_of(step).spatial @ parameters[member, layout.places(["spatial_lasting", "spatial_seasonal"])]
         np.testing.assert_allclose(u, effect_integrals(pick(carried, member), cube), rtol=1e-4, atol=1e-4)
         closed_integrals = integrals[member] @ parameters[member, :width] + u
         np.testing.assert_allclose(by_map[member], closed_integrals, atol=1e-4 * np.abs(closed_integrals).max())
@@ -235,7 +248,8 @@ def test_a_source_that_is_left_out_does_not_reach_a_member(result: tuple[Stack, 
     """Other inversions change all but `towers`, other tower observations all but `inversions`."""
     stack, models, before, _ = result
     variant = stack.table.variant.to_numpy()
-    more = stack._replace(members=stack.members._replace(target=stack.members.target + 1), observed=stack.observed + 1)
+    other = dataclasses.replace(REGIONAL, observed=REGIONAL.observed + 1)
+    more = with_inversions(stack, other, target=stack.members.parts["inversions"].target + 1)
     np.testing.assert_array_equal(differs(before, closed(more, models)[0]), variant != "towers")
     np.testing.assert_array_equal(
         differs(before, closed(stack, models, with_observed(TOWERS, TOWERS.observed + 1))[0]), variant != "inversions"
@@ -243,13 +257,13 @@ def test_a_source_that_is_left_out_does_not_reach_a_member(result: tuple[Stack, 
 
 
 def test_years_that_are_left_out_do_not_reach_a_member() -> None:
-    stack = make_stack(("inversions",))
-    members = stack.members._replace(year_use=jnp.broadcast_to(jnp.asarray([1.0, 1, 0, 1]), (2, 4)))
-    stack = stack._replace(members=members)
-    models, wild = make_models(2), stack.observed.copy()
-    wild[:, :, 2] = 1e3
-    other = stack._replace(members=members._replace(target=members.target.at[:, :, 2].set(-1e3)), observed=wild)
-    assert same(closed(stack, models), closed(other, models))
+    stack, models = make_stack(("inversions",)), make_models(2)
+    target, wild = stack.members.parts["inversions"].target, REGIONAL.observed.copy()
+    wild[:, 2] = 1e3
+    use = jnp.broadcast_to(jnp.asarray([1.0, 1, 0, 1]), (2, 4))
+    one = with_inversions(stack, REGIONAL, year_use=use)
+    other = with_inversions(stack, dataclasses.replace(REGIONAL, observed=wild), year_use=use, target=target.at[:, :, 2].set(-1e3))
+    assert same(closed(one, models), closed(other, models))
 
 
 def test_terms_that_are_off_are_exactly_zero(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
@@ -259,27 +273,48 @@ def test_terms_that_are_off_are_exactly_zero(result: tuple[Stack, FluxModel, Flu
     for place, row in enumerate(stack.table.itertuples()):
         variant, one = VARIANTS[row.variant], pick(found, place)
         for values, on in (
-            (one.tower.intercept, variant.representativeness), (one.tower.coefficient, variant.representativeness),
-            (one.tower.site_effect, variant.site_effects), (one.spatial, True),
+            (one.representativeness.intercept, variant.representativeness),
+            (one.representativeness.coefficient, variant.representativeness),
+            (one.own["towers"].site_effect, variant.site_effects), (one.spatial, True),
         ):  # fmt: skip
             assert (np.asarray(values) != 0).all() == on and (np.asarray(values) != 0).any() == on
     assert same(found.network.weights[:-1], models.network.weights[:-1]) and same(found.network.biases[:-1], models.network.biases[:-1])
-    assert same(found.tower.log_error_floor, models.tower.log_error_floor)
+    assert same(found.own["towers"].log_error_floor, models.own["towers"].log_error_floor)
+
+
+def view(stack: Stack, member: int, name: str, columns: np.ndarray, **changes: Any) -> LinearMember:
+    """A member as a constraint's equations see it."""
+    part = jax.tree.map(lambda a: np.asarray(a[member]), stack.members.parts[name])._replace(**changes)
+    nothing, plan = np.zeros(LAYOUT.size), stack.plans[member]
+    return LinearMember(None, part, {}, columns, LAYOUT, nothing, plan, np.random.default_rng(0), 1.0)
 
 
 def test_members_without_inversions_have_no_regional_terms() -> None:
     stack = make_stack(("towers", "dual"))
-    integrals = integrate_features(make_models(len(stack.table)).network, REGIONS)
+    integrals = integrate_features(make_models(len(stack.table)).network, REGIONS.walk)
     for place, variant in enumerate(stack.table.variant):
-        member = jax.tree.map(np.asarray, pick(stack.members._replace(key=stack.members.site_effect_sd), place))
-        found = member_regional(member, integrals[place], stack.observed[place], DATA)
+        found = inversions_of(STEP).equations(view(stack, place, "inversions", integrals[place]))(np.zeros(LAYOUT.size))
         assert found.matrix.any() == found.values.any() == (variant == "dual")
 
 
 def test_without_g_there_is_nothing_to_renew() -> None:
     stack = make_stack(("towers", "inversions"))
-    step = LinearStep(BASIS, stack.observed, DATA, REGIONS, SPATIAL, np.arange(len(stack.table)), stack.seeds)
+    step = make_step(CUBE, OBJECTIVE, stack)
     np.testing.assert_array_equal(renew_representativeness(step, make_models(len(stack.table)), stack.members), 0)
+
+
+def test_one_walk_serves_areas_and_months_of_several_constraints() -> None:
+    """Integrals of two wishes, one of other areas in other months, are those of each alone."""
+    walk, models = REGIONS.walk, make_models(1)
+    world = Areas(CELLS.land_area[None], np.arange(7, 31))
+    wanted = [Areas(CELLS.region_area, np.arange(48)), world]
+    together, month = walk_of(walk.cube, CUBE.steps, wanted)
+    found = deal_out(integrate_features(models.network, together)[0], month, wanted)
+    for one, areas in zip(found, wanted, strict=True):
+        alone, _ = walk_of(walk.cube, CUBE.steps, [areas])
+        network = pick(models, 0).network
+        np.testing.assert_allclose(one, jax.jit(lambda w, n=network: integrate_values(n.features, w))(alone), rtol=1e-5, atol=1e-5)
+    assert (found[1] > found[0].sum(axis=0, keepdims=True)[:, 7:31])[..., -1].all()  # land outside all regions is in the world's
 
 
 # Draws
@@ -300,21 +335,12 @@ def test_members_of_one_network_are_antithetic_about_the_posteriors_mean() -> No
     stack = make_stack(("dual",))
     models = make_models(4, same=True)
     found, spread = closed(stack, models)
-    plain = jax.tree.map(np.asarray, stack.members._replace(key=stack.members.site_effect_sd))
-    integrals = integrate_features(models.network, REGIONS)
-    features = np.asarray(Network.features(pick(models, 0).network, jnp.asarray(TOWERS.predictors[DATA.order])), np.float64)
-    for fold in (0, 1):
-        pair = np.flatnonzero(stack.table.fold == fold)
-        problems = [
-            member_problem(pick(jax.tree.map(np.asarray, models), i), pick(plain, i), features,
-                           member_regional(pick(plain, i), integrals[i], stack.observed[i], DATA), DATA, SPATIAL, stack.seeds[i])
-            for i in pair
-        ]  # fmt: skip
-        slopes = float(plain.representativeness_sd[pair[0]])
-        sd, towers = estimate(problems, np.array([SPATIAL.mean_sd, SPATIAL.season_sd, slopes]))
+    step = make_step(CUBE, OBJECTIVE, stack)
+    for pair, problems in step.problems(models, stack.members, np.arange(4)):
+        sd, normals = estimate(problems, step.centre(LAYOUT, stack.members, pair))
         np.testing.assert_allclose(spread[pair], np.stack([sd, sd]), rtol=1e-6)
-        mean = solve(problems[0], towers[0], sd, draw=False)[0]
-        wanted = with_parameters(models, np.broadcast_to(mean, (4, len(mean))), DATA.spatial)
+        mean = solve(problems[0], normals[0], sd, draw=False)[0]
+        wanted = with_parameters(models, np.broadcast_to(mean, (4, len(mean))), LAYOUT)
         for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
             a, b = (np.asarray(x, np.float64) for x in (one, two))
             np.testing.assert_allclose(a[pair].mean(axis=0), b[0], rtol=1e-3, atol=1e-4)
@@ -327,18 +353,17 @@ def test_a_tempered_members_draw_is_of_its_own_posterior(weight: float) -> None:
 
     2000 draws of the inversions, every entry over two columns' worth of random directions within 5.5 standard errors.
     """
-    stack = make_stack(("dual",))
-    member: Member = jax.tree.map(np.asarray, pick(stack.members._replace(key=stack.members.site_effect_sd), 0))
-    member = member._replace(inversion_weight=np.float32(weight))
-    integrals = integrate_features(make_models(1).network, REGIONS)[0]
-    columns = np.concatenate([integrals, DATA.regional], axis=-1).astype(np.float64)
-    whole = regional_normal(columns, REGIONAL.observed, REGIONAL.observed, *REGIONAL.error.precisions())
+    stack, equations = make_stack(("dual",)), inversions_of(STEP)
+    integrals = integrate_features(make_models(1).network, REGIONS.walk)[0]
+    columns = np.concatenate([integrals, equations.spatial], axis=-1).astype(np.float64)
+    matrix, values = regional_normal(columns, REGIONAL.observed, REGIONAL.observed, *REGIONAL.error.precisions())
     draws = []
     for target in REGIONAL.draws(2000, 3)[::2]:
-        found = member_regional(member._replace(target=target), integrals, REGIONAL.observed, DATA)
+        member = view(stack, 0, "inversions", integrals, weight=np.float32(weight), target=target)
+        found = equations.equations(member)(np.zeros(LAYOUT.size))
         draws.append(found.values[:, 1])
-    np.testing.assert_allclose(found.matrix, weight * whole.matrix, rtol=1e-4, atol=1e-4 * np.abs(whole.matrix).max())
-    np.testing.assert_allclose(found.values[:, 0], weight * whole.values[:, 0], rtol=1e-4, atol=1e-4 * np.abs(whole.values).max())
+    np.testing.assert_allclose(found.matrix, weight * matrix, rtol=1e-4, atol=1e-4 * np.abs(matrix).max())
+    np.testing.assert_allclose(found.values[:, 0], weight * values[:, 0], rtol=1e-4, atol=1e-4 * np.abs(values).max())
     sample, count = np.stack(draws), len(draws)
     variance = np.diag(found.matrix)
     error = np.sqrt((np.outer(variance, variance) + found.matrix**2) / count)

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint, from_inversions
 from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.towers import ErrorStructure, effective_weight, error_structure, from_towers, held_out_linear_residual
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.towers.observations import (
+    ErrorStructure,
+    effective_weight,
+    error_structure,
+    from_towers,
+    held_out_linear_residual,
+)
 from dualflux.errors import InputError
 from small_world import CELLS, WHOLE_PERIOD, make_cube, make_regional, make_sites, make_target
 

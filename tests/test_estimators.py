@@ -1,6 +1,7 @@
 """One interface, three estimators of regional integrals: the same tests for each, with its stated bias where it has one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -10,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings
-from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location, regional_operator
-from dualflux.constraints.towers import TowerTermSettings
-from dualflux.fitting.ensembles import stack_members
-from dualflux.fitting.fit_ensembles import build_objective, with_structure_error
+from dualflux.constraints.areas import Locations, every_location
+from dualflux.constraints.inversions.constraint import quadratic_form
+from dualflux.constraints.inversions.locations import draw_locations, regional_operator
+from dualflux.constraints.inversions.observations import InversionTermSettings
+from dualflux.constraints.towers.observations import TowerTermSettings
+from dualflux.cube import DeviceCube
+from dualflux.fitting.fit_ensembles import build_objective
 from dualflux.fitting.library_networks import bootstrapped_networks
-from dualflux.fitting.objective import Member, Objective, quadratic_form
+from dualflux.fitting.objective import Member, Objective
 from dualflux.model.flux_model import FluxModel
-from small_world import CELLS, NETWORK, TRAINING, make_cube, make_regional, make_towers, quick_compilation, study_runs
+from small_world import CELLS, NETWORK, TRAINING, make_cube, make_regional, make_stack, make_towers, quick_compilation, study_runs
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
@@ -39,30 +42,34 @@ def _objectives() -> dict[str, Objective]:
     found = {}
     for estimator in ESTIMATORS:
         term = InversionTermSettings(estimator=estimator, weight=1.0, locations=6, years=2)  # type: ignore[arg-type]
-        found[estimator] = build_objective(TOWERS, REGIONAL, CUBE, CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1)
+        device = DeviceCube.of(CUBE)
+        found[estimator] = build_objective(TOWERS, REGIONAL, CUBE, device, CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1)
     return found
 
 
 def model_of(seed: int) -> FluxModel:
     """A model with every parameter away from zero."""
-    model = FluxModel.create(jax.random.key(seed), len(CUBE.columns.names), CUBE.columns.invariant, len(TOWERS.sites), NETWORK)
+    model = FluxModel.create(jax.random.key(seed), len(CUBE.columns.names), CUBE.columns.invariant, {}, NETWORK)
     keys = iter(jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(model))))
     return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(next(keys), a.shape), model)
 
 
 def member_of(objective: Objective) -> Member:
     """The first member of `dual`, with R as it is in training."""
-    stack = stack_members(study_runs(REGIONAL, ("dual",)), REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
-    return jax.tree.map(lambda a: a[0], with_structure_error(stack, objective))
+    stack = make_stack(objective, study_runs(("dual",)))
+    return jax.tree.map(lambda a: a[0], stack.in_training(objective))
 
 
 def locations_of(objective: Objective, key: int) -> Locations:
     """What an estimator evaluates in one step, all blocks in one."""
-    if objective.estimator == "exact":
-        every = objective.regions.every
+    inversions = objective["inversions"]
+    if inversions.estimator == "exact":
+        every = inversions.regions.walk.every
         return Locations(every.cell.reshape(-1), jnp.moveaxis(every.weight, 0, 1).reshape(len(LAND), -1))
-    structure = objective.regions.structure
-    return draw_locations(objective.regions.strata, jax.random.key(key), objective.locations) if structure is None else structure.locations
+    structure = inversions.regions.structure
+    if structure is not None:
+        return structure.locations
+    return draw_locations(inversions.regions.strata, jax.random.key(key), inversions.locations)
 
 
 def as_matrix(locations: Locations) -> np.ndarray:
@@ -90,7 +97,7 @@ def form(residual: np.ndarray, member: Member) -> float:
     residual = np.concatenate([residual, residual.sum(axis=0, keepdims=True)])
     mean = residual.mean(axis=1)
     rest = residual - mean[:, None]
-    s, b = (np.asarray(p, np.float64) for p in (member.mean_precision, member.anomaly_precision))
+    s, b = (np.asarray(p, np.float64) for p in (member.parts["inversions"].mean_precision, member.parts["inversions"].anomaly_precision))
     return float(np.einsum("ri,rij,rj->", mean, s, mean) + np.einsum("ryi,rij,ryj->", rest, b, rest))
 
 
@@ -115,16 +122,15 @@ def test_adjoint_linearity_and_closure(objectives: dict[str, Objective], estimat
 def test_what_is_computed_is_the_operator_applied(objectives: dict[str, Objective], estimator: str) -> None:
     """The residual on the device is H f - y by plain float64 algebra, months in their order."""
     objective, model = objectives[estimator], model_of(0)
-    member, key = member_of(objective), jax.random.key(3)
+    inversions, part, key = objective["inversions"], member_of(objective).parts["inversions"], jax.random.key(3)
     matrix = as_matrix(locations_of(objective, 0))
     if estimator == "stratified":
-        matrix = as_matrix(draw_locations(objective.regions.strata, jax.random.split(key)[1], objective.locations))
+        matrix = as_matrix(draw_locations(inversions.regions.strata, jax.random.split(key)[1], inversions.locations))
+    wanted = integrals_by(matrix, model) - np.asarray(part.target, np.float64)
     if estimator == "exact":
-        found = float(objective.region_term(model, member, key))
-        assert found == pytest.approx(form(integrals_by(matrix, model) - np.asarray(member.target, np.float64), member), rel=2e-3)
+        assert float(inversions.quadratic(model, part, key)) == pytest.approx(form(wanted, member_of(objective)), rel=2e-3)
     else:
-        residual = objective.residual(model, member, jnp.array([2, 0]), key)
-        wanted = integrals_by(matrix, model) - np.asarray(member.target, np.float64)
+        residual = inversions.residual(model, part, jnp.array([2, 0]), key)
         np.testing.assert_allclose(residual, wanted[:, [2, 0]], rtol=2e-3, atol=2e-3)
 
 
@@ -137,7 +143,7 @@ def test_the_loss_and_its_gradient_are_unbiased_about_the_estimators_own_operato
     objective, model = objectives[estimator], model_of(0)
     member = member_of(objective)
     matrix = as_matrix(locations_of(objective, 0)) if estimator == "representative" else LAND
-    target = np.asarray(member.target, np.float64)
+    target = np.asarray(member.parts["inversions"].target, np.float64)
     keys = iter(jax.random.split(jax.random.key(9), 20))
     direction = jax.tree.map(lambda a: jax.random.normal(next(keys), a.shape), model)
 
@@ -146,7 +152,7 @@ def test_the_loss_and_its_gradient_are_unbiased_about_the_estimators_own_operato
 
     wanted = form(integrals_by(matrix, model) - target, member)
     ahead, behind = (form(integrals_by(matrix, moved(h)) - target, member) for h in (1e-4, -1e-4))
-    one = lambda k: jax.jvp(lambda m: objective.region_term(m, member, k), (model,), (direction,))  # noqa: E731
+    one = lambda k: jax.jvp(lambda m: objective["inversions"].quadratic(m, member.parts["inversions"], k), (model,), (direction,))  # noqa: E731
     count = 4000 if estimator != "exact" else 2
     value, slope = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=min(count, 100)))(jax.random.split(jax.random.key(0), count))
     for found, truth in ((value, wanted), (slope, (ahead - behind) / 2e-4)):
@@ -160,12 +166,13 @@ def test_the_square_of_one_sample_is_biased_and_ours_is_not(objectives: dict[str
     """Squaring one stratified sample adds its variance: more than ten standard errors too large, where two samples are within four."""
     objective, model = objectives["stratified"], model_of(0)
     member, years = member_of(objective), jnp.arange(4)
-    truth = form(integrals_by(LAND, model) - np.asarray(member.target, np.float64), member)
+    inversions, part = objective["inversions"], member.parts["inversions"]
+    truth = form(integrals_by(LAND, model) - np.asarray(member.parts["inversions"].target, np.float64), member)
 
     def both(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        first, second = (objective.residual(model, member, years, k) for k in jax.random.split(key))
-        use, count = member.year_use, jnp.asarray(4.0)
-        return quadratic_form(first, first, member, use, count), quadratic_form(first, second, member, use, count)
+        first, second = (inversions.residual(model, part, years, k) for k in jax.random.split(key))
+        use, count = part.year_use, jnp.asarray(4.0)
+        return quadratic_form(first, first, part, use, count), quadratic_form(first, second, part, use, count)
 
     naive, ours = jax.jit(lambda keys: jax.lax.map(both, keys, batch_size=100))(jax.random.split(jax.random.key(1), 2000))
     one, two = (np.asarray(v, np.float64) for v in (naive, ours))
@@ -184,7 +191,7 @@ def test_the_bias_of_representative_locations_is_that_of_their_integrals(objecti
     trained = bootstrapped_networks(objectives["stratified"], TOWERS.sites.group.to_numpy(), NETWORK, TRAINING, 77)
     for i in range(len(trained.weights[0])):
         model = eqx.tree_at(lambda m: m.network, model_of(i), jax.tree.map(lambda a, i=i: a[i], trained))
-        residual = integrals_by(LAND, model) - np.asarray(member.target, np.float64)
+        residual = integrals_by(LAND, model) - np.asarray(member.parts["inversions"].target, np.float64)
         error = integrals_by(rule, model) - integrals_by(LAND, model)
         own, size, bias = form(residual, member), form(error, member), form(residual + error, member) - form(residual, member)
         assert abs(bias) <= 2 * np.sqrt(own * size) + size + 1e-6
@@ -195,14 +202,15 @@ def test_the_bias_of_representative_locations_is_that_of_their_integrals(objecti
 def test_block_size_and_order_of_cells_change_nothing(objectives: dict[str, Objective], estimator: str) -> None:
     """Blocks of 7 cells for `exact`; another order of the same locations for the others."""
     objective, model = objectives[estimator], model_of(1)
-    member, key = member_of(objective), jax.random.key(5)
-    regions = objective.regions._replace(every=every_location(CELLS, 7))
+    inversions, part, key = objective["inversions"], member_of(objective).parts["inversions"], jax.random.key(5)
+    walk = inversions.regions.walk
+    regions = inversions.regions._replace(walk=walk._replace(every=every_location(CELLS.region_area, 7)))
     if regions.structure is not None:
         order = np.random.default_rng(0).permutation(regions.structure.locations.cell.shape[0])
         cell, weight = regions.structure.locations
         regions = regions._replace(structure=regions.structure._replace(locations=Locations(cell[order], weight[:, order])))
-    changed = Objective(objective.towers, regions, objective.prior_sd, objective.batch, estimator, objective.locations, objective.years)
-    one, other = (jax.value_and_grad(o.region_term)(model, member, key) for o in (objective, changed))
+    changed = replace(inversions, regions=regions)
+    one, other = (jax.value_and_grad(c.quadratic)(model, part, key) for c in (inversions, changed))
     assert float(one[0]) == pytest.approx(float(other[0]), rel=1e-3)
     for a, b in zip(jax.tree.leaves(one[1]), jax.tree.leaves(other[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-3 * (1e-6 + float(np.abs(a).max(initial=0))))

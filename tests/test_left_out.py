@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualflux.constraints.inversions.constraint import HoldoutSettings
 from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.observations import HoldoutSettings
 from dualflux.constraints.inversions.spread import to_year_month
 from dualflux.evaluation.left_out import attribution, left_out_coverage, left_out_predictions, left_out_table
 from small_world import dense_covariance

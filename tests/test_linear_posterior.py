@@ -1,6 +1,7 @@
 """The posterior of the linear parts against dense algebra, textbook formulas, its own gradient and simulated truths."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualflux.constraints.areas import Areas
+from dualflux.constraints.base import Effect, Landscape, Layout, Normal
 from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.equations import regional_normal, spatial_integrals
 from dualflux.constraints.inversions.locations import regional_operator
-from dualflux.constraints.towers import TowerConstraint
-from dualflux.fitting.linear_posterior import (
-    PRIOR_SHARE,
-    LinearData,
-    MemberProblem,
-    Normal,
-    estimate,
-    expected_flux,
-    regional_normal,
-    solve,
-    spatial_integrals,
-    tower_normal,
-)
+from dualflux.constraints.towers.equations import TowerEquations
+from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.fitting import linear_posterior
+from dualflux.fitting.linear_posterior import PRIOR_SHARE, MemberProblem, Normals, effects_of_flux
 from dualflux.model.spatial_effect import SpatialBasis
-from small_world import BASIS, CELLS, dense_covariance, double_precision, make_cube, make_linear, make_regional
+from small_world import BASIS, CELLS, SPATIAL, dense_covariance, double_precision, make_cube, make_regional
 
 CUBE = make_cube()
 REGIONAL = make_regional(CUBE)
@@ -57,22 +52,78 @@ def dense_design(towers: TowerConstraint, features: np.ndarray, basis: SpatialBa
     return np.column_stack([features, *wave, np.ones(len(features)), towers.predictors[:, : CUBE.columns.invariant], one_hot])
 
 
-def fixed(problem: MemberProblem, weight: np.ndarray) -> Normal:
-    """The towers' equations with stated weights."""
-    observed = problem.data.towers.observed[problem.data.order].astype(np.float64)
-    return tower_normal(problem.features, problem.data, weight, np.column_stack([weight * observed, np.sqrt(weight) * problem.noise]))
+class Regional(NamedTuple):
+    """What inversions add: over readout and u."""
+
+    matrix: np.ndarray
+    values: np.ndarray
 
 
-def sizes(data: LinearData) -> tuple[int, int]:
-    """Number of parameters, and of those that the inversions see."""
-    inner = WIDTH + data.spatial
-    return inner + data.constant.shape[1] - data.spatial + len(data.towers.sites), inner
+@dataclass(frozen=True)
+class Pieces:
+    """What a member's problem is made of, rows in the order of the towers' equations."""
+
+    data: TowerEquations
+    features: np.ndarray
+    trained: np.ndarray
+    prior_sd: np.ndarray
+    use: np.ndarray
+    scale: np.ndarray
+    regional: Regional
+    noise: np.ndarray
+    prior_noise: np.ndarray
+
+    @property
+    def layout(self) -> Layout:
+        sites = len(self.data.towers.sites)
+        places = (self.data.constant.shape[1] - 1 - CUBE.columns.invariant) // 3
+        mine = effects_of_flux(self.features.shape[1], places, CUBE.columns.invariant, SPATIAL)
+        return Layout((*mine, Effect("site_effect", "nuisance", sites, diagonal=True)))
+
+    def problem(self) -> MemberProblem:
+        everything = np.arange(self.layout.size)
+        towers = self.data.heavy_tailed(self.features, self.use, self.scale, self.noise, everything)
+        inversions = Normal(everything[: len(self.regional.matrix)], *self.regional)
+        return MemberProblem(self.layout, self.trained, self.prior_sd, [towers, lambda parameters: inversions], self.prior_noise)
+
+    def towers(self, parameters: np.ndarray) -> Normals:
+        return self.problem().normals(parameters)
+
+    def estimated(self) -> list[slice]:
+        return [self.layout.place(e.name) for e in self.problem().estimated()]
 
 
-def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tuple[MemberProblem, np.ndarray]:
+def solve(pieces: Pieces, normals: Normals, spread: np.ndarray, draw: bool) -> tuple[np.ndarray, np.ndarray]:
+    return linear_posterior.solve(pieces.problem(), normals, spread, draw)
+
+
+def estimate(members: list[Pieces], centre: np.ndarray) -> tuple[np.ndarray, list[Normals]]:
+    return linear_posterior.estimate([m.problem() for m in members], centre)
+
+
+def make_equations(towers: TowerConstraint, basis: SpatialBasis = BASIS) -> TowerEquations:
+    return TowerEquations.create(towers, Landscape(CUBE, CELLS, basis), FREEDOM)
+
+
+def fixed(pieces: Pieces, weight: np.ndarray) -> Normals:
+    """The equations with stated weights of the towers' rows."""
+    observed = pieces.data.towers.observed[pieces.data.order].astype(np.float64)
+    values = np.column_stack([weight * observed, np.sqrt(weight) * pieces.noise])
+    size, inner = pieces.layout.size, len(pieces.regional.matrix)
+    towers = Normal(np.arange(size), *pieces.data.normal(pieces.features, weight, values))
+    return Normals.create([towers, Normal(np.arange(inner), *pieces.regional)], size)
+
+
+def sizes(data: TowerEquations) -> tuple[int, int]:
+    """Number of unknowns, and of those that the inversions see."""
+    sites, constant = len(data.towers.sites), data.constant.shape[1]
+    return WIDTH + constant + sites, WIDTH + constant - 1 - CUBE.columns.invariant
+
+
+def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tuple[Pieces, np.ndarray]:
     """A member on random towers, with inversions of random columns, and its dense design in the order of its rows."""
     towers = random_towers(seed)
-    data = make_linear(CUBE, towers, REGIONAL)
+    data = make_equations(towers)
     random = np.random.default_rng(seed + 1)
     count, inner = sizes(data)
     features = random.normal(size=(len(towers.site), WIDTH))
@@ -82,13 +133,13 @@ def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tupl
         sd[parts[name]] = 0.0
     trained = np.where(sd > 0, 0.1 * random.normal(size=count), 0.0)
     root = 0.3 * random.normal(size=(inner, inner))
-    regional = Normal(root @ root.T, random.normal(size=(inner, 2)))
+    regional = Regional(root @ root.T, random.normal(size=(inner, 2)))
     order, rows = data.order, len(towers.site)
-    problem = MemberProblem(
+    pieces = Pieces(
         data, features[order], trained, sd, use * towers.weight[order].astype(np.float64), random.uniform(0.3, 1, rows), regional,
         random.normal(size=rows), random.normal(size=count),
     )  # fmt: skip
-    return problem, dense_design(towers, features)[order]
+    return pieces, dense_design(towers, features)[order]
 
 
 SPREAD = np.array([0.3, 0.2, 0.7])  # of u's two parts and of g's slopes, as in `make_problem`
@@ -103,12 +154,12 @@ def test_the_towers_equations_are_those_of_the_dense_design(seed: int, sites: in
     towers = random_towers(seed, sites)
     random = np.random.default_rng(seed)
     features, weight, values = random.normal(size=(60, WIDTH)), random.uniform(0, 2, 60), random.normal(size=(60, 2))
-    data, design = make_linear(CUBE, towers, REGIONAL), dense_design(towers, features)
-    found = tower_normal(features[data.order], data, weight[data.order], values[data.order])
-    np.testing.assert_allclose(found.matrix, design.T @ (weight[:, None] * design), atol=1e-5)  # predictors are float32
-    np.testing.assert_allclose(found.values, design.T @ values, atol=1e-5)
+    data, design = make_equations(towers), dense_design(towers, features)
+    matrix, right = data.normal(features[data.order], weight[data.order], values[data.order])
+    np.testing.assert_allclose(matrix, design.T @ (weight[:, None] * design), atol=1e-5)  # predictors are float32
+    np.testing.assert_allclose(right, design.T @ values, atol=1e-5)
     parameters = random.normal(size=design.shape[1])
-    np.testing.assert_allclose(expected_flux(data, features[data.order], parameters), (design @ parameters)[data.order], atol=1e-5)
+    np.testing.assert_allclose(data.expected(features[data.order], parameters), (design @ parameters)[data.order], atol=1e-5)
 
 
 @pytest.mark.parametrize("total", [None, EnsembleError(*(np.array([v]) for v in (0.03, 0.02, 0.01, 0.7)))])
@@ -130,7 +181,8 @@ def test_the_integrals_of_the_spatial_effect_are_sums_over_cells_and_days(time_s
     """H u of random coefficients: u of every cell and day, times area, summed; every month with its true length."""
     cube = make_cube(4, time_step)
     regional, coefficient = make_regional(cube), np.random.default_rng(0).normal(size=3 * BASIS.size)
-    found = spatial_integrals(regional, cube, CELLS, BASIS) @ coefficient
+    areas = Areas(CELLS.region_area, regional.month.ravel())
+    found = (spatial_integrals(areas, cube.steps, len(cube.seasonal), CELLS, BASIS) @ coefficient).reshape(2, 4, 12)
     count = 12 if time_step == "monthly" else 366
     angle = 2 * np.pi * (cube.steps.season + 0.5) / count
     mean, cosine, sine = coefficient.reshape(3, -1) @ BASIS.at(CELLS.lat(), CELLS.lon()).T
@@ -210,7 +262,7 @@ def test_draws_have_the_posteriors_mean_and_covariance() -> None:
     for place in range(count):
         values = np.column_stack([known[:, 0], factor @ random.normal(size=inner)])
         noise, prior_noise = random.normal(size=len(design)), random.normal(size=len(mean))
-        one = replace(problem, noise=noise, prior_noise=prior_noise, regional=Normal(matrix, values))
+        one = replace(problem, noise=noise, prior_noise=prior_noise, regional=Regional(matrix, values))
         draws[place], _ = solve(one, fixed(one, weight), SPREAD, draw=True)
     precision = design.T @ (weight[:, None] * design) + np.diag(problem.prior_sd**-2)
     precision[:inner, :inner] += matrix
@@ -226,7 +278,7 @@ def test_antithetic_draws_average_to_the_posteriors_mean() -> None:
     problem, design = make_problem(2)
     weight = np.random.default_rng(5).uniform(0.1, 2, len(design))
     matrix, values = problem.regional
-    opposite = Normal(matrix, values * [1, -1])
+    opposite = Regional(matrix, values * [1, -1])
     other = replace(problem, noise=-problem.noise, prior_noise=-problem.prior_noise, regional=opposite)
     mean, _ = solve(problem, fixed(problem, weight), SPREAD, draw=False)
     pair = [solve(p, fixed(p, weight), SPREAD, draw=True)[0] for p in (problem, other)]
@@ -271,7 +323,7 @@ TRUE_SD = np.array([0.5, 0.25])
 CENTRE = np.array([0.15, 0.1, 0.0])  # g is off
 
 
-def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: float = 0.0, stated: float = 0.0) -> MemberProblem:
+def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: float = 0.0, stated: float = 0.0) -> Pieces:
     """Every third month of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features.
 
     g has slopes of `slope_sd`, the problem states another sd.
@@ -281,7 +333,7 @@ def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: flo
     site = np.repeat(np.arange(len(sites)), 16)
     rows = CUBE.rows(step, sites.cell.to_numpy()[site])
     blank = TowerConstraint(rows, site, *np.ones((3, len(site)), np.float32), sites, CUBE.steps.time[step])
-    data = LinearData.create(blank, REGIONAL, CUBE, CELLS, basis, FREEDOM)
+    data = make_equations(blank, basis)
     features = random.normal(size=(len(site), 2))
     slopes = CUBE.columns.invariant
     sd = np.concatenate([
@@ -291,13 +343,13 @@ def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: flo
     truth = random.normal(size=len(sd)) * sd
     first = 2 + 3 * basis.size
     sd[first : first + 1 + slopes] = stated
-    observed = expected_flux(data, features, truth) + 0.1 * random.standard_t(FREEDOM, len(site))
+    observed = data.expected(features, truth) + 0.1 * random.standard_t(FREEDOM, len(site))
     in_order = np.empty(len(site), np.float32)
     in_order[data.order] = observed
     data = replace(data, towers=replace(blank, observed=in_order))
-    nothing = Normal(np.zeros((2 + data.spatial, 2 + data.spatial)), np.zeros((2 + data.spatial, 2)))
+    nothing = Regional(np.zeros((first, first)), np.zeros((first, 2)))
     ones, zeros = np.ones(len(site)), np.zeros(len(sd))
-    return MemberProblem(data, features, zeros, sd, ones, 0.1 * ones, nothing, 0 * ones, zeros)
+    return Pieces(data, features, zeros, sd, ones, 0.1 * ones, nothing, 0 * ones, zeros)
 
 
 def test_the_sd_of_the_spatial_effect_is_recovered() -> None:
@@ -336,7 +388,7 @@ def test_the_sd_of_representativeness_follows_the_data_alone(true_sd: float, sta
 def test_without_data_every_sd_stays_at_its_centre(off: tuple[str, ...]) -> None:
     """No tower and no inversion: the posterior is the prior; of g, where it is off, nothing is estimated."""
     problem, _ = make_problem(8, off, use=0.0)
-    blind = replace(problem, regional=Normal(*(0 * part for part in problem.regional)))
+    blind = replace(problem, regional=Regional(*(0 * part for part in problem.regional)))
     centre = np.array([0.15, 0.1, 0.0 if off else 0.4])
     found, _ = estimate([blind, blind], centre)
     np.testing.assert_allclose(found, centre, rtol=1e-9)

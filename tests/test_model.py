@@ -1,6 +1,7 @@
 """The flux model: what f and g depend on, what a fresh member is, and weights that come back bit by bit."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from dualflux.errors import InputError
 from dualflux.model.ensemble import Ensemble
-from dualflux.model.flux_model import FLUX_SCALE, FluxModel, Network, NetworkSettings, TowerTerm, fluxes
+from dualflux.model.flux_model import FLUX_SCALE, FluxModel, Network, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 
 SETTINGS = NetworkSettings(hidden=(5, 3), activation="relu", members=2, folds=2)
@@ -19,9 +20,20 @@ NAMES = ("height", "season", "ta", "rain")
 BASIS = SpatialBasis(np.array([[50.0, 10.0], [-10.0, -60.0]]), 1234.5)
 
 
+class Kept(NamedTuple):
+    """What a constraint may keep in a model."""
+
+    site_effect: jax.Array
+    log_error_floor: jax.Array
+
+
+def own(sites: int) -> dict[str, Kept]:
+    return {"towers": Kept(jnp.zeros(sites), jnp.zeros(()))}
+
+
 def member(seed: int, sites: int = 6) -> FluxModel:
     """A member with every parameter away from its start."""
-    model = FluxModel.create(jax.random.key(seed), len(NAMES), 2, sites, SETTINGS)
+    model = FluxModel.create(jax.random.key(seed), len(NAMES), 2, own(sites), SETTINGS)
     model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
     keys = iter(jax.random.split(jax.random.key(seed + 100), len(jax.tree.leaves(model))))
     return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(next(keys), a.shape), model)
@@ -43,7 +55,7 @@ def test_a_network_is_what_it_says() -> None:
 def test_the_flux_is_linear_in_its_readout(activation: str) -> None:
     """features @ readout is the network's flux, and with_readout changes the last layer to what is asked and nothing before it."""
     settings = NetworkSettings(hidden=(7, 5), activation=activation)  # type: ignore[arg-type]
-    network = FluxModel.create(jax.random.key(0), 4, 2, 0, settings).network
+    network = FluxModel.create(jax.random.key(0), 4, 2, {}, settings).network
     x, readout = jax.random.normal(jax.random.key(1), (11, 4)), jax.random.normal(jax.random.key(2), (6,))
     features = np.asarray(network.features(x), np.float64)
     np.testing.assert_allclose(features @ np.asarray(network.readout, np.float64), network(x), rtol=1e-5, atol=1e-6)
@@ -58,7 +70,7 @@ def test_the_spatial_effect_belongs_to_the_landscape() -> None:
     """u moves f and f + g by the same amount: representativeness is what it was."""
     model, x = member(0), jax.random.normal(jax.random.key(2), (50, 4))
     u = jax.random.normal(jax.random.key(3), (50,))
-    without, with_u = fluxes(model, x), fluxes(model, x, u)
+    without, with_u = model.fluxes(x), model.fluxes(x, u)
     np.testing.assert_allclose(with_u.landscape - without.landscape, u, atol=1e-5)
     np.testing.assert_allclose(with_u.tower_like - without.tower_like, u, atol=1e-5)
 
@@ -66,7 +78,7 @@ def test_the_spatial_effect_belongs_to_the_landscape() -> None:
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
 def test_any_leading_shape_gives_the_same_numbers(activation: str) -> None:
     settings = NetworkSettings(hidden=(7,), activation=activation)  # type: ignore[arg-type]
-    model = FluxModel.create(jax.random.key(0), 4, 2, 0, settings)
+    model = FluxModel.create(jax.random.key(0), 4, 2, {}, settings)
     x = jax.random.normal(jax.random.key(1), (5, 3, 4))
     np.testing.assert_allclose(model.network(x), np.stack([[model.network(r) for r in block] for block in x]), rtol=1e-4, atol=1e-6)
 
@@ -76,41 +88,38 @@ def test_representativeness_varies_with_what_does_not_vary_between_years_only() 
     model = member(0)
     x = jax.random.normal(jax.random.key(2), (50, 4))
     other = x.at[:, 2:].add(3.0)
-    g = [np.asarray(found.tower_like - found.landscape) for found in (fluxes(model, x), fluxes(model, other))]
+    g = [np.asarray(found.tower_like - found.landscape) for found in (model.fluxes(x), model.fluxes(other))]
     np.testing.assert_allclose(g[0], g[1], atol=1e-5)
-    np.testing.assert_allclose(g[0], model.tower.intercept + x[:, :2] @ model.tower.coefficient, atol=1e-5)
+    np.testing.assert_allclose(g[0], model.representativeness.intercept + x[:, :2] @ model.representativeness.coefficient, atol=1e-5)
 
 
 def test_a_fresh_member_has_no_tower_term_and_a_flux_near_zero() -> None:
-    model = FluxModel.create(jax.random.key(3), 4, 2, 6, NetworkSettings())
+    model = FluxModel.create(jax.random.key(3), 4, 2, own(6), NetworkSettings())
     x = jax.random.normal(jax.random.key(4), (500, 4))
-    found = fluxes(model, x)
+    found = model.fluxes(x)
     np.testing.assert_array_equal(found.landscape, found.tower_like)
     assert float(jnp.abs(found.landscape).mean()) < 0.5  # gC m-2 d-1
-    assert model.tower.site_effect.shape == (6,) and not model.tower.site_effect.any()
 
 
 def test_initial_weights_have_the_stated_variance() -> None:
     """He: variance 2 / inputs, so that a layer of rectifiers keeps the size of its inputs; the last layer a tenth."""
-    network = FluxModel.create(jax.random.key(5), 200, 0, 0, NetworkSettings(hidden=(300, 300))).network
+    network = FluxModel.create(jax.random.key(5), 200, 0, {}, NetworkSettings(hidden=(300, 300))).network
     sizes = [float(w.std()) for w in network.weights]
     np.testing.assert_allclose(sizes[:2], np.sqrt([2 / 200, 2 / 300]), rtol=0.02)
     assert sizes[2] == pytest.approx(0.1 * np.sqrt(2 / 300), rel=0.2)
 
 
 def test_the_same_key_is_the_same_member() -> None:
-    one, same, other = (FluxModel.create(jax.random.key(k), 4, 2, 0, SETTINGS).network.weights[0] for k in (1, 1, 2))
+    one, same, other = (FluxModel.create(jax.random.key(k), 4, 2, {}, SETTINGS).network.weights[0] for k in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (np.asarray(one) != np.asarray(other)).all()
 
 
-def test_away_from_the_sites_nothing_is_lost_but_their_effects() -> None:
-    term = TowerTerm.create(3, 5)
-    assert term.without_sites().site_effect.shape == (0,)
+def test_what_constraints_keep_is_not_needed_to_predict() -> None:
     model = member(1)
-    bare = FluxModel(model.network, model.tower.without_sites(), model.spatial)
     x = jax.random.normal(jax.random.key(0), (9, 4))
-    np.testing.assert_array_equal(fluxes(model, x).tower_like, fluxes(bare, x).tower_like)
+    assert not model.bare().own
+    np.testing.assert_array_equal(model.fluxes(x).tower_like, model.bare().fluxes(x).tower_like)
 
 
 # Ensembles
@@ -124,7 +133,7 @@ def test_an_ensemble_comes_back_bit_by_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.fold, before.fold)
     np.testing.assert_array_equal(after.basis.centre, BASIS.centre)
     assert after.basis.length == BASIS.length
-    assert jax.tree.structure(after.model) == jax.tree.structure(before.model)
+    assert {n: kept._fields for n, kept in after.model.own.items()} == {n: kept._fields for n, kept in before.model.own.items()}
     for one, two in zip(jax.tree.leaves(before.model), jax.tree.leaves(after.model), strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
     assert [p.name for p in tmp_path.iterdir()] == ["weights.npz"]
@@ -136,7 +145,7 @@ def test_members_are_chosen_whole() -> None:
     np.testing.assert_array_equal(chosen.fold, all_members.fold[[2, 0]])
     for place, seed in enumerate((2, 0)):
         mine = jax.tree.map(lambda a, p=place: a[p], chosen.model)
-        np.testing.assert_allclose(fluxes(mine, x).tower_like, fluxes(member(seed), x).tower_like, rtol=1e-6)
+        np.testing.assert_allclose(mine.fluxes(x).tower_like, member(seed).fluxes(x).tower_like, rtol=1e-6)
         np.testing.assert_array_equal(mine.spatial, member(seed).spatial)
 
 

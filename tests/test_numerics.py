@@ -41,10 +41,10 @@ def test_the_package_switches_no_global_precision() -> None:
 PARTS = {
     "weights": lambda m: m.network.weights,
     "biases": lambda m: m.network.biases,
-    "intercept": lambda m: [m.tower.intercept],
-    "slopes": lambda m: [m.tower.coefficient],
-    "site effects": lambda m: [m.tower.site_effect],
-    "error floor": lambda m: [m.tower.log_error_floor],
+    "intercept": lambda m: [m.representativeness.intercept],
+    "slopes": lambda m: [m.representativeness.coefficient],
+    "site effects": lambda m: [m.own["towers"].site_effect],
+    "error floor": lambda m: [m.own["towers"].log_error_floor],
 }
 FELT = {  # the parameters that each term depends on; the others' gradient is exactly zero
     "towers": set(PARTS),
@@ -60,7 +60,7 @@ def gradients(request: pytest.FixtureRequest) -> tuple[dict[str, FluxModel], obj
         objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, request.param))
         member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
-        model = eqx.tree_at(lambda m: m.tower.log_error_growth, model, jnp.asarray(-60.0))  # its flux is held in the gradient
+        model = eqx.tree_at(lambda m: m.own["towers"].log_error_growth, model, jnp.asarray(-60.0))  # its flux is held in the gradient
         value = jax.jit(lambda m: terms_of(objective, member, m))
         found = jax.jit(jax.jacrev(lambda m: terms_of(objective, member, m)))(model)
         slopes = {}
@@ -97,7 +97,7 @@ def drawn_ensemble(cube: object, members: int = 3) -> Ensemble:
     names = cube.columns.names  # type: ignore[attr-defined]
     invariant = cube.columns.invariant  # type: ignore[attr-defined]
     keys = jax.random.split(jax.random.key(5), members)
-    model = jax.vmap(lambda key: FluxModel.create(key, len(names), invariant, 4, settings))(keys)
+    model = jax.vmap(lambda key: FluxModel.create(key, len(names), invariant, {}, settings))(keys)
     weights = [*model.network.weights[:-1], model.network.weights[-1] * 20]
     spatial = 0.3 * jax.random.normal(jax.random.key(6), (members, 3, PLACE.shape[1]))
     model = eqx.tree_at(lambda m: (m.network.weights, m.spatial), model, (weights, spatial))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location, point_operator, regional_operator, stratify
+from dualflux.constraints.areas import Locations, every_location
+from dualflux.constraints.inversions.locations import draw_locations, point_operator, regional_operator, stratify
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.units import PETAGRAM
 from small_world import CELLS
@@ -28,7 +29,7 @@ def as_matrix(locations: Locations) -> np.ndarray:
 
 def in_blocks() -> np.ndarray:
     """Sum of the blocks of `every_location`."""
-    blocks = every_location(CELLS, 10)
+    blocks = every_location(CELLS.region_area, 10)
     return sum((as_matrix(Locations(c, w)) for c, w in zip(blocks.cell, blocks.weight, strict=True)), np.zeros((2, len(CELLS.index))))
 
 
@@ -108,7 +109,7 @@ def test_land_outside_all_regions_is_in_the_globe_only() -> None:
 @pytest.mark.parametrize("block", [1, 7, 72, 100])
 def test_the_length_of_a_block_has_no_effect(block: int) -> None:
     flux = np.random.default_rng(0).normal(size=len(CELLS.index))
-    blocks = every_location(CELLS, block)
+    blocks = every_location(CELLS.region_area, block)
     assert blocks.cell.shape == (-(-72 // block), block)
     found = np.einsum("brn,bn->r", np.asarray(blocks.weight, np.float64), flux[np.asarray(blocks.cell)])
     np.testing.assert_allclose(found, (regional_operator(CELLS) @ flux)[:-1], rtol=1e-6)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dualflux.cube import Columns, Steps, day_of_mean_year
 from dualflux.errors import InputError
 from dualflux.grid import Grid
-from dualflux.model.flux_model import FluxModel, NetworkSettings, fluxes
+from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
 from dualflux.prediction.in_chunks import read_ahead
 from dualflux.prediction.journal import Journal
@@ -41,7 +41,7 @@ def model_of(count: int, network: NetworkSettings) -> FluxModel:
     """Stacked members with every parameter away from its start."""
 
     def one(key: jax.Array) -> FluxModel:
-        model = FluxModel.create(key, 6, 3, 0, network)
+        model = FluxModel.create(key, 6, 3, {}, network)
         return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(key, a.shape), model)
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), count))
@@ -58,7 +58,7 @@ def by_hand(model: FluxModel, tile: Tile, months: Months, seasons: int) -> tuple
     found = []
     for m in range(tile.field.shape[0]):
         one = jax.tree.map(lambda a, m=m: a[m], model)
-        found.append(fluxes(one, rows, jnp.asarray(wave[months.place] @ tile.field[m], jnp.float32)))
+        found.append(one.fluxes(rows, jnp.asarray(wave[months.place] @ tile.field[m], jnp.float32)))
     return tuple(np.stack([np.asarray(f[k], np.float64) for f in found]) for k in (0, 1))  # type: ignore[return-value]
 
 

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings
+from dualflux.constraints.areas import Locations, every_location
+from dualflux.constraints.inversions.constraint import InversionPart
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
-from dualflux.constraints.inversions.locations import Locations, draw_locations, every_location
+from dualflux.constraints.inversions.locations import draw_locations
+from dualflux.constraints.inversions.observations import InversionTermSettings
 from dualflux.constraints.inversions.spread import with_further_error
-from dualflux.constraints.towers import TowerTermSettings
+from dualflux.constraints.towers.observations import TowerTermSettings
+from dualflux.cube import DeviceCube
 from dualflux.errors import InputError
 from dualflux.fitting import representative
-from dualflux.fitting.ensembles import Stack, stack_members
-from dualflux.fitting.fit_ensembles import build_objective, train_all, with_structure_error
-from dualflux.fitting.library_networks import BOOTSTRAPS, Span, bootstrapped_networks, integrals, split_time, with_perturbed
-from dualflux.fitting.objective import Anchor, Objective
+from dualflux.fitting.ensembles import Stack
+from dualflux.fitting.fit_ensembles import build_objective, train_all
+from dualflux.fitting.library_networks import BOOTSTRAPS, Span, bootstrapped_networks, in_years, integrals, split_time, with_perturbed
+from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.representative import (
     allocate,
     annual_error,
@@ -44,17 +47,20 @@ from small_world import (
     SPATIAL,
     TRAINING,
     make_cube,
+    make_landscape,
     make_objective,
     make_regional,
     make_towers,
     quick_compilation,
     study_runs,
 )
+from small_world import make_stack as stack_of
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
 REGIONAL = make_regional(CUBE)
 GROUP = TOWERS.sites.group.to_numpy()
+PLAIN = make_objective(CUBE, TOWERS, REGIONAL)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +72,7 @@ def _quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def build(locations: int, error_target: float | None = None, years: int = 4) -> Objective:
     term = InversionTermSettings(estimator="representative", weight=1.0, locations=locations, error_target=error_target, years=2)
     cube, regional = (CUBE, REGIONAL) if years == 4 else (make_cube(years), make_regional(make_cube(years), years))
-    return build_objective(TOWERS, regional, cube, CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1)
+    return build_objective(TOWERS, regional, cube, DeviceCube.of(cube), CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1)
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +98,23 @@ def weights_for(networks: Network, regions: RegionData, locations: Locations, st
 
 
 def make_stack(variants: tuple[str, ...] = ("towers", "dual")) -> Stack:
-    return stack_members(study_runs(REGIONAL, variants), REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
+    return stack_of(PLAIN, study_runs(variants))
+
+
+def part_of(member: Member) -> InversionPart:
+    found: InversionPart = member.parts["inversions"]
+    return found
+
+
+def control_of(model: FluxModel, integral: jax.Array) -> Control:
+    return Control(model, {"inversions": integral})
 
 
 def models_of(networks: Network) -> FluxModel:
-    blank = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, len(TOWERS.sites), NETWORK)
+    blank = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, {}, NETWORK)
     count = len(networks.weights[0])
-    tower, spatial = jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), (blank.tower, blank.spatial))
-    return FluxModel(networks, tower, spatial)
+    g, spatial = jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), (blank.representativeness, blank.spatial))
+    return FluxModel(networks, g, {}, spatial)
 
 
 # Places
@@ -172,9 +187,9 @@ def test_locations_go_where_area_and_variance_are(plain: Objective) -> None:
     fields = np.stack([field_by_hand(networks, i, step) for i in range(len(networks.weights[0]))])
     variance = [np.mean([np.cov(f, aweights=a, ddof=0) for f in fields.reshape(-1, 72)]) for a in area]
     size = area.sum(axis=1) * np.sqrt(variance)
-    assert allocate(networks, plain.regions, step, 20) == np.rint(20 * size / size.sum()).astype(int).tolist()
-    assert allocate(networks, plain.regions, step, 1) == [2, 2]
-    assert allocate(networks, plain.regions, step, 1000) == (area > 0).sum(axis=1).tolist()
+    assert allocate(networks, plain["inversions"].regions, step, 20) == np.rint(20 * size / size.sum()).astype(int).tolist()
+    assert allocate(networks, plain["inversions"].regions, step, 1) == [2, 2]
+    assert allocate(networks, plain["inversions"].regions, step, 1000) == (area > 0).sum(axis=1).tolist()
 
 
 # Weights
@@ -206,8 +221,8 @@ def test_areas_that_are_right_are_kept() -> None:
 def test_weights_are_fitted_to_the_fields_of_the_networks(plain: Objective) -> None:
     """Field by field in float64, in units of each network's root mean square in the region; only its own locations serve a region."""
     networks, step = random_networks(2, 0), np.array([0, 17, 30])
-    start = place(plain.regions, CUBE.mean_year(), [3, 4])
-    found = weights_for(networks, plain.regions, start, step)
+    start = place(plain["inversions"].regions, CUBE.mean_year(), [3, 4])
+    found = weights_for(networks, plain["inversions"].regions, start, step)
     np.testing.assert_array_equal(found.cell, start.cell)
     prior, area = np.asarray(start.weight, np.float64), CELLS.region_area / 1e15
     for region, own in enumerate((slice(0, 3), slice(3, 7))):
@@ -228,7 +243,7 @@ def test_weights_are_fitted_to_the_fields_of_the_networks(plain: Objective) -> N
 
 def test_locations_close_to_the_regions(objective: Objective) -> None:
     """Non-negative weights that sum to each region's area; a location serves its own region; as many as were asked for, about."""
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     weight, area = np.asarray(structure.locations.weight), CELLS.region_area / 1e15
     assert (weight >= 0).all() and ((weight > 0).sum(axis=0) <= 1).all()
@@ -240,11 +255,11 @@ def test_locations_close_to_the_regions(objective: Objective) -> None:
 
 def test_the_stated_error_is_that_of_other_networks(objective: Objective, plain: Objective) -> None:
     """Of a dozen tower-only networks drawn with other seeds, errors over all years are as large as stated, to a factor of 3."""
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     networks = bootstrapped_networks(plain, GROUP, NETWORK, TRAINING, 99)
     networks = with_perturbed(networks, 98)
-    error = integrals(networks, plain.regions, structure.locations) - integrals(networks, plain.regions)
+    error = integrals(networks, plain["inversions"].regions, structure.locations) - integrals(networks, plain["inversions"].regions)
     found = measure(error, structure.locations)
     ratio = annual_error(found) / annual_error(structure)
     assert (ratio > 1 / 3).all() and (ratio < 3).all()
@@ -255,13 +270,13 @@ def test_the_stated_error_is_that_of_other_networks(objective: Objective, plain:
 def test_the_rule_beats_random_places(objective: Objective, plain: Objective) -> None:
     """On networks unlike the library's (untrained), in a world whose predictors are noise without any order in space or to each other,
     which leaves clusters little to find: the monthly error is still less than 0.85 of that of as many stratified random cells."""
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     networks = jax.tree.map(lambda *a: jnp.concatenate(a), *(random_networks(6, seed) for seed in (5, 15, 25, 35)))
-    truth = integrals(networks, plain.regions)
-    own = np.sqrt(((integrals(networks, plain.regions, structure.locations) - truth) ** 2).mean())
-    draws = [draw_locations(plain.regions.strata, jax.random.key(k), 8) for k in range(10)]
-    other = np.sqrt(np.mean([(integrals(networks, plain.regions, d) - truth) ** 2 for d in draws]))
+    truth = integrals(networks, plain["inversions"].regions)
+    own = np.sqrt(((integrals(networks, plain["inversions"].regions, structure.locations) - truth) ** 2).mean())
+    draws = [draw_locations(plain["inversions"].regions.strata, jax.random.key(k), 8) for k in range(10)]
+    other = np.sqrt(np.mean([(integrals(networks, plain["inversions"].regions, d) - truth) ** 2 for d in draws]))
     assert own < 0.85 * other
 
 
@@ -294,11 +309,11 @@ def test_weights_are_fitted_to_products_that_the_user_names(plain: Objective) ->
     rng = np.random.default_rng(4)
     pattern = rng.normal(size=len(CELLS.index))
     product = (rng.uniform(1, 2, (1, 4, 12, 1)) * pattern).astype(np.float32)
-    start, span = place(plain.regions, CUBE.mean_year(), [8, 8]), split_time(plain.regions, 1)
-    networks = sample_networks(random_networks(2, 3), plain.regions, start, span)
-    own = sample_products(product, plain.regions, start, span)
+    start, span = place(plain["inversions"].regions, CUBE.mean_year(), [8, 8]), split_time(plain["inversions"].regions, 1)
+    networks = sample_networks(random_networks(2, 3), plain["inversions"].regions, start, span)
+    own = sample_products(product, plain["inversions"].regions, start, span)
     without, named = (fit_weights(samples, start) for samples in ([networks], [networks] + 30 * [own]))
-    before, after = (np.abs(products_error(product, plain.regions, found)[:, :, 3]) for found in (without, named))
+    before, after = (np.abs(products_error(product, plain["inversions"].regions, found)[:, :, 3]) for found in (without, named))
     assert after.mean() < before.mean() / 10
 
 
@@ -306,8 +321,8 @@ def test_errors_of_products_are_those_of_dense_sums(plain: Objective) -> None:
     """Region by region and month by month: sum of w f over locations, less sum of area f over cells, times days."""
     rng = np.random.default_rng(5)
     product = rng.normal(size=(2, 4, 12, len(CELLS.index)))
-    locations = place(plain.regions, CUBE.mean_year(), [3, 4])
-    found = products_error(product, plain.regions, locations)
+    locations = place(plain["inversions"].regions, CUBE.mean_year(), [3, 4])
+    found = products_error(product, plain["inversions"].regions, locations)
     assert found.shape == (2, 2, 4, 12)
     cell, weight, area = np.asarray(locations.cell), np.asarray(locations.weight, float), CELLS.region_area / 1e15
     for year, month, days in ((0, 1, 28), (3, 1, 29), (2, 6, 31)):
@@ -321,18 +336,16 @@ def library_term(*names: str) -> InversionTermSettings:
 
 def build_with(library: np.ndarray, *names: str) -> Objective:
     term = library_term(*names)
-    return build_objective(TOWERS, REGIONAL, CUBE, CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1, library)
+    return build_objective(TOWERS, REGIONAL, CUBE, DeviceCube.of(CUBE), CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1, library)
 
 
 def test_a_products_error_is_in_the_stated_error(objective: Objective) -> None:
     """A product that a rule of few locations cannot integrate (noise of its own each month) is said to."""
     noise = 100 * np.random.default_rng(6).normal(size=(1, len(CUBE.steps.months), len(CELLS.index)))
-    found = build_with(noise.astype(np.float32), "noisy").regions.structure
-    before = objective.regions.structure
+    found = build_with(noise.astype(np.float32), "noisy")["inversions"].regions.structure
+    before = objective["inversions"].regions.structure
     assert found is not None and before is not None
-    own = products_error(
-        noise[:, REGIONAL.month][:, 2:], objective.regions._replace(month_days=objective.regions.month_days[2:]), found.locations
-    )
+    own = products_error(noise[:, REGIONAL.month][:, 2:], in_years(objective["inversions"].regions, np.arange(2, 4)), found.locations)
     count = 2 * representative.TESTED_ON  # networks and their perturbed copies
     offset = own.mean(axis=(0, 2, 3)) ** 2 / (count + 1)
     assert (np.asarray(found.variance[0][:-1]) >= 0.99 * offset).all()
@@ -347,16 +360,17 @@ def test_a_product_without_some_months_is_refused() -> None:
 
 
 def test_every_cell_gives_the_exact_integral(plain: Objective) -> None:
-    networks = random_networks(2, 1)
-    locations = weights_for(networks, plain.regions, place(plain.regions, CUBE.mean_year(), [72, 72]), np.array([0, 6]))
-    np.testing.assert_allclose(integrals(networks, plain.regions, locations), integrals(networks, plain.regions), rtol=1e-4, atol=1e-5)
+    networks, regions = random_networks(2, 1), plain["inversions"].regions
+    locations = weights_for(networks, regions, place(regions, CUBE.mean_year(), [72, 72]), np.array([0, 6]))
+    np.testing.assert_allclose(integrals(networks, regions, locations), integrals(networks, regions), rtol=1e-4, atol=1e-5)
 
 
 def test_blocks_change_no_weight_and_no_integral(plain: Objective) -> None:
-    networks, cut = random_networks(2, 2), plain.regions._replace(every=every_location(CELLS, 7))
-    np.testing.assert_allclose(integrals(networks, cut), integrals(networks, plain.regions), rtol=1e-4, atol=1e-6)
-    start = place(plain.regions, CUBE.mean_year(), [3, 4])
-    one, other = (weights_for(networks, r, place(r, CUBE.mean_year(), [3, 4]), np.array([3, 9])) for r in (cut, plain.regions))
+    networks, regions = random_networks(2, 2), plain["inversions"].regions
+    cut = regions._replace(walk=regions.walk._replace(every=every_location(CELLS.region_area, 7)))
+    np.testing.assert_allclose(integrals(networks, cut), integrals(networks, plain["inversions"].regions), rtol=1e-4, atol=1e-6)
+    start = place(plain["inversions"].regions, CUBE.mean_year(), [3, 4])
+    one, other = (weights_for(networks, r, place(r, CUBE.mean_year(), [3, 4]), np.array([3, 9])) for r in (cut, regions))
     np.testing.assert_array_equal(one.cell, start.cell)
     np.testing.assert_allclose(one.weight, other.weight, rtol=1e-3, atol=1e-6)
 
@@ -375,7 +389,7 @@ def test_parts_of_the_error_by_hand() -> None:
 
 def test_time_is_split_into_fitted_steps_and_held_out_years(plain: Objective) -> None:
     for seed in range(5):
-        span = split_time(plain.regions, seed)
+        span = split_time(plain["inversions"].regions, seed)
         assert span.held.tolist() == [2, 3]
         assert len(span.step) == 24 and (span.step < 24).all()
         assert np.bincount(span.step % 12, minlength=12).tolist() == [2] * 12
@@ -387,10 +401,10 @@ def test_two_years_are_refused() -> None:
 
 
 def test_an_error_target_is_reached_or_refused(objective: Objective) -> None:
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     target = float(annual_error(structure)[:-1].max() / 2)
-    better = build(8, target).regions.structure
+    better = build(8, target)["inversions"].regions.structure
     assert better is not None and (annual_error(better)[:-1] <= target).all()
     assert len(better.locations.cell) > len(structure.locations.cell)
 
@@ -403,7 +417,7 @@ def test_an_error_target_out_of_reach_is_refused() -> None:
 
 
 def test_the_table_is_in_annual_and_monthly_units(objective: Objective) -> None:
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     table = structure_table(structure, CELLS.region_names).set_index("region")
     assert list(table.index) == ["north", "south", "global"]
@@ -445,48 +459,49 @@ def test_the_structures_error_adds_to_r(seed: int, coupled: bool) -> None:
 
 def test_members_train_with_the_structures_error_and_close_without(objective: Objective, plain: Objective) -> None:
     stack = make_stack()
-    assert with_structure_error(stack, plain) is stack.members
-    widened = with_structure_error(stack, objective)
-    dense, own = (np.linalg.inv(np.asarray(m.mean_precision[0, 0], np.float64)) for m in (widened, stack.members))
-    structure = objective.regions.structure
+    own = stack.members.parts["inversions"]
+    assert stack.in_training(plain).parts["inversions"] is own
+    widened = stack.in_training(objective).parts["inversions"]
+    dense, narrow = (np.linalg.inv(np.asarray(p.mean_precision[0, 0], np.float64)) for p in (widened, own))
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     wanted = with_further_error(REGIONAL.error, np.asarray(structure.variance, np.float64)).mean_precision()[0]
     np.testing.assert_allclose(np.asarray(widened.mean_precision[0, 0]), wanted, rtol=1e-4)
-    assert np.trace(dense) > np.trace(own)
-    for one, other in zip(widened[1:5], stack.members[1:5], strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert np.trace(dense) > np.trace(narrow)
+    for name in ("target", "year_use", "weight"):
+        np.testing.assert_array_equal(getattr(widened, name), getattr(own, name))
 
 
-# Anchors
+# Control variates
 
 
-def test_at_its_anchor_the_integral_is_exact(objective: Objective) -> None:
+def test_at_its_control_variate_the_integral_is_exact(objective: Objective) -> None:
     member = jax.tree.map(lambda a: a[-1], make_stack().members)
     model = jax.tree.map(lambda a: a[0], models_of(random_networks(1, 4)))
-    anchor = Anchor(model, jax.jit(exact_integrals)(model, objective.regions))
-    years = jnp.arange(4)
-    exact = np.asarray(anchor.integral - member.target)
-    found = objective.residual(model, member, years, jax.random.key(0), anchor)
+    inversions, part, years = objective["inversions"], part_of(member), jnp.arange(4)
+    integral = jax.jit(exact_integrals)(model, inversions.regions)
+    exact = np.asarray(integral - part.target)
+    found = inversions.residual(model, part, years, jax.random.key(0), control_of(model, integral))
     np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-4)
-    assert np.abs(np.asarray(objective.residual(model, member, years, jax.random.key(0))) - exact).max() > 1e-3
+    assert np.abs(np.asarray(inversions.residual(model, part, years, jax.random.key(0))) - exact).max() > 1e-3
 
 
 @pytest.mark.parametrize("moved", [0.1, 0.3])
-def test_from_its_anchor_only_the_change_is_in_error(objective: Objective, moved: float) -> None:
+def test_from_its_control_variate_only_the_change_is_in_error(objective: Objective, moved: float) -> None:
     """A member that has moved: the integral's error is that of the rule on the difference of the fields; small after a tenth of the way."""
     member = jax.tree.map(lambda a: a[-1], make_stack().members)
     before = random_networks(6, 6)
     after = jax.tree.map(lambda a, b: (1 - moved) * a + moved * b, before, random_networks(6, 7))
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
-    exact, rule = ([integrals(n, objective.regions, at) for n in (before, after)] for at in (None, structure.locations))
+    exact, rule = ([integrals(n, objective["inversions"].regions, at) for n in (before, after)] for at in (None, structure.locations))
     found = np.stack([
-        objective.residual(
-            jax.tree.map(lambda a, i=i: a[i], models_of(after)), member, jnp.arange(4), jax.random.key(0),
-            Anchor(jax.tree.map(lambda a, i=i: a[i], models_of(before)), jnp.asarray(exact[0][i], jnp.float32)),
+        objective["inversions"].residual(
+            jax.tree.map(lambda a, i=i: a[i], models_of(after)), part_of(member), jnp.arange(4), jax.random.key(0),
+            control_of(jax.tree.map(lambda a, i=i: a[i], models_of(before)), jnp.asarray(exact[0][i], jnp.float32)),
         ) for i in range(6)
     ])  # fmt: skip
-    error = found + np.asarray(member.target, np.float64) - exact[1]
+    error = found + np.asarray(part_of(member).target, np.float64) - exact[1]
     np.testing.assert_allclose(error, (rule[1] - rule[0]) - (exact[1] - exact[0]), atol=1e-3)
     if moved < 0.2:
         assert np.sqrt((error**2).mean()) < 0.5 * np.sqrt(((rule[1] - exact[1]) ** 2).mean())
@@ -494,27 +509,26 @@ def test_from_its_anchor_only_the_change_is_in_error(objective: Objective, moved
 
 def test_weights_are_renewed_when_members_have_moved_and_not_before(objective: Objective) -> None:
     """Members of the library's kind keep the weights; perturbed ones twelve times as large get others, and a smaller error by them."""
-    structure, members = objective.regions.structure, make_stack(("dual",)).members
+    structure, members = objective["inversions"].regions.structure, make_stack(("dual",)).members
     assert structure is not None
     near = bootstrapped_networks(make_objective(CUBE, TOWERS, REGIONAL), GROUP, NETWORK, TRAINING, 7)
     near = jax.tree.map(lambda a: a[:4], near)
     far = Network([*near.weights[:-1], 12 * with_perturbed(near, 3).weights[-1][4:]], near.biases, near.activation)
     for networks, renewed in ((near, False), (far, True)):
-        truth = integrals(networks, objective.regions)
-        anchor = Anchor(models_of(networks), jnp.asarray(truth, jnp.float32))
-        found = refresh(objective, models_of(networks), anchor, members)
+        truth = integrals(networks, objective["inversions"].regions)
+        control = control_of(models_of(networks), jnp.asarray(truth, jnp.float32))
+        found = refresh(objective, models_of(networks), control, members)
         assert (found is not objective) == renewed
-    assert found.regions.structure is not None
+    assert found["inversions"].regions.structure is not None
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, objective)  # the compiled program still fits
-    before, after = (
-        np.sqrt(((integrals(far, objective.regions, s.locations) - truth) ** 2).mean()) for s in (structure, found.regions.structure)
-    )
-    np.testing.assert_array_equal(found.regions.structure.locations.cell, structure.locations.cell)
+    regions, new = objective["inversions"].regions, found["inversions"].regions.structure
+    before, after = (np.sqrt(((integrals(far, regions, s.locations) - truth) ** 2).mean()) for s in (structure, new))
+    np.testing.assert_array_equal(found["inversions"].regions.structure.locations.cell, structure.locations.cell)
     assert after < 0.95 * before
 
 
 def test_the_rule_of_movement(objective: Objective) -> None:
-    structure = objective.regions.structure
+    structure = objective["inversions"].regions.structure
     assert structure is not None
     stated = annual_error(structure)[:-1] / 12
     assert not has_moved(structure, 1.9 * stated[None, :, None, None] * np.ones((3, 2, 4, 12)))
@@ -523,26 +537,25 @@ def test_the_rule_of_movement(objective: Objective) -> None:
 
 def test_without_members_of_inversions_nothing_is_renewed(objective: Objective, plain: Objective) -> None:
     networks, members = random_networks(4, 0), make_stack(("towers",)).members
-    anchor = Anchor(models_of(networks), jnp.zeros((4, 2, 4, 12)))
-    assert refresh(objective, models_of(networks), anchor, members) is objective
-    assert refresh(plain, models_of(networks), anchor, make_stack(("dual",)).members) is plain
+    control = control_of(models_of(networks), jnp.zeros((4, 2, 4, 12)))
+    assert refresh(objective, models_of(networks), control, members) is objective
+    assert refresh(plain, models_of(networks), control, make_stack(("dual",)).members) is plain
 
 
 # A whole fit
 
 
 def test_with_every_cell_training_is_that_of_any_order_and_the_closing_step_is_exact() -> None:
-    """All cells as locations: the objective of a member is the exact one, year by year; and the fit runs through anchors to its end."""
+    """All cells as locations: the objective of a member is the exact one, year by year; and the fit runs to its end."""
     objective = build(72)
     stack = make_stack()
     member = jax.tree.map(lambda a: a[-1], stack.members)
     model = jax.tree.map(lambda a: a[0], models_of(random_networks(1, 8)))
-    whole = dataclasses.replace(objective, years=4)
-    exact = dataclasses.replace(make_objective(CUBE, TOWERS, REGIONAL, "exact"))
-    one, other = (float(o.region_term(model, member, jax.random.key(0))) for o in (whole, exact))
+    whole = dataclasses.replace(objective["inversions"], years=4)
+    exact = make_objective(CUBE, TOWERS, REGIONAL, "exact")["inversions"]
+    one, other = (float(c.quadratic(model, part_of(member), jax.random.key(0))) for c in (whole, exact))
     assert one == pytest.approx(other, rel=1e-3)
-    fitted = train_all(objective, stack, TOWERS, REGIONAL, CUBE, CELLS, NETWORK, TRAINING, SPATIAL)
-    again = train_all(objective, stack, TOWERS, REGIONAL, CUBE, CELLS, NETWORK, TRAINING, SPATIAL)
+    fitted, again = (train_all(objective, stack, make_landscape(CUBE), DeviceCube.of(CUBE), NETWORK, TRAINING, SPATIAL) for _ in range(2))
     assert set(fitted.ensembles) == {("", "towers"), ("", "dual")}
     for key, ensemble in fitted.ensembles.items():
         for a, b in zip(jax.tree.leaves(ensemble.model), jax.tree.leaves(again.ensembles[key].model), strict=True):

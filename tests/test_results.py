@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, constraint_maker
 from dualflux.constraints.inversions.covariance import misfit
+from dualflux.constraints.inversions.observations import InversionTermSettings, constraint_maker
 from dualflux.cube import Cube
 from dualflux.evaluation.regional import land_table, regional_table
 from dualflux.evaluation.summary import summary_table
@@ -53,7 +53,7 @@ MAKE = constraint_maker(PREPARED.target, CUBE, CELLS, InversionTermSettings(), W
 
 def constant_ensemble(values: list[float], fold: list[int]) -> Ensemble:
     """Members whose flux is a constant each, with g = 10."""
-    model = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, 0, NETWORK)
+    model = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, {}, NETWORK)
     members = jax.tree.map(lambda a: jnp.zeros((len(values), *a.shape)), model)
     members.network.biases[-1] = jnp.asarray(values)[:, None] / 2.0
     tower = jax.tree.map(lambda a: a, members.tower)

@@ -13,24 +13,22 @@ import numpy as np
 import pytest
 
 from dualflux import pipeline
-from dualflux.constraints.inversions.integrals import Structure
+from dualflux.constraints.inversions.integrals import RepresentativeLocations
 from dualflux.constraints.inversions.locations import draw_locations
-from dualflux.constraints.towers import TowerTermSettings
 from dualflux.fitting import parallel as lanes
-from dualflux.fitting.ensembles import stack_members
-from dualflux.fitting.objective import Anchor, Member, Objective
+from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.parallel import Lanes, Program
 from dualflux.fitting.training import Fit, TrainingSettings, fit, keep
 from dualflux.model.flux_model import FluxModel
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.study.settings import load_study
-from small_world import NETWORK, make_cube, make_objective, make_regional, make_towers, quick_compilation, study_runs
+from small_world import NETWORK, make_cube, make_objective, make_regional, make_stack, make_towers, quick_compilation, study_runs
 from tiny_study import write_tiny_study
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
 REGIONAL = make_regional(CUBE)
-STACK = stack_members(study_runs(REGIONAL, ("inversions", "dual")), REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
+STACK = make_stack(make_objective(CUBE, TOWERS, REGIONAL), study_runs(("inversions", "dual")))
 SETTINGS = TrainingSettings(steps=20, checkpoints=4, anchors=2, batch=32)
 
 
@@ -51,30 +49,33 @@ def kill(done: int, of: int) -> None:
 def objective_with_structure() -> Objective:
     """Fixed locations, as the representative estimator has them."""
     objective = make_objective(CUBE, TOWERS, REGIONAL)
-    places = draw_locations(objective.regions.strata, jax.random.key(1), 2)
-    structure = Structure(places, bias=jnp.zeros(3), variance=jnp.zeros((3, 3)))
-    return replace(objective, regions=objective.regions._replace(structure=structure))
+    regions = objective["inversions"].regions
+    places = draw_locations(regions.strata, jax.random.key(1), 2)
+    structure = RepresentativeLocations(places, bias=jnp.zeros(3), variance=jnp.zeros((3, 3)))
+    return objective.with_constraint(objective["inversions"].going_on(structure))
 
 
-def other_places(objective: Objective, models: FluxModel, anchors: Anchor, members: Member) -> tuple[Objective, Member]:
+def other_places(objective: Objective, models: FluxModel, controls: Control, members: Member) -> tuple[Objective, Member]:
     """Locations that follow from where the members are, and another sd of g."""
     seed = int(np.abs(np.asarray(models.network.weights[0])).sum() * 1e6)
-    places = draw_locations(objective.regions.strata, jax.random.key(seed), 2)
-    structure = objective.regions.structure
+    inversions = objective["inversions"]
+    places = draw_locations(inversions.regions.strata, jax.random.key(seed), 2)
+    structure = inversions.in_training()
     assert structure is not None
-    changed = replace(objective, regions=objective.regions._replace(structure=structure._replace(locations=places)))
-    return changed, members._replace(representativeness_sd=members.representativeness_sd / 2)
+    changed = objective.with_constraint(inversions.going_on(structure._replace(locations=places)))
+    return changed, members._replace(sd={**members.sd, "representativeness": members.sd["representativeness"] / 2})
 
 
 def train(objective: Objective, checkpoint: Checkpoint | None = None, interrupted: bool = False) -> Fit:
-    family = STACK.table.groupby(["variant", "fold"], sort=False).ngroup().to_numpy()
-    renew = other_places if objective.regions.structure is not None else keep
+    renew = other_places if objective["inversions"].in_training() is not None else keep
     report = kill if interrupted else lambda done, of: None
-    return fit(objective, STACK.members, family, NETWORK, SETTINGS, CUBE.columns.invariant, report, renew, checkpoint)
+    columns = CUBE.columns
+    inputs, invariant = len(columns.names), columns.invariant
+    return fit(objective, STACK.members, STACK.family, NETWORK, SETTINGS, inputs, invariant, report, renew, checkpoint)
 
 
 def require_same(one: Fit, other: Fit) -> None:
-    leaves = [jax.tree.leaves((f.snapshots, f.scores, f.steps, f.site_effect_sd)) for f in (one, other)]
+    leaves = [jax.tree.leaves((f.snapshots, f.scores, f.steps, f.sd)) for f in (one, other)]
     for a, b in zip(*leaves, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.errors import InputError
-from dualflux.fitting.folds import fold_of_groups, inner_validation, site_groups
 
 SITES = st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=6, max_size=40)
 CLUSTERED = st.lists(

@@ -14,20 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dualflux.constraints.inversions.constraint import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
+from dualflux.constraints.areas import every_location
+from dualflux.constraints.inversions.constraint import quadratic_form
 from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
-from dualflux.constraints.inversions.locations import every_location, regional_operator
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
-from dualflux.cube import Cube
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
+from dualflux.constraints.towers.constraint import SMALLEST_SITE_EFFECT_SD, TowerScore, site_effect_spread
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting import fit_ensembles as experiments
 from dualflux.fitting import training
-from dualflux.fitting.ensembles import ALL_SITES, Run, Stack, plan_runs, stack_members
+from dualflux.fitting.ensembles import ALL_SITES, Run, Stack, plan_runs
 from dualflux.fitting.fit_ensembles import Fitted, train_all
-from dualflux.fitting.objective import Anchor, Member, Objective, Score, draw_rows, quadratic_form, score, tower_negative_log_likelihood
-from dualflux.fitting.site_effects import SMALLEST_SITE_EFFECT_SD, site_effect_spread, validation_rows
-from dualflux.fitting.training import Fit, TrainingSettings, anchored_checkpoints, optimiser_of, set_anchor, start
-from dualflux.fitting.weight import CANDIDATE_WEIGHTS, choose_weight
+from dualflux.fitting.objective import Control, Member, Objective, score
+from dualflux.fitting.training import Fit, TrainingSettings, control_times, optimiser_of, start
+from dualflux.fitting.weight import CANDIDATE_WEIGHTS, choose_weight, stated_weight
 from dualflux.model.flux_model import FluxModel
+from dualflux.variants import VARIANTS
 from small_world import (
     BASIS,
     CELLS,
@@ -38,19 +41,24 @@ from small_world import (
     dense_covariance,
     double_precision,
     make_cube,
-    make_linear,
+    make_landscape,
     make_objective,
     make_regional,
+    make_step,
     make_target,
     make_towers,
     quick_compilation,
     study_runs,
     to_double,
 )
+from small_world import (
+    make_stack as stack_of,
+)
 
 CUBE = make_cube()
 TOWERS = make_towers(CUBE)
 REGIONAL = make_regional(CUBE)
+OBJECTIVE = make_objective(CUBE, TOWERS, REGIONAL)
 ALL_VARIANTS = ("towers", "inversions", "plain", "dual")
 
 
@@ -61,7 +69,7 @@ def _quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def make_stack(variants: tuple[str, ...] = ALL_VARIANTS, seed: int = 1) -> Stack:
-    return stack_members(study_runs(REGIONAL, variants), REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, seed)
+    return stack_of(OBJECTIVE, study_runs(variants), seed=seed)
 
 
 def one_member(variant: str) -> Member:
@@ -70,9 +78,25 @@ def one_member(variant: str) -> Member:
     return jax.tree.map(lambda a: a[0], stack.members)
 
 
+def with_part(member: Member, name: str, **changes: object) -> Member:
+    """A member whose part of a constraint is another."""
+    return member._replace(parts={**member.parts, name: member.parts[name]._replace(**changes)})
+
+
+def target_of(member: Member) -> jax.Array:
+    found: jax.Array = member.parts["inversions"].target
+    return found
+
+
+def quadratic(objective: Objective, model: FluxModel, member: Member, key: jax.Array, control: Control | None = None) -> jax.Array:
+    """r' R^-1 r of a member."""
+    found: jax.Array = objective["inversions"].quadratic(model, member.parts["inversions"], key, control)
+    return found
+
+
 def perturbed_model(cube: Cube = CUBE, seed: int = 0) -> FluxModel:
     """A model with every parameter away from zero."""
-    model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, len(TOWERS.sites), NETWORK)
+    model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, OBJECTIVE.own(), NETWORK)
     keys = iter(jax.random.split(jax.random.key(seed + 1), len(jax.tree.leaves(model))))
     return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(next(keys), a.shape), model)
 
@@ -99,7 +123,7 @@ def integrals_by_hand(model: FluxModel, cube: Cube) -> np.ndarray:
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_exact_integrals_are_the_sum_over_all_cells_and_days(time_step: str) -> None:
     cube = make_cube(2, time_step)
-    data = make_objective(cube, make_towers(cube), make_regional(cube, 2)).regions
+    data = make_objective(cube, make_towers(cube), make_regional(cube, 2))["inversions"].regions
     model = perturbed_model(cube)
     np.testing.assert_allclose(jax.jit(exact_integrals)(model, data), integrals_by_hand(model, cube), rtol=2e-4, atol=2e-5)
 
@@ -107,18 +131,18 @@ def test_exact_integrals_are_the_sum_over_all_cells_and_days(time_step: str) -> 
 def test_exact_integrals_and_their_gradient_do_not_depend_on_blocks() -> None:
     """In float64, blocks of 7 cells: value and gradient are those of one plain sum over all cells."""
     with double_precision():
-        data: RegionData = to_double(make_objective(CUBE, TOWERS, REGIONAL).regions)  # type: ignore[assignment]
+        data: RegionData = to_double(OBJECTIVE["inversions"].regions)  # type: ignore[assignment]
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
         upstream = np.random.default_rng(0).normal(size=REGIONAL.observed.shape)
         days = jnp.asarray(CUBE.steps.month_days)
 
         def plain(model: FluxModel) -> jax.Array:
-            flux = model.network(data.cube.block(jnp.arange(48), jnp.arange(72)))
+            flux = model.network(data.walk.cube.block(jnp.arange(48), jnp.arange(72)))
             return (upstream.reshape(2, 48) * (jnp.asarray(CELLS.region_area / 1e15) @ flux.T * days)).sum()
 
         wanted, gradient = jax.jit(jax.value_and_grad(plain))(model)
         for block in (7, 72):
-            cut = data._replace(every=every_location(CELLS, block))
+            cut = data._replace(walk=data.walk._replace(every=every_location(CELLS.region_area, block)))
             found, back = jax.jit(jax.value_and_grad(lambda m, d: (upstream * exact_integrals(m, d)).sum()))(model, cut)
             np.testing.assert_allclose(found, wanted, rtol=1e-6)  # areas are stored in single precision
             for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(gradient), strict=True):
@@ -130,19 +154,19 @@ def test_a_month_is_as_many_steps_as_the_study_says(time_step: str, steps: int) 
     """Also where few of the study's years have inversions: no month of a monthly study is computed 31 times."""
     cube = make_cube(5, time_step)
     regional = make_regional(cube, 2)
-    data = make_objective(cube, make_towers(cube), regional).regions
+    data = make_objective(cube, make_towers(cube), regional)["inversions"].regions
     shapes = []
 
     class Spy:
         """Stands for a model and notes what it is asked for."""
 
         @staticmethod
-        def network(predictors: jax.Array) -> jax.Array:
+        def landscape(predictors: jax.Array) -> jax.Array:
             shapes.append(predictors.shape[:-1])
             return predictors[..., 0]
 
     jax.eval_shape(lambda d: exact_integrals(Spy, d), data)  # type: ignore[arg-type]
-    assert set(shapes) == {(steps * data.every.cell.shape[1],)}
+    assert set(shapes) == {(steps * data.walk.every.cell.shape[1],)}
 
 
 # The quadratic form
@@ -150,7 +174,7 @@ def test_a_month_is_as_many_steps_as_the_study_says(time_step: str, steps: int) 
 
 def small_member() -> Member:
     mean, anomaly = REGIONAL.error.precisions()
-    return one_member("dual")._replace(mean_precision=mean, anomaly_precision=anomaly)
+    return with_part(one_member("dual"), "inversions", mean_precision=mean, anomaly_precision=anomaly)
 
 
 def full_form(residual: np.ndarray) -> float:
@@ -160,7 +184,9 @@ def full_form(residual: np.ndarray) -> float:
 
 
 def form(first: np.ndarray, second: np.ndarray, use: np.ndarray, years: int) -> float:
-    return float(quadratic_form(jnp.asarray(first), jnp.asarray(second), small_member(), jnp.asarray(use), jnp.asarray(years)))
+    return float(
+        quadratic_form(jnp.asarray(first), jnp.asarray(second), small_member().parts["inversions"], jnp.asarray(use), jnp.asarray(years))
+    )
 
 
 def test_the_quadratic_form_is_generalised_least_squares() -> None:
@@ -210,8 +236,8 @@ def test_the_stratified_estimator_is_unbiased(time_step: str) -> None:
     cube = make_cube(4, time_step)
     objective = make_objective(cube, make_towers(cube), make_regional(cube))
     member, model = one_member("dual"), perturbed_model(cube)
-    residual = integrals_by_hand(model, cube) - np.asarray(member.target, np.float64)
-    term = jax.jit(lambda keys: jax.lax.map(lambda k: objective.region_term(model, member, k), keys, batch_size=100))
+    residual = integrals_by_hand(model, cube) - np.asarray(target_of(member), np.float64)
+    term = jax.jit(lambda keys: jax.lax.map(lambda k: quadratic(objective, model, member, k), keys, batch_size=100))
     found = np.asarray(term(jax.random.split(jax.random.key(0), 6000)), dtype=np.float64)
     exact = full_form(residual)
     error = found.std() / np.sqrt(len(found))
@@ -219,53 +245,54 @@ def test_the_stratified_estimator_is_unbiased(time_step: str) -> None:
     assert error < 0.1 * exact  # the test can tell
 
 
-def anchor_of(objective: Objective, model: FluxModel) -> Anchor:
-    return Anchor(model, jax.jit(exact_integrals)(model, objective.regions))
+def control_of(objective: Objective, model: FluxModel) -> Control:
+    return Control(model, {"inversions": jax.jit(exact_integrals)(model, objective["inversions"].regions)})
 
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
-def test_at_its_anchor_an_integral_is_exact(time_step: str) -> None:
+def test_at_its_control_variate_an_integral_is_exact(time_step: str) -> None:
     """Whatever locations and days are drawn: nothing has changed, so nothing is estimated."""
     cube = make_cube(4, time_step)
     objective = make_objective(cube, make_towers(cube), make_regional(cube))
     member, model, years = one_member("dual"), perturbed_model(cube), jnp.arange(4)
-    anchor = anchor_of(objective, model)
-    residual = jax.jit(lambda key, anchor: objective.residual(model, member, years, key, anchor))
+    control = control_of(objective, model)
+    part = member.parts["inversions"]
+    residual = jax.jit(lambda key, control: objective["inversions"].residual(model, part, years, key, control))
     for key in range(3):
-        found = residual(jax.random.key(key), anchor)
-        np.testing.assert_allclose(found, integrals_by_hand(model, cube) - np.asarray(member.target), rtol=1e-3, atol=1e-4)
+        found = residual(jax.random.key(key), control)
+        np.testing.assert_allclose(found, integrals_by_hand(model, cube) - np.asarray(target_of(member)), rtol=1e-3, atol=1e-4)
         assert np.abs(np.asarray(residual(jax.random.key(key), None) - found)).max() > 0.01
 
 
-def test_away_from_its_anchor_the_estimator_is_unbiased_and_less_noisy() -> None:
+def test_away_from_its_control_variate_the_estimator_is_unbiased_and_less_noisy() -> None:
     """A member that has moved a little: mean over 3000 batches within 4 standard errors of the exact form, half the sd of none."""
     objective, member, anchored = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
     model = jax.tree.map(lambda a, b: a + 0.1 * (b - a), anchored, perturbed_model(seed=5))
-    exact = full_form(integrals_by_hand(model, CUBE) - np.asarray(member.target, np.float64))
-    term = jax.jit(lambda keys, a: jax.lax.map(lambda k: objective.region_term(model, member, k, a), keys, batch_size=100))
+    exact = full_form(integrals_by_hand(model, CUBE) - np.asarray(target_of(member), np.float64))
+    term = jax.jit(lambda keys, a: jax.lax.map(lambda k: quadratic(objective, model, member, k, a), keys, batch_size=100))
     keys = jax.random.split(jax.random.key(0), 3000)
-    found, plain = (np.asarray(term(keys, a), np.float64) for a in (anchor_of(objective, anchored), None))
+    found, plain = (np.asarray(term(keys, a), np.float64) for a in (control_of(objective, anchored), None))
     assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found))
     assert found.std() < 0.5 * plain.std()
 
 
-def test_an_anchor_is_the_member_with_its_integrals() -> None:
+def test_a_control_variate_is_the_member_with_its_integrals() -> None:
     """Zeros where no inversions are used: there they are never computed."""
     objective, optimiser = make_objective(CUBE, TOWERS, REGIONAL), optimiser_of(TRAINING)
     for variant in ("dual", "towers"):
         member = one_member(variant)
-        state = start(member, NETWORK, TOWERS.predictors.shape[1], CUBE.columns.invariant, optimiser)
-        found = jax.jit(set_anchor)(objective, state, member)
+        state = start(objective, member, NETWORK, TOWERS.predictors.shape[1], CUBE.columns.invariant, optimiser)
+        found = jax.jit(lambda o, s, m: o.control(s.model, m))(objective, state, member)
         assert same(found.model, state.model)
         wanted = integrals_by_hand(state.model, CUBE) if variant == "dual" else np.zeros((2, 4, 12))
-        np.testing.assert_allclose(found.integral, wanted, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(found.known["inversions"], wanted, rtol=2e-4, atol=2e-5)
 
 
 @given(st.integers(2, 30), st.integers(0, 40))
 @settings(deadline=None)
-def test_anchors_are_set_in_the_second_half(checkpoints: int, anchors: int) -> None:
+def test_control_variates_are_set_in_the_second_half(checkpoints: int, anchors: int) -> None:
     """As many as asked for or as checkpoints there are, the first at half-time, never after the last, evenly to one checkpoint."""
-    found = sorted(anchored_checkpoints(TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)))
+    found = sorted(control_times(TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)))
     half = checkpoints // 2
     assert len(found) == min(anchors, checkpoints - half)
     if found:
@@ -277,9 +304,10 @@ def test_anchors_are_set_in_the_second_half(checkpoints: int, anchors: int) -> N
 def test_years_that_are_left_out_are_never_drawn() -> None:
     """Asked for more years than there are: those that do not constrain stay out, whatever target stands there."""
     objective = make_objective(CUBE, TOWERS, REGIONAL, years=3)
-    member = one_member("dual")._replace(year_use=jnp.asarray([1.0, 0, 1, 0]))
-    gradient = jax.jit(jax.grad(lambda target, key: objective.region_term(perturbed_model(), member._replace(target=target), key)))
-    found = np.stack([gradient(member.target, jax.random.key(k)) for k in range(5)])
+    member = with_part(one_member("dual"), "inversions", year_use=jnp.asarray([1.0, 0, 1, 0]))
+    model = perturbed_model()
+    gradient = jax.jit(jax.grad(lambda target, key: quadratic(objective, model, with_part(member, "inversions", target=target), key)))
+    found = np.stack([gradient(target_of(member), jax.random.key(k)) for k in range(5)])
     assert not found[:, :, [1, 3]].any() and found[:, :, [0, 2]].all()
 
 
@@ -288,13 +316,12 @@ def test_years_that_are_left_out_are_never_drawn() -> None:
 
 def test_the_tower_term_is_a_student_t_density() -> None:
     model, member = perturbed_model(), one_member("dual")
-    data = make_objective(CUBE, TOWERS, REGIONAL).towers
     rows = np.arange(len(TOWERS.observed))
-    found = tower_negative_log_likelihood(model, data, jnp.asarray(rows), member.representativeness_sd, member.site_effect_sd)
+    found = OBJECTIVE["towers"].losses(model, jnp.asarray(rows), member.sd)
     landscape = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
-    g = np.asarray(model.tower.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
-    expected = landscape + g + np.asarray(model.tower.site_effect)[TOWERS.site]
-    structural = np.exp(float(model.tower.log_error_floor)) + np.exp(float(model.tower.log_error_growth)) * np.abs(expected)
+    g = np.asarray(model.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
+    expected = landscape + g + np.asarray(model.own["towers"].site_effect)[TOWERS.site]
+    structural = np.exp(float(model.own["towers"].log_error_floor)) + np.exp(float(model.own["towers"].log_error_growth)) * np.abs(expected)
     scale = np.sqrt(TOWERS.uncertainty**2 + structural**2)
     wanted = -stats.t.logpdf(TOWERS.observed, df=4, loc=expected, scale=scale)
     constant = stats.t.logpdf(0, df=4)
@@ -303,11 +330,11 @@ def test_the_tower_term_is_a_student_t_density() -> None:
 
 def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
     """Systematic draws: no site without use, every site its share of the batch to one row on either side."""
-    data = make_objective(CUBE, TOWERS, REGIONAL).towers
+    towers = dataclasses.replace(OBJECTIVE["towers"], batch=500)
     use = jnp.asarray([1.0, 0, 2, 1] * 4)
     weight = np.bincount(TOWERS.site, weights=TOWERS.weight) * np.asarray(use)
     for key in range(5):
-        rows, total = draw_rows(use, data, jax.random.key(key), 500)
+        rows, total = towers.draw_rows(use, jax.random.key(key))
         drawn = np.bincount(TOWERS.site[np.asarray(rows)], minlength=16)
         assert float(total) == pytest.approx(weight.sum(), rel=1e-5)
         assert not drawn[np.asarray(use) == 0].any()
@@ -317,10 +344,10 @@ def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
 def test_a_batch_estimates_the_sum_over_training_sites() -> None:
     objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
     rows = jnp.arange(len(TOWERS.site))
-    values = tower_negative_log_likelihood(model, objective.towers, rows, member.representativeness_sd, member.site_effect_sd)
-    exact = float((values * TOWERS.weight * np.asarray(member.site_use)[TOWERS.site]).sum())
+    towers, part = objective["towers"], member.parts["towers"]
+    exact = float((towers.losses(model, rows, member.sd) * TOWERS.weight * np.asarray(part.use)[TOWERS.site]).sum())
     keys = jax.random.split(jax.random.key(0), 3000)
-    estimate = jax.vmap(lambda key: objective.tower_term(model, member, *draw_rows(member.site_use, objective.towers, key, 64)))
+    estimate = jax.vmap(lambda key: towers.term(part, member.sd, key, None)[1](model))
     found = np.asarray(jax.jit(estimate)(keys), np.float64)
     assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found)) + 1e-4 * abs(exact)
 
@@ -333,8 +360,10 @@ def test_the_prior_is_gaussian() -> None:
     def log_density(model: FluxModel) -> float:
         sizes = [np.sqrt(2 / len(w)) * TRAINING.weight_sd for w in model.network.weights]
         parts = [stats.norm.logpdf(np.asarray(w), scale=s).sum() for w, s in zip(model.network.weights, sizes, strict=True)]
-        parts.append(stats.norm.logpdf(np.asarray(model.tower.coefficient), scale=float(member.representativeness_sd)).sum())
-        parts.append(stats.norm.logpdf(np.asarray(model.tower.site_effect), scale=float(member.site_effect_sd)).sum())
+        parts.append(
+            stats.norm.logpdf(np.asarray(model.representativeness.coefficient), scale=float(member.sd["representativeness"])).sum()
+        )
+        parts.append(stats.norm.logpdf(np.asarray(model.own["towers"].site_effect), scale=float(member.sd["site_effect"])).sum())
         return float(sum(parts))
 
     found = [float(objective.prior(m, member)) for m in models]
@@ -358,7 +387,7 @@ def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
         objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, estimator))  # type: ignore[assignment]
         member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
-        model = eqx.tree_at(lambda m: m.tower.log_error_growth, model, jnp.asarray(-60.0))
+        model = eqx.tree_at(lambda m: m.own["towers"].log_error_growth, model, jnp.asarray(-60.0))
         value = jax.jit(lambda m: terms_of(objective, member, m))
         gradients = jax.jit(jax.jacrev(lambda m: terms_of(objective, member, m)))(model)
         whole = jax.jit(lambda m: objective.gradient(m, member, jax.random.key(7)))(model)
@@ -381,7 +410,8 @@ def test_the_size_of_the_error_is_learnt_from_the_full_density() -> None:
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
 
         def term(floor: jax.Array, growth: jax.Array) -> jax.Array:
-            changed = eqx.tree_at(lambda m: (m.tower.log_error_floor, m.tower.log_error_growth), model, (floor, growth))
+            own = {"towers": model.own["towers"]._replace(log_error_floor=floor, log_error_growth=growth)}
+            changed = dataclasses.replace(model, own=own)
             return terms_of(objective, member, changed)["towers"]
 
         term = jax.jit(term)
@@ -409,12 +439,12 @@ def moves(values: object) -> bool:
 
 def total(model: FluxModel, observed: jax.Array, target: jax.Array, member: Member) -> jax.Array:
     """The objective as a function of the model, the towers' observations and the inversions' target."""
-    changed = eqx.tree_at(lambda o: o.towers.observed, make_objective(CUBE, TOWERS, REGIONAL), observed)
-    return changed(model, member._replace(target=target), jax.random.key(0))[0]
+    changed = OBJECTIVE.with_constraint(dataclasses.replace(OBJECTIVE["towers"], observed=observed))
+    return changed(model, with_part(member, "inversions", target=target), jax.random.key(0))[0]
 
 
 def tower_terms(model: FluxModel) -> tuple[jax.Array, ...]:
-    return model.tower.intercept, model.tower.coefficient, model.tower.site_effect
+    return model.representativeness.intercept, model.representativeness.coefficient, model.own["towers"].site_effect
 
 
 GRADIENTS = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
@@ -424,7 +454,7 @@ GRADIENTS = jax.jit(jax.grad(total, argnums=(0, 1, 2)))
 def test_a_source_that_is_left_out_has_no_influence(variant: str) -> None:
     """The derivative with respect to what was observed is zero for the source a variant does not use, and only for it."""
     member = one_member(variant)
-    _, *found = GRADIENTS(perturbed_model(), jnp.asarray(TOWERS.observed), member.target, member)
+    _, *found = GRADIENTS(perturbed_model(), jnp.asarray(TOWERS.observed), target_of(member), member)
     assert tuple(moves(f) for f in found) == SOURCES[variant]
 
 
@@ -433,7 +463,7 @@ def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
     """Gradient of g and b exactly zero where the variant has none."""
     member = one_member(variant)
     fresh = eqx.tree_at(tower_terms, perturbed_model(), replace_fn=jnp.zeros_like)
-    gradient, _, _ = GRADIENTS(fresh, jnp.asarray(TOWERS.observed), member.target, member)
+    gradient, _, _ = GRADIENTS(fresh, jnp.asarray(TOWERS.observed), target_of(member), member)
     assert tuple(moves(g) for g in tower_terms(gradient)) == TOWER_TERMS[variant]
 
 
@@ -442,13 +472,19 @@ def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
 
 def test_a_score_looks_at_inner_validation_sites_only() -> None:
     objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
-    held = np.flatnonzero(np.asarray(member.site_validation)[TOWERS.site])
-    found = jax.jit(score)(objective, model, member, np.r_[held, [-1] * 7])
-    np.testing.assert_array_equal(validation_rows(objective, jax.tree.map(lambda a: a[None], member))[0], held)
+    part = member.parts["towers"]
+    held = np.flatnonzero(np.asarray(part.validation)[TOWERS.site])
+    found = jax.jit(score)(objective, model, member).constraints["towers"]
+    rows = np.asarray(part.validation_rows)
+    np.testing.assert_array_equal(rows[rows >= 0], held)
+    padded = with_part(member, "towers", validation_rows=jnp.asarray(np.r_[held, [-1] * 7]))
+    assert float(jax.jit(score)(objective, model, padded).constraints["towers"].validation_loss) == pytest.approx(
+        float(found.validation_loss), rel=1e-5
+    )
     f = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
-    g = np.asarray(model.tower.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
+    g = np.asarray(model.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
     residual = TOWERS.observed - f - g
-    weight = TOWERS.weight * np.asarray(member.site_validation)[TOWERS.site]
+    weight = TOWERS.weight * np.asarray(part.validation)[TOWERS.site]
     assert 0 < weight.astype(bool).sum() < len(weight)
     assert float(found.validation_weight) == pytest.approx(weight.sum(), rel=1e-5)
     assert float(found.validation_square) == pytest.approx((weight * residual**2).sum(), rel=1e-4)
@@ -459,13 +495,9 @@ def test_a_score_looks_at_inner_validation_sites_only() -> None:
     assert not np.delete(found.site_residual, unseen).any() and not np.delete(found.site_noise, unseen).any()
 
 
-def fake_score(residual: np.ndarray, noise: np.ndarray) -> Score:
+def fake_score(residual: np.ndarray, noise: np.ndarray) -> TowerScore:
     zero = np.zeros(len(residual))
-    return Score(*([zero] * 4), residual, noise, zero)  # type: ignore[arg-type]
-
-
-def fake_members(validation: np.ndarray, sd: np.ndarray) -> Member:
-    return Member(*([None] * 2), validation, *([None] * 7), sd)  # type: ignore[arg-type]
+    return TowerScore(zero, zero, zero, residual, noise)  # type: ignore[arg-type]
 
 
 def test_the_spread_of_site_effects_is_recovered() -> None:
@@ -475,8 +507,8 @@ def test_the_spread_of_site_effects_is_recovered() -> None:
     residual = rng.normal(size=(4, 4000)) * np.sqrt(sd**2 + 0.3)[:, None]
     seen = np.arange(4000) % 2 == 0
     residual[:, seen] = 50  # sites of the training tell nothing
-    members = fake_members(np.tile(~seen, (4, 1)).astype(float), np.ones(4))
-    found = site_effect_spread(fake_score(residual, np.full((4, 4000), 0.3)), members, np.array([0, 0, 1, 1]))
+    unseen = np.tile(~seen, (4, 1))
+    found = site_effect_spread(fake_score(residual, np.full((4, 4000), 0.3)), unseen, np.ones(4), np.array([0, 0, 1, 1]))
     np.testing.assert_allclose(found[:2], 0.7, rtol=0.08)
     assert found[0] == found[1] and found[2] == found[3]
     assert found[2] < 0.35
@@ -484,10 +516,10 @@ def test_the_spread_of_site_effects_is_recovered() -> None:
 
 def test_the_spread_of_site_effects_has_bounds() -> None:
     """Off stays off; noise alone leaves the smallest sd; without unseen sites it stays what it was."""
-    unseen = np.ones((3, 50))
-    unseen[2] = 0
+    unseen = np.ones((3, 50), dtype=bool)
+    unseen[2] = False
     residual = np.full((3, 50), 0.1)
-    found = site_effect_spread(fake_score(residual, np.ones((3, 50))), fake_members(unseen, np.array([1.0, 0.0, 0.9])), np.arange(3))
+    found = site_effect_spread(fake_score(residual, np.ones((3, 50))), unseen, np.array([1.0, 0.0, 0.9]), np.arange(3))
     np.testing.assert_allclose(found, [SMALLEST_SITE_EFFECT_SD, 0.0, 0.9])
 
 
@@ -498,7 +530,7 @@ def test_no_member_sees_its_fold_nor_its_validation_sites() -> None:
     stack = make_stack()
     group, fold = TOWERS.sites.group.to_numpy(), TOWERS.sites.fold.to_numpy()
     for place, row in enumerate(stack.table.itertuples()):
-        use, held = (np.asarray(a[place]) > 0 for a in (stack.members.site_use, stack.members.site_validation))
+        use, held = (np.asarray(a[place]) > 0 for a in stack.members.parts["towers"][:2])
         assert not (use & held).any() and not set(group[use]) & set(group[held])
         assert not set(group[use | held]) & set(group[fold == row.fold])
         if row.variant == "inversions":
@@ -517,10 +549,10 @@ def test_groups_are_never_divided_whatever_they_are(groups: list[int], seed: int
     if min(len(set(group[fold == f])) for f in (0, 1)) < 2:
         return
     towers = dataclasses.replace(TOWERS, sites=TOWERS.sites.assign(group=group, fold=fold))
-    run = Run("", "dual", (ALL_SITES,) if all_sites else (0, 1), members, REGIONAL, np.ones(4))
-    stack = stack_members([run], REGIONAL.years, towers, TowerTermSettings(), 1.0, seed)
+    run = Run("", "dual", VARIANTS["dual"], (ALL_SITES,) if all_sites else (0, 1), members)
+    stack = stack_of(make_objective(CUBE, towers, REGIONAL), [run], seed=seed)
     for place, row in enumerate(stack.table.itertuples()):
-        use, held = (np.asarray(a[place]) > 0 for a in (stack.members.site_use, stack.members.site_validation))
+        use, held = (np.asarray(a[place]) > 0 for a in stack.members.parts["towers"][:2])
         outer = fold == row.fold
         assert use.any() and held.any()
         assert not set(group[use]) & set(group[held]) and not set(group[use | held]) & set(group[outer])
@@ -538,28 +570,37 @@ def chosen(stack: Stack, variant: str, run: str = "") -> Member:
     return jax.tree.map(lambda a: a[index], stack.members)
 
 
+def members_of(stack: Stack, variant: str) -> Member:
+    """The same, inner validation rows without what fills them up to the most of the stack."""
+    found = chosen(stack, variant)
+    rows = np.asarray(found.parts["towers"].validation_rows)
+    return with_part(found, "towers", validation_rows=rows[:, (rows >= 0).any(axis=0)])
+
+
+def without(year: int) -> RegionalConstraint:
+    return constraint_maker(make_target(), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)(None, (year, year))
+
+
 def test_a_variant_or_an_experiment_more_does_not_change_the_others() -> None:
     full = make_stack()
     for variant in ALL_VARIANTS:
         alone, mine = make_stack((variant,)), np.flatnonzero(full.table.variant == variant)
-        assert same(chosen(full, variant), chosen(alone, variant))
-        assert [full.seeds[i] for i in mine] == alone.seeds  # of the closing step
-        np.testing.assert_array_equal(full.observed[mine], alone.observed)
-    use = np.array([1.0, 1, 1, 0])
-    runs = [Run("without_2004_2004", "dual", (ALL_SITES,), 2, REGIONAL, use), *study_runs(REGIONAL, ("dual",))]
-    more = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
-    assert same(chosen(full, "dual"), chosen(more, "dual"))
+        assert same(members_of(full, variant), members_of(alone, variant))
+        assert [full.seeds[i] for i in mine] == alone.seeds  # of the posterior draws
+    runs = [Run("without_2004_2004", "dual", VARIANTS["dual"], (ALL_SITES,), 2, {"inversions": without(2004)}), *study_runs(("dual",))]
+    more = stack_of(OBJECTIVE, runs)
+    assert same(members_of(full, "dual"), members_of(more, "dual"))
     assert not same(chosen(more, "dual", "without_2004_2004").key[0], chosen(more, "dual").key[0])
 
 
 @pytest.mark.parametrize(("seed", "other"), [(1, 2), (0, 100), (7, 2**32 - 1)])
 def test_no_two_members_share_a_key_and_no_two_seeds_a_member(seed: int, other: int) -> None:
-    runs = study_runs(REGIONAL, ALL_VARIANTS)
-    runs += [Run(name, "dual", (ALL_SITES,), 2, REGIONAL, np.ones(4)) for name in ("without_AB", "without_BA")]
+    runs = study_runs(ALL_VARIANTS)
+    runs += [Run(name, "dual", VARIANTS["dual"], (ALL_SITES,), 2) for name in ("without_AB", "without_BA")]
     keys: list[tuple[int, ...]] = []
     closing: list[tuple[int, ...]] = []
     for s in (seed, other):
-        stack = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, s)
+        stack = stack_of(OBJECTIVE, runs, seed=s)
         keys += [tuple(np.asarray(jax.random.key_data(k)).tolist()) for k in stack.members.key]
         closing += stack.seeds
     assert len(set(keys)) == len(keys) and len(set(closing)) == len(closing)
@@ -571,36 +612,37 @@ def test_draws_of_a_pair_are_antithetic_throughout() -> None:
     for _, index in stack.table.groupby(["variant", "fold"]).groups.items():
         one, two = index
         assert stack.seeds[one][:-1] == stack.seeds[two][:-1] and stack.seeds[one][-1] == -stack.seeds[two][-1]
-        target = np.asarray(stack.members.target, np.float64)
-        np.testing.assert_allclose((target[one] + target[two]) / 2, stack.observed[one], atol=1e-6)
-        np.testing.assert_array_equal(stack.observed[one], REGIONAL.observed)
+        target = np.asarray(stack.members.parts["inversions"].target, np.float64)
+        np.testing.assert_allclose((target[one] + target[two]) / 2, REGIONAL.observed, atol=1e-6)
     assert len({seed[:-1] for seed in stack.seeds}) == len(stack.seeds) / 2
 
 
 def test_left_out_years_and_products_are_planned() -> None:
     make = constraint_maker(make_target(), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
-    runs = plan_runs(["towers", "dual"], NETWORK, HoldoutSettings(years=(2003, 2003), inversions=True), make)
+    runs = plan_runs({v: VARIANTS[v] for v in ("towers", "dual")}, NETWORK, HoldoutSettings(years=(2003, 2003), inversions=True), make)
     assert [(r.name, r.variant, r.folds) for r in runs] == [
         ("", "towers", (0, 1)), ("", "dual", (0, 1)), ("without_2003_2003", "dual", (-1,)),
         ("without_P0", "dual", (-1,)), ("without_P1", "dual", (-1,)), ("without_P2", "dual", (-1,)),
     ]  # fmt: skip
-    np.testing.assert_array_equal(runs[2].year_use, [1, 1, 0, 1])
-    assert runs[4].regional.names == ("P0", "P2")
-    stack = stack_members(runs, REGIONAL.years, TOWERS, TowerTermSettings(), 1.0, 1)
+    np.testing.assert_array_equal(runs[2].data["inversions"].years, [2001, 2002, 2004])
+    assert runs[4].data["inversions"].names == ("P0", "P2")
+    stack = stack_of(OBJECTIVE, runs)
     held_out = chosen(stack, "dual", "without_2003_2003")
-    assert not np.asarray(held_out.target)[:, :, 2].any() and np.asarray(held_out.target)[:, :, 3].all()
-    observed = stack.observed[np.flatnonzero(stack.table.run == "without_2003_2003")]
-    assert not observed[:, :, 2].any()
-    np.testing.assert_array_equal(observed[0][:, [0, 1, 3]], runs[2].regional.observed)
+    part = held_out.parts["inversions"]
+    np.testing.assert_array_equal(part.year_use, [[1, 1, 0, 1]] * 2)
+    assert not np.asarray(part.target)[:, :, 2].any() and np.asarray(part.target)[:, :, 3].all()
+    mean = np.asarray(part.target, np.float64).mean(axis=0)[:, [0, 1, 3]]
+    np.testing.assert_allclose(mean, runs[2].data["inversions"].observed, atol=1e-6)
 
 
 # Fits
 
 
 def fit(towers: TowerConstraint) -> Fitted:
-    """Train all variants for 40 steps, and close."""
-    stack = stack_members(study_runs(REGIONAL), REGIONAL.years, towers, TowerTermSettings(), 1.0, 1)
-    return train_all(make_objective(CUBE, towers, REGIONAL), stack, towers, REGIONAL, CUBE, CELLS, NETWORK, TRAINING, SPATIAL)
+    """Train all variants for 40 steps, and draw."""
+    objective = make_objective(CUBE, towers, REGIONAL)
+    stack = stack_of(objective, study_runs())
+    return train_all(objective, stack, make_landscape(CUBE), DeviceCube.of(CUBE), NETWORK, TRAINING, SPATIAL)
 
 
 @pytest.fixture(scope="module")
@@ -627,11 +669,11 @@ def exact_objectives(models: FluxModel, members: Member) -> tuple[np.ndarray, np
     objective, rows = make_objective(CUBE, TOWERS, REGIONAL, "exact"), jnp.arange(len(TOWERS.site))
 
     def one(model: FluxModel, member: Member) -> tuple[jax.Array, jax.Array]:
-        loss = tower_negative_log_likelihood(model, objective.towers, rows, member.representativeness_sd, member.site_effect_sd)
-        use = member.site_use[objective.towers.site] * objective.towers.row_weight
-        misfit = objective.region_term(model, member, jax.random.key(0))
-        towers = member.tower_weight * (use * loss).sum()
-        return towers + member.inversion_weight / 2 * misfit + objective.prior(model, member), misfit
+        towers, part = objective["towers"], member.parts["towers"]
+        use = part.use[towers.site] * towers.row_weight
+        misfit = quadratic(objective, model, member, jax.random.key(0))
+        loss = part.weight * (use * towers.losses(model, rows, member.sd)).sum()
+        return loss + member.parts["inversions"].weight / 2 * misfit + objective.prior(model, member), misfit
 
     found = jax.jit(lambda a: jax.lax.map(lambda pair: one(*pair), a))((models, members))
     return np.asarray(found[0]), np.asarray(found[1])
@@ -639,8 +681,7 @@ def exact_objectives(models: FluxModel, members: Member) -> tuple[np.ndarray, np
 
 def test_terms_that_are_off_stay_exactly_zero(fitted: Fitted) -> None:
     for variant, expected in TOWER_TERMS.items():
-        tower = fitted.ensembles["", variant].model.tower
-        assert (moves(tower.intercept), moves(tower.coefficient), moves(tower.site_effect)) == expected
+        assert tuple(moves(values) for values in tower_terms(fitted.ensembles["", variant].model)) == expected
 
 
 def test_the_same_seed_gives_the_same_result(fitted: Fitted) -> None:
@@ -670,23 +711,25 @@ def test_training_lowers_the_objective() -> None:
     """By the exact estimator: the negative log posterior of every member, and its misfit to the inversions, from the start to 40 steps."""
     members = jax.tree.map(lambda a: a[:2], make_stack(("dual",)).members)
     optimiser, inputs = optimiser_of(TRAINING), TOWERS.predictors.shape[1]
-    begin = jax.jit(lambda m: jax.lax.map(lambda one: start(one, NETWORK, inputs, CUBE.columns.invariant, optimiser).model, m))
+    begin = jax.jit(lambda m: jax.lax.map(lambda one: start(OBJECTIVE, one, NETWORK, inputs, CUBE.columns.invariant, optimiser).model, m))
     exact = make_objective(CUBE, TOWERS, REGIONAL, "exact")
-    found = training.fit(exact, members, np.zeros(2, int), NETWORK, TRAINING, CUBE.columns.invariant)
+    found = training.fit(exact, members, np.zeros(2, int), NETWORK, TRAINING, inputs, CUBE.columns.invariant)
     scores = [exact_objectives(models, members) for models in (begin(members), *found.snapshots)]
     for one, next_ in pairwise(scores):
         assert (next_[0] < one[0]).all() and (next_[1] < one[1]).all()
 
 
-def test_closing_lowers_the_misfit_to_the_inversions(trained: tuple[Fitted, Fit]) -> None:
+def test_posterior_draws_lower_the_misfit_to_the_inversions(trained: tuple[Fitted, Fit]) -> None:
     """Network + u, with every cell and month, against a member's own draw: below that of the state closing began with, on average."""
     stack, (fitted, left) = make_stack(), trained
-    data = make_linear(CUBE, TOWERS, REGIONAL)
+    data = make_step(CUBE, OBJECTIVE, stack).linear[1]
     for variant in ("inversions", "plain", "dual"):
         mine = np.flatnonzero(stack.table.variant == variant)
         ensemble, members = fitted.ensembles["", variant], chosen(stack, variant)
-        u = np.einsum("ryik,mk->mryi", data.regional, np.asarray(ensemble.model.spatial, np.float64).reshape(ensemble.size, -1))
-        _, closed = exact_objectives(ensemble.model, members._replace(target=members.target - jnp.asarray(u, jnp.float32)))
+        u = np.einsum("ryik,mk->mryi", data.spatial, np.asarray(ensemble.model.spatial, np.float64).reshape(ensemble.size, -1))
+        _, closed = exact_objectives(
+            ensemble.model, with_part(members, "inversions", target=target_of(members) - jnp.asarray(u, jnp.float32))
+        )
         before = [exact_objectives(snapshot, stack.members)[1][mine].mean() for snapshot in left.snapshots]
         assert closed.mean() < min(before)
 
@@ -718,21 +761,19 @@ def test_every_ensemble_knows_where_its_spatial_effect_stands(fitted: Fitted) ->
 
 
 def test_a_stated_weight_is_taken_as_it_stands() -> None:
-    weight, trial = weigh(REGIONAL, 0.3)
+    weight, trial = stated_weight(0.3)
     assert weight == 0.3 and trial.empty
 
 
-def weigh(regional: RegionalConstraint, weight: object) -> tuple[float, pd.DataFrame]:
-    years = len(regional.years)
-    term = InversionTermSettings(weight=weight, locations=2, years=3)  # type: ignore[arg-type]
-    make = constraint_maker(make_target(years), CUBE, CELLS, term, WHOLE_PERIOD)
+def weigh(regional: RegionalConstraint) -> tuple[float, pd.DataFrame]:
+    make = constraint_maker(make_target(len(regional.years)), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
     objective = make_objective(CUBE, TOWERS, regional, years=3)
-    return choose_weight(objective, TOWERS, make, NETWORK, TowerTermSettings(), term, TRAINING, CUBE, 1)
+    return choose_weight(objective, "inversions", make, VARIANTS["dual"], NETWORK, TowerTermSettings(), TRAINING, CUBE.columns, 1)
 
 
 def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> None:
     """Four years: one is held out. Every candidate has a finite score; of those near the best the closest to 1 is taken."""
-    weight, trial = weigh(REGIONAL, "auto")
+    weight, trial = weigh(REGIONAL)
     assert tuple(trial.weight) == CANDIDATE_WEIGHTS and np.isfinite(trial[["score", "standard_error"]]).all(axis=None)
     assert trial.chosen.sum() == 1 and trial.weight[trial.chosen].iloc[0] == weight
     best = trial.score.idxmax()

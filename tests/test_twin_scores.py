@@ -16,7 +16,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
-from tests.small_world import CELLS, NETWORK, make_cube, make_regional
+from tests.small_world import CELLS, NETWORK, make_cube
 
 from dualflux.errors import InputError
 from dualflux.fitting.training import TrainingSettings
@@ -330,7 +330,7 @@ def test_the_oracle_learns_a_field_its_predictors_tell() -> None:
     column = cube.columns.names.index("ta")
     truth = np.stack([np.tanh(cube.rows(np.full(len(CELLS.index), t), np.arange(len(CELLS.index)))[:, column]) for t in range(48)])
     settings_ = TrainingSettings(steps=30, checkpoints=2, batch=256, learning_rate=0.02)
-    oracle = train_oracle(months_of(truth), cube, CELLS, make_regional(cube), FITTED, NETWORK, settings_, seed=1)
+    oracle = train_oracle(months_of(truth), cube, CELLS, FITTED, NETWORK, settings_, seed=1)
     assert oracle.size == NETWORK.members
     step, cell = np.repeat(np.arange(24, 48), len(CELLS.index)), np.tile(np.arange(len(CELLS.index)), 24)
     wave = wave_of(cube, cube.steps.time[step])
@@ -377,7 +377,7 @@ def random_ensemble(case: Case) -> Ensemble:
     """Two untrained members with a spatial effect."""
     columns = case.cube.columns
     basis = SpatialBasis.create(case.cells.lat(), case.cells.lon(), 5000.0)
-    models = [FluxModel.create(jax.random.key(i), len(columns.names), columns.invariant, 0, NETWORK) for i in (1, 2)]
+    models = [FluxModel.create(jax.random.key(i), len(columns.names), columns.invariant, {}, NETWORK) for i in (1, 2)]
     effects = jax.random.normal(jax.random.key(3), (2, 3, basis.size))
     models = [eqx.tree_at(lambda m: m.spatial, model, effect) for model, effect in zip(models, effects, strict=True)]
     return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), np.array([0, 1]), NETWORK, columns.names, basis)

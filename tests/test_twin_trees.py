@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.small_world import make_cube, make_towers
 
-from dualflux.constraints.towers import TowerConstraint
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.twin.scoring.boosted_trees import BoostedTrees, train_boosted_trees, tree_months

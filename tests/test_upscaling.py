@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.cube import Columns, Cube, Steps
 from dualflux.model.ensemble import Ensemble
-from dualflux.model.flux_model import FluxModel, fluxes
+from dualflux.model.flux_model import FluxModel
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
 from dualflux.prediction.uncertainty import applicability, cell_scale_variance
@@ -26,7 +26,7 @@ def ensemble(cube: Cube, members: int, sites: int, seed: int = 0) -> Ensemble:
     """Members with every parameter away from its start."""
 
     def one(key: jax.Array) -> FluxModel:
-        model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, sites, NETWORK)
+        model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, {}, NETWORK)
         model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
@@ -61,7 +61,7 @@ def test_a_month_is_the_mean_of_its_days_of_every_member(time_step: str) -> None
             own = pick(found.model, place)
             u = effect_by_hand(own, *(np.tile(x, len(steps)) for x in (CELLS.lat(), CELLS.lon())), phase)
             assert np.abs(u).max() > 0.1
-            plain = fluxes(own, jnp.asarray(rows), jnp.asarray(u, jnp.float32))
+            plain = own.fluxes(jnp.asarray(rows), jnp.asarray(u, jnp.float32))
             for one, two in zip(plain, (months[m].landscape, months[m].tower_like), strict=True):
                 np.testing.assert_allclose(two[place], np.asarray(one, np.float64).reshape(-1, 72).mean(axis=0), rtol=1e-4, atol=1e-5)
 
@@ -99,7 +99,7 @@ def test_ensembles_of_different_towers_are_stacked_in_order() -> None:
     x = jnp.asarray(cube.rows(np.zeros(72, int), np.arange(72)))
     for place in range(5):
         own = pick(first.model, place) if place < 2 else pick(second.model, place - 2)
-        np.testing.assert_array_equal(fluxes(pick(whole, place), x).tower_like, fluxes(own, x).tower_like)
+        np.testing.assert_array_equal(pick(whole, place).fluxes(x).tower_like, own.fluxes(x).tower_like)
         np.testing.assert_array_equal(pick(whole, place).spatial, own.spatial)
 
 
@@ -115,7 +115,7 @@ def test_fluxes_at_towers_are_those_of_the_model(time_step: str) -> None:
     for place in range(2):
         own = pick(found.model, place)
         u = effect_by_hand(own, lat, lon, (cube.steps.season[step] + 0.5) / len(cube.seasonal))
-        plain = fluxes(own, jnp.asarray(rows), jnp.asarray(u, jnp.float32))
+        plain = own.fluxes(jnp.asarray(rows), jnp.asarray(u, jnp.float32))
         np.testing.assert_allclose(landscape[place], plain.landscape, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(tower_like[place], plain.tower_like, rtol=1e-4, atol=1e-5)
 

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,8 @@ class Prepared:
         Index site; lat, lon, igbp, cell, group, fold.
     rows : array float32, (observation, column)
         Predictors at the observations.
-    target : Target
+    target : Target or None
+        None: the study has no inversions.
     references : DataArray or None, (product, region, time)
     library : array float32, (product, month, cell)
         Fields of the products in `inversion_term.library` [gC m-2 d-1], NaN in months that a product does not have.
@@ -44,7 +46,7 @@ class Prepared:
     observations: pd.DataFrame
     sites: pd.DataFrame
     rows: np.ndarray
-    target: Target
+    target: Target | None
     references: xr.DataArray | None
     library: np.ndarray
 
@@ -52,7 +54,7 @@ class Prepared:
 def save(prepared: Prepared, folder: Path) -> None:
     """Write to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    cube, cells = prepared.cube, prepared.cells
+    cube, cells, target = prepared.cube, prepared.cells, prepared.target
     for name in ("static", "seasonal", "dynamic"):
         np.save(folder / f"{name}.npy", getattr(cube, name))
     np.save(folder / "rows.npy", prepared.rows)
@@ -65,20 +67,38 @@ def save(prepared: Prepared, folder: Path) -> None:
         "regions": cells.region_names,
         "columns": [cube.columns.static, cube.columns.seasonal, cube.columns.dynamic],
         "steps": [str(cube.steps.time[0]), str(cube.steps.time[-1]), "daily" if (cube.steps.month_steps > 1).any() else "monthly"],
-        "target": [prepared.target.name, prepared.target.kind, prepared.target.integral.attrs],
+        "target": None if target is None else [target.name, target.kind, target.integral.attrs],
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     prepared.observations.to_csv(folder / "observations.csv", index=False)
     prepared.sites.to_csv(folder / "sites.csv")
-    stored = xr.Dataset({"integral": prepared.target.integral, "variance": prepared.target.adjustment_variance})
-    for variable in stored.variables.values():
-        variable.attrs, variable.encoding = {}, {}
-    write_netcdf(stored, folder / "target.nc")
-    prepared.target.terms.to_csv(folder / "target_terms.csv", index=False)
+    for name in ("target.nc", "target_terms.csv"):
+        (folder / name).unlink(missing_ok=True)
+    if target is not None:
+        save_target(target, folder)
     if prepared.references is not None:
         write_netcdf(prepared.references.rename("integral").to_dataset(), folder / "references.nc")
     elif (folder / "references.nc").exists():
         os.remove(folder / "references.nc")
+
+
+def save_target(target: Target, folder: Path) -> None:
+    """Write integrals, the adjustments' variance and the terms."""
+    stored = xr.Dataset({"integral": target.integral, "variance": target.adjustment_variance})
+    for variable in stored.variables.values():
+        variable.attrs, variable.encoding = {}, {}
+    write_netcdf(stored, folder / "target.nc")
+    target.terms.to_csv(folder / "target_terms.csv", index=False)
+
+
+def load_target(folder: Path, about: list[Any] | None) -> Target | None:
+    """What `save_target` wrote; `about` is its name, kind and attributes."""
+    if about is None:
+        return None
+    with xr.open_dataset(folder / "target.nc", engine="h5netcdf") as data:
+        stored = data.load()
+    name, kind, attrs = about
+    return Target(name, kind, stored.integral.assign_attrs(attrs), stored.variance, pd.read_csv(folder / "target_terms.csv"))
 
 
 def load(folder: Path) -> Prepared:
@@ -92,10 +112,7 @@ def load(folder: Path) -> Prepared:
     cube = Cube(parts[0], parts[1], parts[2], Steps.create(*about["steps"]), columns, a["centre"], a["scale"])
     observations = read_table(folder / "observations.csv", parse_dates=["time"])
     sites = read_table(folder / "sites.csv").set_index("site")
-    with xr.open_dataset(folder / "target.nc", engine="h5netcdf") as data:
-        stored = data.load()
-    name, kind, attrs = about["target"]
-    target = Target(name, kind, stored.integral.assign_attrs(attrs), stored.variance, pd.read_csv(folder / "target_terms.csv"))
+    target = load_target(folder, about["target"])
     references = None
     if (folder / "references.nc").exists():
         with xr.open_dataset(folder / "references.nc", engine="h5netcdf") as data:

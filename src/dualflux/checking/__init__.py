@@ -36,13 +36,15 @@ def check_study(study: Study) -> CheckReport:
     land = towers = scan = inversions = None
     with problems.collect():
         land = _check_land(study, report)
-    with problems.collect():
-        towers = check_towers(study, report)
+    if study.settings.towers:
+        with problems.collect():
+            towers = check_towers(study, report)
     if land is not None:
         with problems.collect():
             scan = _check_predictors(study, land, report)
-        with problems.collect():
-            inversions = check_inversions(study, land, report)
+        if study.settings.inversions:
+            with problems.collect():
+                inversions = check_inversions(study, land, report)
         with problems.collect():
             shown_regions(study, land.regions.names)
         if towers is not None:

@@ -17,7 +17,6 @@ from dualflux.cube import Steps
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 from dualflux.sources.land.read import Land
 from dualflux.study.settings import Study
-from dualflux.variants import VARIANTS
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
 _COPIES_OF_CUBE = 3.0  # of the standardised predictors: `demo --full` has 2.76 GB of them and takes 8.3 GB
@@ -82,8 +81,8 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     weights = sum(a * b for a, b in pairwise(widths))
     left_out, everywhere = _left_out(study, products), cells * _steps(study)
     trial = 0.5 * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0  # of half the steps
-    on_towers = sum(_members(study, v) for v in s.variants if VARIANTS[v].towers) + left_out * ("dual" in s.variants) + trial
-    on_inversions = sum(_members(study, v) for v in s.variants if VARIANTS[v].inversions) + trial
+    on_towers = sum(_members(study, v) for v in s.variants if s.variants[v].towers) + left_out * ("dual" in s.variants) + trial
+    on_inversions = sum(_members(study, v) for v in s.variants if "inversions" in s.variants[v].constraints) + trial
     on_inversions += left_out * sum(v in s.variants for v in ("inversions", "dual"))
     samples = 1 if term.estimator == "representative" and s.time_step == "monthly" else 2
     sampled = samples * term.locations * regions * 12 * min(term.years, _months(study) // 12 or 1)
@@ -111,7 +110,7 @@ def operations_per_second() -> float:
 def _members(study: Study, variant: str) -> int:
     """Networks of one variant; one without towers has no folds."""
     network = study.settings.network
-    return network.members * (network.folds if VARIANTS[variant].towers else 2)
+    return network.members * (network.folds if study.settings.variants[variant].towers else 2)
 
 
 def _left_out(study: Study, products: int) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dualflux.constraints.inversions.constraint import HoldoutSettings, Maker, RegionalConstraint
 from dualflux.constraints.inversions.covariance import split_parts
+from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint
 from dualflux.constraints.inversions.spread import PRIOR_DEGREES_OF_FREEDOM
 from dualflux.metrics.probability import LEVELS
 from dualflux.metrics.regions import comparison_metrics
@@ -18,6 +18,7 @@ from dualflux.metrics.regions import comparison_metrics
 PREDICTION_COLUMNS = [
     "experiment", "product", "region", "part", "period", "observed", "predicted", "sd_members", "sd", "degrees_of_freedom", "unit",
 ]  # fmt: skip
+LEFT_OUT_COLUMNS = ["experiment", "product", "region", "metric", "value"]
 COVERAGE_COLUMNS = ["product", "part", "level", "coverage", "n"]
 ATTRIBUTION_COLUMNS = ["product", "left_out", "region", "metric", "value", "sd", "unit"]
 _ATTRIBUTED = {"mean_annual": "PgC yr-1", "cycle_amplitude": "PgC month-1", "annual_sd": "PgC yr-1"}
@@ -33,7 +34,6 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
         experiment, product (a variant, or `climatology`: the mean cycle of the target that was used), region, metric, value.
     """
     full = make(None, None)
-    columns = ["experiment", "product", "region", "metric", "value"]
     rows: list[tuple[str, str, str, str, float]] = []
     for name in dict.fromkeys(members.run[members.run.str.startswith("without_")]):
         product = next((p for p in full.names if name == f"without_{p}"), None)
@@ -50,7 +50,7 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
                 candidates[variant] = mean.loc[variant, region].reindex(months)
             for candidate, series in candidates.items():
                 rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=LEFT_OUT_COLUMNS)
 
 
 def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:

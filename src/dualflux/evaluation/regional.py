@@ -6,24 +6,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.constraints.inversions.constraint import RegionalConstraint
 from dualflux.constraints.inversions.covariance import misfit
+from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.constraints.inversions.spread import ensemble_mean, to_year_month
 from dualflux.grid import LandCells
 from dualflux.prepared import Prepared
-from dualflux.variants import VARIANTS
+from dualflux.variants import ordered
 
 _UNIT = "PgC month-1"
 
 
-def regional_table(members: pd.DataFrame, prepared: Prepared, constraint: RegionalConstraint) -> pd.DataFrame:
+def regional_table(members: pd.DataFrame, prepared: Prepared) -> pd.DataFrame:
     """The table `regional_monthly.csv`: variants with their members, inversions, their ensemble mean (target), references."""
     keys = ["variant", "region", "time"]
     each = members.rename(columns={"variant": "product"})[["product", "member", "region", "time", "value"]]
     grouped = members.groupby(keys, sort=False).value
     mean = pd.concat([grouped.mean(), grouped.std(ddof=1).rename("std")], axis=1).reset_index().rename(columns={"variant": "product"})
-    target = prepared.target.integral
-    tables = [mean, each, series_rows(target), target_mean(prepared.target.integral)]
+    tables = [mean, each]
+    if prepared.target is not None:
+        tables += [series_rows(prepared.target.integral), target_mean(prepared.target.integral)]
     if prepared.references is not None:
         tables.append(series_rows(prepared.references))
     table = pd.concat(tables, ignore_index=True).dropna(subset="value").assign(unit=_UNIT)
@@ -47,7 +48,7 @@ def target_mean(integral: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame({"value": ensemble_mean(values).ravel(), "std": spread.ravel()}, index=index).reset_index()
 
 
-def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarray, cells: LandCells) -> pd.DataFrame:
+def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarray | None, cells: LandCells) -> pd.DataFrame:
     """The table `land.csv`: how much of each region's land is not what it seems.
 
     Parameters
@@ -56,8 +57,8 @@ def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarra
         Index region; `no_flux_share` (land whose flux is zero by rule).
     filled : DataFrame
         predictor, filled_share, dropped_share (of all land with a flux).
-    similarity : array, (cell,)
-        See `upscaling.applicability`.
+    similarity : array, (cell,), or None
+        See `uncertainty.applicability`; None: there are no towers to be like.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarra
         region, metric, value, unit; `outside_applicability_share` is the land unlike any tower.
     """
     area = np.vstack([cells.region_area, cells.land_area])
-    outside = area @ (similarity > 1) / area.sum(axis=1)
+    outside = np.full(len(area), np.nan) if similarity is None else area @ (similarity > 1) / area.sum(axis=1)
     rows = [(str(r), "no_flux_share", float(v)) for r, v in shares.no_flux_share.items()]
     rows += [(r, "outside_applicability_share", float(v)) for r, v in zip([*cells.region_names, "global"], outside, strict=True)]
     for kind in ("filled_share", "dropped_share"):
@@ -73,10 +74,10 @@ def land_table(shares: pd.DataFrame, filled: pd.DataFrame, similarity: np.ndarra
     return pd.DataFrame(rows, columns=["region", "metric", "value"]).assign(unit="1")
 
 
-def _chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint, regions: list[str]) -> Iterator[dict[str, object]]:
+def chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint, regions: list[str]) -> Iterator[dict[str, object]]:
     mean = regional[regional.member.isna()]
     months = [pd.Timestamp(y, m, 1) for y in constraint.years for m in range(1, 13)]
-    for product in (p for p in VARIANTS if p in set(mean["product"])):
+    for product in ordered(regional[regional.member.notna()]["product"]):
         wide = mean[mean["product"] == product].pivot(index="time", columns="region", values="value").reindex(months)[regions]
         found = wide.to_numpy().T.reshape(len(regions), -1, 12)
         whole = np.isfinite(constraint.products).all(axis=(1, 2, 3))

@@ -2,14 +2,19 @@
 
 import pandas as pd
 
-from dualflux.constraints.inversions.constraint import RegionalConstraint
-from dualflux.evaluation.regional import _chi_squares
-from dualflux.evaluation.towers import _tower_scores
+from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.evaluation.regional import chi_squares
+from dualflux.evaluation.towers import tower_scores
 from dualflux.metrics import probability_summary, regional_summary
 
 
 def summary_table(
-    regional: pd.DataFrame, predictions: pd.DataFrame, left_out: pd.DataFrame, constraint: RegionalConstraint, time_step: str, seed: int
+    regional: pd.DataFrame,
+    predictions: pd.DataFrame,
+    left_out: pd.DataFrame,
+    constraint: RegionalConstraint | None,
+    time_step: str,
+    seed: int,
 ) -> pd.DataFrame:
     """The table `summary.csv`: everything a verdict needs, one number per row.
 
@@ -18,12 +23,10 @@ def summary_table(
     (n - 1) / n); `chi_square_target_*`, that to the ensemble mean; rows of region `towers`, scores at left-out
     towers; rows `left_out_*`.
     """
-    tables = [
-        regional_summary(regional),
-        probability_summary(regional),
-        pd.DataFrame(_chi_squares(regional, constraint, list(constraint.regions))),
-        pd.DataFrame(_tower_scores(predictions, time_step, seed)),
-    ]
+    tables = [regional_summary(regional, None if constraint is None else "target")]
+    if constraint is not None:
+        tables += [probability_summary(regional), pd.DataFrame(chi_squares(regional, constraint, list(constraint.regions)))]
+    tables.append(pd.DataFrame(tower_scores(predictions, time_step, seed)))
     if len(left_out):
         metric = "left_out_" + left_out.experiment.str.removeprefix("without_") + "_" + left_out.metric
         tables.append(left_out.assign(metric=metric, unit="")[["product", "region", "metric", "value", "unit"]])

@@ -46,7 +46,7 @@ def site_effect_sd(folder: Path, variant: str) -> pd.Series:
 
 def error_scale(ensemble: Ensemble, fold: np.ndarray, flux: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
     """Scale of the Student-t error [gC m-2 d-1], (row,), by the members that have not seen a row's fold."""
-    tower = ensemble.model.tower
+    tower = ensemble.model.own["towers"]
     floor, growth = (np.exp(np.asarray(a, np.float64)) for a in (tower.log_error_floor, tower.log_error_growth))
     mean = {k: [a[(ensemble.fold == k) | (ensemble.fold < 0)].mean() for a in (floor, growth)] for k in np.unique(fold)}
     own = np.array([mean[k] for k in fold])

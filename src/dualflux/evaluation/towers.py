@@ -26,7 +26,9 @@ def representativeness_table(predictions: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _tower_scores(predictions: pd.DataFrame, time_step: str, seed: int) -> Iterator[dict[str, object]]:
+def tower_scores(predictions: pd.DataFrame, time_step: str, seed: int) -> Iterator[dict[str, object]]:
+    if predictions.empty:
+        return
     table = site_metrics(predictions, time_step)
     own = table[(table.scale == time_step) & table.site.isin(["pooled", "median"]) & (table.metric == "nse")]
     for product, site, prediction, value in zip(own["product"], own.site, own.prediction, own.value, strict=True):

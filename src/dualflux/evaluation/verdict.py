@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualflux.variants import VARIANTS
+from dualflux.variants import ordered
 
 _VERDICT = (
     ("mean_annual", "mean annual flux", "PgC yr-1", "target"),
@@ -52,7 +52,7 @@ def read_summary(path: Path) -> pd.DataFrame:
 
 def verdict_table(summary: pd.DataFrame) -> pd.DataFrame:
     """What matters, variants side by side: quantity, unit, goal (low, high, target or none), target, and a column per variant."""
-    variants = [v for v in VARIANTS if v in set(summary["product"])]
+    variants = ordered(summary[summary.metric == "mean_annual_sd"]["product"])  # only variants have members
     values = summary.drop_duplicates(["metric", "region", "product"]).set_index(["metric", "region", "product"]).value
     regions = list(dict.fromkeys(summary.region[(summary.metric == "mean_annual")]))
     if len(regions) > 6:

@@ -1,6 +1,6 @@
-"""Every run's members trained, stopped and closed."""
+"""Every run's members trained, stopped, and their linear parts drawn from the posterior."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,19 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint
-from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.inversions.integrals import RegionData
-from dualflux.constraints.inversions.locations import every_location, stratify
-from dualflux.constraints.inversions.spread import with_further_error
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
-from dualflux.cube import Cube, DeviceCube, Steps
+from dualflux.constraints.base import Constraint, Landscape
+from dualflux.constraints.inversions.constraint import Inversions
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint
+from dualflux.constraints.towers.constraint import Towers
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.cube import Columns, Cube, DeviceCube
 from dualflux.errors import InputError
 from dualflux.fitting.ensembles import Stack
-from dualflux.fitting.linear_posterior import LinearData
-from dualflux.fitting.objective import Anchor, Member, Objective, TowerData
-from dualflux.fitting.posterior_draws import LinearStep, close, renew_representativeness
-from dualflux.fitting.representative import choose, refresh
+from dualflux.fitting.objective import Control, Member, Objective
+from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, renew_representativeness
+from dualflux.fitting.representative import choose, products_in, refresh
 from dualflux.fitting.training import Fit, TrainingSettings, fit
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
@@ -28,77 +26,43 @@ from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis, SpatialSettings
 from dualflux.run_folder.checkpoint import Checkpoint
 
-LONGEST_BLOCK = 60_000  # rows (cells times steps of a month) of one block of exact integrals; each core holds one
+
+def objective_of(constraints: Sequence[Constraint], columns: Columns, network: NetworkSettings, training: TrainingSettings) -> Objective:
+    """The objective of some constraints."""
+    widths = [len(columns.names), *network.hidden]
+    return Objective(tuple(constraints), tuple(float(np.sqrt(2 / width)) * training.weight_sd for width in widths))
 
 
 def build_objective(
-    towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells, network: NetworkSettings,
-    tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings, seed: int = 0,
-    library: np.ndarray | None = None,
+    towers: TowerConstraint | None, regional: RegionalConstraint | None, cube: Cube, device: DeviceCube, cells: LandCells,
+    network: NetworkSettings, tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
+    seed: int = 0, library: np.ndarray | None = None,
 ) -> Objective:  # fmt: skip
-    """Everything members share, on the device.
+    """Everything members share, on the device; a source that a study has not is None.
 
     `seed` and `library`, products' fields (product, month, cell) [gC m-2 d-1], are those of the representative estimator.
-    """
-    data = TowerData(
-        jnp.asarray(towers.predictors), jnp.asarray(towers.site), jnp.asarray(towers.observed), jnp.asarray(towers.uncertainty),
-        jnp.asarray(towers.weight), tower_term.degrees_of_freedom,
-    )  # fmt: skip
-    steps = cube.steps
-    blocks = -(-len(cells.index) * int(steps.month_steps.max()) // LONGEST_BLOCK)
-    regions = RegionData(
-        DeviceCube.of(cube), stratify(cells, cube.mean_year()), every_location(cells, -(-len(cells.index) // blocks)),
-        jnp.asarray(steps.month_start[regional.month]), jnp.asarray(steps.month_steps[regional.month]),
-        jnp.asarray(steps.month_days[regional.month], dtype=jnp.float32),
-    )  # fmt: skip
-    widths = [towers.predictors.shape[1], *network.hidden]
-    prior = tuple(float(np.sqrt(2 / width)) * training.weight_sd for width in widths)
-    term = inversion_term
-    years = min(term.years, len(regional.years))
-    objective = Objective(data, regions, prior, training.batch, term.estimator, term.locations, years)
-    if term.estimator != "representative":
-        return objective
-    nothing = np.empty((0, len(steps.months), len(cells.index)), np.float32)
-    products = products_in(regional, steps, term.library, nothing if library is None else library)
-    return choose(objective, cube.mean_year(), towers.sites.group.to_numpy(), network, training, products, term.error_target, seed)
-
-
-def products_in(regional: RegionalConstraint, steps: Steps, names: tuple[str, ...], library: np.ndarray) -> np.ndarray:
-    """Products' fields in the fitted years, (product, year, 12, cell).
 
     Raises
     ------
     InputError
-        A product without some of the months.
+        Neither towers nor inversions.
     """
-    fields = library[:, regional.month]
-    absent = ~np.isfinite(fields[..., 0])
-    if absent.any():
-        said = [
-            f"{n}: {a.sum()} of {a.size} months, first {steps.months[regional.month[a][0]]:%Y-%m}"
-            for n, a in zip(names, absent, strict=True)
-            if a.any()
-        ]
-        raise InputError(
-            f"inversion_term.library: a product covers every fitted month; without a value are {'; '.join(said)}; "
-            "give the other files, narrow `fit_period`, or take the product out of the library"
-        )
-    return fields
-
-
-def with_structure_error(stack: Stack, objective: Objective) -> Member:
-    """Members for training: R has the error of representative locations in it. The closing step integrates exactly and goes without."""
-    if objective.regions.structure is None:
-        return stack.members
-    widened = [error_in_training(e, objective).precisions() for e in stack.errors]
-    mean, anomaly = (jnp.asarray(np.stack(p), jnp.float32) for p in zip(*widened, strict=True))
-    return stack.members._replace(mean_precision=mean, anomaly_precision=anomaly)
-
-
-def error_in_training(error: EnsembleError, objective: Objective) -> EnsembleError:
-    """R of the inversions and, of representative locations, their own."""
-    structure = objective.regions.structure
-    return error if structure is None else with_further_error(error, np.asarray(structure.variance, np.float64))
+    constraints: list[Constraint] = []
+    if towers is not None:
+        constraints.append(Towers.create(towers, tower_term, training.batch))
+    if regional is not None:
+        constraints.append(Inversions.create(regional, inversion_term, cube, device, cells))
+    if not constraints:
+        raise InputError("the study has neither towers nor inversions: nothing constrains the flux; give at least one of them")
+    objective = objective_of(constraints, cube.columns, network, training)
+    if regional is None or inversion_term.estimator != "representative":
+        return objective
+    if towers is None:
+        raise InputError("inversion_term: estimator representative trains its library on towers; without towers use stratified or exact")
+    nothing = np.empty((0, len(cube.steps.months), len(cells.index)), np.float32)
+    products = products_in(regional, cube.steps, inversion_term.library, nothing if library is None else library)
+    group = towers.sites.group.to_numpy()
+    return choose(objective, cube.mean_year(), group, network, training, products, inversion_term.error_target, seed)
 
 
 class Fitted(NamedTuple):
@@ -109,8 +73,8 @@ class Fitted(NamedTuple):
     ensembles : dict
         (run, variant) -> Ensemble.
     history : DataFrame
-        run, variant, fold, step, validation_loss, validation_rmse, region_misfit, site_effect_sd, chosen,
-        spatial_mean_sd, spatial_season_sd, representativeness_sd.
+        run, variant, fold, step, criterion, what each constraint notes, site_effect_sd, chosen, and the sds that the linear step
+        estimates.
     """
 
     ensembles: dict[tuple[str, str], Ensemble]
@@ -124,104 +88,102 @@ class Trained(NamedTuple):
     ----------
     model : FluxModel
         Stacked; without spatial effect.
-    site_effect_sd : array, (member,)
+    sd : dict of str to array, (member,)
+        Prior sds of effects, g's slopes as they were stated.
     history : DataFrame
-        Of `Fitted`, without the sds that the closing step estimates.
+        Of `Fitted`, without the sds that the linear step estimates.
     """
 
     model: FluxModel
-    site_effect_sd: np.ndarray
+    sd: dict[str, np.ndarray]
     history: pd.DataFrame
 
 
 def train_all(
-    objective: Objective, stack: Stack, towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells,
-    network: NetworkSettings, training: TrainingSettings, spatial: SpatialSettings,
-    report: Callable[[int, int], None] = lambda done, of: None, checkpoint: Checkpoint | None = None,
+    objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, network: NetworkSettings, training: TrainingSettings,
+    spatial: SpatialSettings, report: Callable[[int, int], None] = lambda done, of: None, checkpoint: Checkpoint | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train every member in one compiled program, stop each fold of each ensemble by its own inner validation sites, and close.
+    """Train every member in one compiled program, stop each fold of each ensemble by its own inner validation sites, and draw.
 
     Parameters
     ----------
-    regional : RegionalConstraint
-        The full one: it says which months are constrained.
     checkpoint : Checkpoint, optional
-        Where an interrupted training goes on from; closing is done again.
+        Where an interrupted training goes on from; posterior draws are made again.
     """
-    linear = linear_step(objective, stack, towers, regional, cube, cells, spatial)
-    trained = train_members(objective, stack, linear, network, training, cube.columns.invariant, report, checkpoint)
-    return close_members(trained, stack, linear, network, cube.columns.names)
+    linear = linear_step(objective, stack, landscape, device, spatial)
+    trained = train_members(objective, stack, linear, network, training, report, checkpoint)
+    return draw_members(trained, stack, linear, network)
 
 
-def linear_step(
-    objective: Objective, stack: Stack, towers: TowerConstraint, regional: RegionalConstraint, cube: Cube, cells: LandCells,
-    spatial: SpatialSettings,
-) -> LinearStep:  # fmt: skip
+def landscape_of(cube: Cube, cells: LandCells, spatial: SpatialSettings) -> Landscape:
+    """Cube and cells with the basis of the spatial effect."""
+    return Landscape(cube, cells, SpatialBasis.create(cells.lat(), cells.lon(), spatial.correlation_length))
+
+
+def linear_step(objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, spatial: SpatialSettings) -> LinearStep:
     """What the members' linear parts are estimated from, whenever that is."""
-    family = stack.table.groupby(["run", "variant", "fold"], sort=False).ngroup().to_numpy()
-    basis = SpatialBasis.create(cells.lat(), cells.lon(), spatial.correlation_length)
-    data = LinearData.create(towers, regional, cube, cells, basis, objective.towers.degrees_of_freedom)
-    return LinearStep(basis, stack.observed, data, objective.regions, spatial, family, stack.seeds)
+    return LinearStep.create(landscape, objective.constraints, device, spatial, stack.plans, stack.family, stack.seeds)
 
 
 def train_members(
-    objective: Objective, stack: Stack, linear: LinearStep, network: NetworkSettings, training: TrainingSettings, invariant: int,
+    objective: Objective, stack: Stack, linear: LinearStep, network: NetworkSettings, training: TrainingSettings,
     report: Callable[[int, int], None] = lambda done, of: None, checkpoint: Checkpoint | None = None,
 ) -> Trained:  # fmt: skip
-    """The first part of `train_all`: all but the closing step."""
+    """The first part of `train_all`: all but the posterior draws."""
 
-    def renew(objective: Objective, model: FluxModel, anchor: Anchor, members: Member) -> tuple[Objective, Member]:
-        sd = renew_representativeness(linear, model, members)
-        return refresh(objective, model, anchor, members), members._replace(representativeness_sd=jnp.asarray(sd))
+    def renew(objective: Objective, model: FluxModel, control: Control, members: Member) -> tuple[Objective, Member]:
+        sd = jnp.asarray(renew_representativeness(linear, model, members))
+        return refresh(objective, model, control, members), members._replace(sd={**members.sd, "representativeness": sd})
 
-    table = stack.table
-    members = with_structure_error(stack, objective)
-    found = fit(objective, members, linear.family, network, training, invariant, report, renew, checkpoint)
-    history = pd.DataFrame(_history(found, stack, linear.family))
+    table, columns, members = stack.table, linear.landscape.cube.columns, stack.in_training(objective)
+    inputs = len(columns.names)
+    found = fit(objective, members, linear.family, network, training, inputs, columns.invariant, report, renew, checkpoint)
+    history = pd.DataFrame(_history(objective, found, stack, linear.family))
     stop = history[history.chosen].set_index(["run", "variant", "fold"]).checkpoint
     at = stop.loc[list(zip(table.run, table.variant, table.fold, strict=True))].to_numpy()
     chosen: FluxModel = jax.tree.map(lambda *leaves: np.stack([leaves[c][i] for i, c in enumerate(at)]), *found.snapshots)
-    return Trained(chosen, found.site_effect_sd[at, np.arange(len(at))], history)
+    sd = {n: np.array([found.sd[c][n][i] for i, c in enumerate(at)]) for n in found.sd[0] if n != "representativeness"}
+    return Trained(chosen, sd, history)
 
 
-def close_members(trained: Trained, stack: Stack, linear: LinearStep, network: NetworkSettings, predictors: tuple[str, ...]) -> Fitted:
-    """The second part of `train_all`: the closing step, with exact integrals and R as it is."""
+def draw_members(trained: Trained, stack: Stack, linear: LinearStep, network: NetworkSettings) -> Fitted:
+    """The second part of `train_all`: posterior draws, with exact integrals and R as it is."""
     table = stack.table
-    members = stack.members._replace(site_effect_sd=jnp.asarray(trained.site_effect_sd))
-    closed, spread = close(linear, trained.model, members)
+    members = stack.members._replace(sd={**stack.members.sd, **{n: jnp.asarray(a) for n, a in trained.sd.items()}})
+    drawn, spread = draw_posterior(linear, trained.model, members)
     history = trained.history.merge(_spread_table(table, spread), on=["run", "variant", "fold"])
-    whole = Ensemble(closed, table.fold.to_numpy(), network, predictors, linear.basis)
+    names = linear.landscape.cube.columns.names
+    whole = Ensemble(drawn, table.fold.to_numpy(), network, names, linear.landscape.basis)
     pairs = list(dict.fromkeys(zip(table.run, table.variant, strict=True)))
     of = {(r, v): np.flatnonzero((table.run == r) & (table.variant == v)) for r, v in pairs}
     return Fitted({pair: whole.select(index) for pair, index in of.items()}, history)
 
 
-def _spread_table(table: pd.DataFrame, spread: np.ndarray) -> pd.DataFrame:
+_SPREAD_COLUMNS = {"spatial_lasting": "spatial_mean_sd", "spatial_seasonal": "spatial_season_sd"}
+
+
+def _spread_table(table: pd.DataFrame, spread: dict[str, np.ndarray]) -> pd.DataFrame:
     """Estimated sds of the spatial effect and of g's slopes of each fold of each ensemble."""
-    names = ("spatial_mean_sd", "spatial_season_sd", "representativeness_sd")
-    found = table[["run", "variant", "fold"]].assign(**dict(zip(names, spread.T, strict=True)))
-    return found.drop_duplicates(["run", "variant", "fold"])
+    columns = {_SPREAD_COLUMNS.get(name, f"{name}_sd"): values for name, values in spread.items()}
+    return table[["run", "variant", "fold"]].assign(**columns).drop_duplicates(["run", "variant", "fold"])
 
 
-def _history(found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str, object]]:
-    """One row per fold of an ensemble and checkpoint; `chosen` has the smallest held-out loss plus misfit to the inversions.
-
-    Towers enter with the negative log density of inner validation sites, inversions with weight / 2 x r' R^-1 r.
-    """
-    weight = np.asarray(stack.members.inversion_weight)
+def _history(objective: Objective, found: Fit, stack: Stack, family: np.ndarray) -> Iterator[dict[str, object]]:
+    """One row per fold of an ensemble and checkpoint; `chosen` has the smallest sum of the constraints' criteria."""
+    parts = stack.members.parts
     for name in np.unique(family):
         index = np.flatnonzero(family == name)
         rows = []
-        for checkpoint, (step, score) in enumerate(zip(found.steps, found.scores, strict=True)):
-            held = float(score.validation_weight[index].sum())
-            regional = float((weight[index] * score.region_misfit[index]).sum())
+        for checkpoint, (step, score, sd) in enumerate(zip(found.steps, found.scores, found.sd, strict=True)):
+            mine = {n: jax.tree.map(lambda a: a[index], s) for n, s in score.constraints.items()}  # noqa: B023
+            of = {n: jax.tree.map(lambda a: a[index], p) for n, p in parts.items()}  # noqa: B023
+            notes: dict[str, float] = {}
+            for constraint in objective.constraints:
+                notes |= constraint.history(mine[constraint.name])
             rows.append({
                 **stack.table.iloc[index[0]][["run", "variant", "fold"]].to_dict(), "checkpoint": checkpoint, "step": int(step),
-                "criterion": float(score.validation_loss[index].sum()) + regional / 2,
-                "validation_loss": float(score.validation_loss[index].sum()) / held if held else np.nan,
-                "validation_rmse": float(np.sqrt(score.validation_square[index].sum() / held)) if held else np.nan,
-                "region_misfit": float(np.mean(score.region_misfit[index])),
-                "site_effect_sd": float(np.mean(found.site_effect_sd[checkpoint, index])),
+                "criterion": sum(c.criterion(mine[c.name], of[c.name]) for c in objective.constraints), **notes,
+                **{f"{n}_sd": float(np.mean(values[index])) for n, values in sd.items() if n != "representativeness"},
             })  # fmt: skip
         best = min(range(len(rows)), key=lambda i: rows[i]["criterion"])
         yield from ({**row, "chosen": i == best} for i, row in enumerate(rows))

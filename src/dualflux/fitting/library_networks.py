@@ -1,14 +1,14 @@
 """A library of plausible flux fields: networks trained for a while on towers alone, each on other sites, and perturbed copies."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualflux.constraints.inversions.integrals import RegionData, integrate_values
-from dualflux.constraints.inversions.locations import Locations
+from dualflux.constraints.areas import Locations, integrate_values
+from dualflux.constraints.inversions.integrals import RegionData
+from dualflux.constraints.towers.constraint import TowerPart
 from dualflux.errors import InputError
 from dualflux.fitting.objective import Member, Objective
 from dualflux.fitting.training import TrainingSettings, fit
@@ -47,7 +47,7 @@ def split_time(regions: RegionData, seed: int) -> Span:
     InputError
         Fewer than three years.
     """
-    years = regions.month_start.shape[0]
+    years = regions.walk.month_start.shape[0]
     held = max(2, years // 3)
     if years <= held:
         raise InputError(
@@ -55,7 +55,7 @@ def split_time(regions: RegionData, seed: int) -> Span:
             "widen `fit_period` or use the estimator stratified"
         )
     random = np.random.default_rng(seed)
-    start, count = np.asarray(regions.month_start), np.asarray(regions.month_steps)
+    start, count = np.asarray(regions.walk.month_start), np.asarray(regions.walk.month_steps)
     chosen = [
         (y, m, start[y, m] + random.integers(count[y, m]))
         for m in range(12)
@@ -77,16 +77,15 @@ def bootstrapped_networks(
     random, count = np.random.default_rng(seed), BOOTSTRAPS
     names, of = np.unique(group, return_inverse=True)
     use = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)[:, of]
-    regions, years = len(objective.regions.strata.area), objective.regions.month_start.shape[0]
     nothing, each = jnp.zeros(count), jnp.ones(count)
-    precision = jnp.zeros((count, regions + 1, 12, 12))
+    part = TowerPart(jnp.asarray(use, jnp.float32), jnp.zeros(use.shape), -jnp.ones((count, 1), jnp.int32), each)
     members = Member(
-        jax.random.split(jax.random.key(seed), count), jnp.asarray(use, jnp.float32), jnp.zeros(use.shape),
-        jnp.zeros((count, regions, years, 12)), jnp.ones((count, years)), precision, precision, each, nothing, nothing, nothing,
+        jax.random.split(jax.random.key(seed), count), {"towers": part}, {"representativeness": nothing, "site_effect": nothing}
     )  # fmt: skip
     short = training.model_copy(update={"steps": min(training.steps, LIBRARY_STEPS), "checkpoints": 2, "anchors": 0})
-    towers_only = replace(objective, estimator="stratified", regions=objective.regions._replace(structure=None))
-    found = fit(towers_only, members, np.zeros(count), network, short, 0).snapshots[-1].network
+    towers = objective["towers"]
+    towers_only = Objective((towers,), objective.prior_sd)
+    found = fit(towers_only, members, np.zeros(count), network, short, towers.predictors.shape[-1], 0).snapshots[-1].network
     return jax.tree.map(jnp.asarray, found)
 
 
@@ -110,24 +109,26 @@ def moments(networks: Network, regions: RegionData) -> np.ndarray:
         return jnp.stack([flux, flux**2], axis=-1)
 
     found = jax.jit(lambda n, d: jax.lax.map(lambda one: integrate_values(lambda rows: values(one, rows), d), n))
-    return np.asarray(found(networks, regions), np.float64)
+    return np.asarray(found(networks, regions.walk), np.float64)
 
 
 def integrals(networks: Network, regions: RegionData, locations: Locations | None = None) -> np.ndarray:
     """Integrals over every step and every cell, or by a rule, (network, region, year, 12) [PgC month-1]."""
     if locations is not None:
-        regions = regions._replace(every=Locations(locations.cell[None], locations.weight[None]))
+        rule = Locations(locations.cell[None], locations.weight[None])
+        regions = regions._replace(walk=regions.walk._replace(every=rule))
     return moments(networks, regions)[..., 0]
 
 
 def in_years(regions: RegionData, years: np.ndarray) -> RegionData:
     """The same constraint in some of its years."""
-    return regions._replace(
-        month_start=regions.month_start[years], month_steps=regions.month_steps[years], month_days=regions.month_days[years]
-    )
+    walk = regions.walk
+    months = {n: getattr(walk, n)[years] for n in ("month_start", "month_steps", "month_days")}
+    return regions._replace(walk=walk._replace(**months))
 
 
 def at_steps(regions: RegionData, step: np.ndarray) -> RegionData:
     """Every given step taken for a month of one day."""
     one = jnp.ones(step.shape, jnp.int32)
-    return regions._replace(month_start=jnp.asarray(step), month_steps=one, month_days=one.astype(jnp.float32))
+    walk = regions.walk._replace(month_start=jnp.asarray(step), month_steps=one, month_days=one.astype(jnp.float32))
+    return regions._replace(walk=walk)

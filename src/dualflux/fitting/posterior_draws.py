@@ -1,4 +1,4 @@
-"""The closing step of training: every member's linear parts become one draw of their exact posterior.
+"""Posterior draws of the linear parts: where training ends.
 
 Training by random batches ends near the optimum of what it sees; regional means, amplitudes and the balance between f,
 g and b are then set exactly, with every cell and month. Each member is a draw of the posterior (perturbed
@@ -6,42 +6,35 @@ data and priors; Papandreou and Yuille 2010, NIPS 23), antithetic in pairs, so t
 does and average to its mean. The sds of the spatial effect and of g's slopes are estimated by empirical Bayes (Bishop 2006, ch. 3.5.1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualflux.constraints.inversions.integrals import RegionData, integrate_values
-from dualflux.fitting.linear_posterior import (
-    INTERCEPT_SD,
-    READOUT_SD,
-    LinearData,
-    MemberProblem,
-    Normal,
-    estimate,
-    expected_flux,
-    regional_normal,
-    solve,
-)
+from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
+from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan
+from dualflux.cube import DeviceCube
+from dualflux.fitting.linear_posterior import MemberProblem, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Lanes, Program, unstack
-from dualflux.model.flux_model import FluxModel, Network
-from dualflux.model.spatial_effect import HARMONICS, SpatialBasis, SpatialSettings
+from dualflux.model.flux_model import FluxModel, Network, Representativeness
+from dualflux.model.spatial_effect import HARMONICS, SpatialSettings
 
 
-def integrate_features(network: Network, regions: RegionData) -> np.ndarray:
-    """Integrals of every network's last hidden layer over every cell and step, (member, region, year, 12, feature).
+def integrate_features(network: Network, walk: Walk) -> np.ndarray:
+    """Integrals of every network's last hidden layer over every cell and step, (member, area, ..., feature).
 
     A month is summed in float32, as in upscaling; each core takes another member.
     """
     lanes = Lanes()
-    found = lanes.map(_INTEGRATE, lanes.share(regions), unstack(network))
+    found = lanes.map(_INTEGRATE, lanes.share(walk), unstack(network))
     return np.stack(found)
 
 
-_INTEGRATE: Program[jax.Array] = Program(lambda regions, network: integrate_values(network.features, regions))
+_INTEGRATE: Program[jax.Array] = Program(lambda walk, network: integrate_values(network.features, walk))
 
 
 @dataclass(frozen=True)
@@ -50,50 +43,119 @@ class LinearStep:
 
     Attributes
     ----------
-    basis : SpatialBasis
-    observed : array, (member, region, year, 12)
-        The inversions' mean that each member's draw scatters about [PgC month-1].
-    data : LinearData
-    regions : RegionData
+    landscape : Landscape
+    constraints : sequence of Constraint
+    linear : list of Linear
+        The constraints in this step.
+    cube : DeviceCube
     settings : SpatialSettings
+    plans : sequence of Plan
+        One of each member.
     family : array of int, (member,)
         Members that share estimated sds: those of a variant and fold, so that no data of a fold's sites enter.
     seeds : list of tuple of int, (member,)
         Seed of each member's draw and, last, its sign: one seed with both signs is an antithetic pair.
     """
 
-    basis: SpatialBasis
-    observed: np.ndarray
-    data: LinearData
-    regions: RegionData
+    landscape: Landscape
+    constraints: Sequence[Constraint]
+    linear: list[Linear]
+    cube: DeviceCube
     settings: SpatialSettings
+    plans: Sequence[Plan]
     family: np.ndarray
     seeds: list[tuple[int, ...]]
+
+    @classmethod
+    def create(
+        cls, landscape: Landscape, constraints: Sequence[Constraint], cube: DeviceCube, settings: SpatialSettings,
+        plans: Sequence[Plan], family: np.ndarray, seeds: list[tuple[int, ...]],
+    ) -> "LinearStep":  # fmt: skip
+        """Ask every constraint for its equations."""
+        return cls(landscape, constraints, [c.linear(landscape) for c in constraints], cube, settings, plans, family, seeds)
+
+    def layout(self, width: int) -> Layout:
+        """All unknowns: those of the model, then what constraints bring along; a name stands once, whoever loads on it."""
+        columns, places = self.landscape.cube.columns, self.landscape.basis.size
+        brought = {e.name: e for c in self.constraints for e in c.effects()}
+        return Layout((*effects_of_flux(width, places, columns.invariant, self.settings), *brought.values()))
 
     def problems(self, model: FluxModel, members: Member, use: np.ndarray) -> Iterator[tuple[np.ndarray, list[MemberProblem]]]:
         """Every family among the members in `use` (positions, maybe none): its members' positions and problems."""
         if not len(use):
             return
-        model, members = (
-            jax.tree.map(lambda a: np.asarray(a)[use], tree) for tree in (model, members._replace(key=members.site_effect_sd))
-        )
-        integrals = integrate_features(model.network, self.regions)
-        at_towers, rows = jax.jit(Network.features), jnp.asarray(self.data.towers.predictors[self.data.order])
+        model, parts, sd = (jax.tree.map(lambda a: np.asarray(a)[use], tree) for tree in (model, members.parts, members.sd))
+        integrals = self._integrals(model.network)
         for name in np.unique(self.family[use]):
             found = []
-            for i in np.flatnonzero(self.family[use] == name):
-                one, member = (jax.tree.map(lambda a, i=i: a[i], tree) for tree in (model, members))
-                features = np.asarray(at_towers(one.network, rows), dtype=np.float64)
-                regional = member_regional(member, integrals[i], self.observed[use[i]], self.data)
-                found.append(member_problem(one, member, features, regional, self.data, self.settings, self.seeds[use[i]]))
+            for i in map(int, np.flatnonzero(self.family[use] == name)):
+                one, own, sizes = (jax.tree.map(lambda a, i=i: a[i], tree) for tree in (model, parts, sd))
+                columns = [self._columns(linear, one, each, i) for linear, each in zip(self.linear, integrals, strict=True)]
+                found.append(self._problem(one, own, sizes, columns, int(use[i])))
             yield use[self.family[use] == name], found
 
-    def centre(self, members: Member, mine: np.ndarray) -> np.ndarray:
-        """Where the estimation of a family's sds starts, (3,)."""
-        return np.array([self.settings.mean_sd, self.settings.season_sd, float(members.representativeness_sd[mine[0]])])
+    def _integrals(self, network: Network) -> list[np.ndarray | None]:
+        """Of every constraint that integrates, (member, area, month, feature); one walk over the cube for all of them."""
+        wanted = [linear.areas for linear in self.linear if linear.areas is not None]
+        if not wanted:
+            return [None] * len(self.linear)
+        walk, month = walk_of(self.cube, self.landscape.cube.steps, wanted)
+        found = integrate_features(network, walk)
+        dealt = iter(zip(*(deal_out(one, month, wanted) for one in found), strict=True))
+        return [None if linear.areas is None else np.stack(next(dealt)) for linear in self.linear]
+
+    def _columns(self, linear: Linear, model: FluxModel, integrals: np.ndarray | None, member: int) -> np.ndarray:
+        if integrals is not None:
+            return integrals[member]
+        return np.asarray(_FEATURES(model.network, jnp.asarray(linear.rows)), dtype=np.float64)
+
+    def _problem(
+        self, model: FluxModel, parts: dict[str, Any], sd: dict[str, Any], columns: list[np.ndarray], member: int
+    ) -> MemberProblem:  # fmt: skip
+        """What the posterior of one member is made of."""
+        layout, seed = self.layout(model.network.readout.shape[-1]), self.seeds[member]
+        prior_sd = self._prior_sd(layout, {name: float(value) for name, value in sd.items()})
+        trained = np.where(prior_sd > 0, self.trained(model, layout), 0.0)
+        random, equations = np.random.default_rng(seed[:-1]), []
+        for constraint, linear, own in zip(self.constraints, self.linear, columns, strict=True):
+            kept = model.own.get(constraint.name)
+            view = LinearMember(kept, parts[constraint.name], sd, own, layout, trained, self.plans[member], random, seed[-1])
+            equations.append(linear.equations(view))
+        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * random.standard_normal(layout.size))
+
+    @staticmethod
+    def _prior_sd(layout: Layout, sd: dict[str, float]) -> np.ndarray:
+        """Of every unknown, (unknown,): a member's own where it has one by the effect's name; g's mean is on where its slopes are."""
+        on = float(sd["representativeness"] > 0)
+        own = {**sd, "representativeness_mean": on * layout.effects[[e.name for e in layout.effects].index("representativeness_mean")].sd}
+        return np.concatenate([np.full(e.size, own.get(e.name, e.sd)) for e in layout.effects])
+
+    @staticmethod
+    def trained(model: FluxModel, layout: Layout) -> np.ndarray:
+        """Unknowns as training left them, (unknown,); 0 for those it does not know."""
+        found = np.zeros(layout.size)
+        known = {"readout": model.network.readout, **_of_g(model.representativeness)}
+        for kept in model.own.values():
+            known |= kept._asdict()
+        for effect in layout.effects:
+            if effect.name in known:
+                found[layout.place(effect.name)] = known[effect.name]
+        return found
+
+    def centre(self, layout: Layout, members: Member, mine: np.ndarray) -> np.ndarray:
+        """Where the estimation of a family's sds starts, (effect,)."""
+        sd = {name: float(value[mine[0]]) for name, value in members.sd.items()}
+        return np.array([sd.get(e.name, e.sd) for e in layout.effects if e.estimate is not None])
 
 
-def close(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxModel, np.ndarray]:
+_FEATURES = jax.jit(Network.features)
+
+
+def _of_g(g: Representativeness) -> dict[str, Any]:
+    return {"representativeness_mean": g.intercept, "representativeness": g.coefficient}
+
+
+def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxModel, dict[str, np.ndarray]]:
     """Replace every member's linear parts by a draw of their posterior.
 
     Parameters
@@ -102,21 +164,24 @@ def close(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxMode
     model : FluxModel
         Trained members, stacked.
     members : Member
-        Stacked, with `site_effect_sd` as estimated in training.
+        Stacked, with the sds of effects as estimated in training.
 
     Returns
     -------
     model : FluxModel
-    spread : array, (member, 3)
-        Estimated sd of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
+    spread : dict of str to array, (member,)
+        Estimated sds of effects: of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
     """
     count = len(step.family)
-    parameters, spread = [np.empty(0)] * count, np.empty((count, 3))
+    layout = step.layout(model.network.readout.shape[-1])
+    names = [e.name for e in layout.effects if e.estimate is not None]
+    parameters, spread = [np.empty(0)] * count, np.empty((count, len(names)))
     for mine, problems in step.problems(model, members, np.arange(count)):
-        spread[mine], towers = estimate(problems, step.centre(members, mine))
-        for i, problem, normal in zip(mine, problems, towers, strict=True):
+        spread[mine], normals = estimate(problems, step.centre(layout, members, mine))
+        for i, problem, normal in zip(mine, problems, normals, strict=True):
             parameters[i] = solve(problem, normal, spread[i], draw=True)[0]
-    return with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), step.data.spatial), spread
+    drawn = with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), layout)
+    return drawn, dict(zip(names, spread.T, strict=True))
 
 
 def renew_representativeness(step: LinearStep, model: FluxModel, members: Member) -> np.ndarray:
@@ -125,52 +190,22 @@ def renew_representativeness(step: LinearStep, model: FluxModel, members: Member
     g is trained with a stated sd at first. Estimated once more while training goes on, it leaves to f what
     towers share with their landscape.
     """
-    found = np.array(members.representativeness_sd)
+    found = np.array(members.sd["representativeness"])
+    layout = step.layout(model.network.readout.shape[-1])
+    place = [e.name for e in layout.effects if e.estimate is not None].index("representativeness")
     for mine, problems in step.problems(model, members, np.flatnonzero(found > 0)):
-        found[mine] = estimate(problems, step.centre(members, mine))[0][2]
+        found[mine] = estimate(problems, step.centre(layout, members, mine))[0][place]
     return found
 
 
-def member_regional(member: Member, integrals: np.ndarray, observed: np.ndarray, data: LinearData) -> Normal:
-    """Normal equations of a member's inversions over readout and u, tempered, of the years it uses."""
-    width = integrals.shape[-1] + data.spatial
-    if member.inversion_weight == 0:
-        return Normal(np.zeros((width, width)), np.zeros((width, 2)))
-    use = member.year_use > 0
-    columns = np.concatenate([integrals[:, use], data.regional[:, use]], axis=-1).astype(np.float64)
-    mean, anomaly, draw = (np.asarray(p, np.float64) for p in (member.mean_precision, member.anomaly_precision, member.target[:, use]))
-    found = regional_normal(columns, observed[:, use], draw, mean, anomaly)
-    weight = float(member.inversion_weight)  # R / weight: the draw's deviation grows by 1 / sqrt(weight)
-    return Normal(weight * found.matrix, found.values * [weight, np.sqrt(weight)])
+def with_parameters(model: FluxModel, parameters: np.ndarray, layout: Layout) -> FluxModel:
+    """The members with other linear parts, (member, unknown)."""
 
+    def of(name: str) -> jax.Array:
+        return jnp.asarray(parameters[:, layout.place(name)], jnp.float32)
 
-def member_problem(
-    model: FluxModel, member: Member, features: np.ndarray, regional: Normal, data: LinearData, settings: SpatialSettings,
-    seed: tuple[int, ...],
-) -> MemberProblem:  # fmt: skip
-    """What the posterior of one member is made of."""
-    bumps, tower = data.spatial // HARMONICS, model.tower
-    trained = np.concatenate([model.network.readout, np.zeros(data.spatial), [tower.intercept], tower.coefficient, tower.site_effect])
-    on = float(member.representativeness_sd > 0)
-    sd = np.concatenate([
-        np.full(features.shape[1], READOUT_SD), np.full(bumps, settings.mean_sd), np.full(2 * bumps, settings.season_sd),
-        [on * INTERCEPT_SD], np.full(len(tower.coefficient), member.representativeness_sd),
-        np.full(len(tower.site_effect), member.site_effect_sd),
-    ])  # fmt: skip
-    trained = np.where(sd > 0, trained, 0.0)
-    order, random = data.order, np.random.default_rng(seed[:-1])
-    site_use = (member.site_use + member.site_validation)[data.towers.site[order]]
-    use = member.tower_weight * site_use * data.towers.weight[order]
-    noise = seed[-1] * random.standard_normal(len(order)), seed[-1] * random.standard_normal(len(sd))
-    structural = np.exp(tower.log_error_floor) + np.exp(tower.log_error_growth) * np.abs(expected_flux(data, features, trained))
-    scale = np.sqrt(data.towers.uncertainty[order].astype(np.float64) ** 2 + structural**2)
-    return MemberProblem(data, features, trained, sd, use.astype(np.float64), scale, regional, *noise)
-
-
-def with_parameters(model: FluxModel, parameters: np.ndarray, spatial: int) -> FluxModel:
-    """The members with other linear parts, (member, parameter) in the order of `linear_posterior`."""
-    width, invariant = model.network.readout.shape[-1], model.tower.coefficient.shape[-1]
-    ends = np.cumsum([width, spatial, 1, invariant])
-    readout, effect, intercept, slopes, sites = (jnp.asarray(p, jnp.float32) for p in np.split(parameters, ends, axis=1))
-    tower = type(model.tower)(intercept[:, 0], slopes, sites, model.tower.log_error_floor, model.tower.log_error_growth)
-    return FluxModel(model.network.with_readout(readout), tower, effect.reshape(len(parameters), HARMONICS, -1))
+    known = {e.name for e in layout.effects}
+    own = {c: kept._replace(**{f: of(f) for f in kept._fields if f in known}) for c, kept in model.own.items()}
+    effect = jnp.concatenate([of("spatial_lasting"), of("spatial_seasonal")], axis=1).reshape(len(parameters), HARMONICS, -1)
+    g = Representativeness(of("representativeness_mean")[:, 0], of("representativeness"))
+    return FluxModel(model.network.with_readout(of("readout")), g, own, effect)

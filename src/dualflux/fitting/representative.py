@@ -28,9 +28,11 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, sparse
 
+from dualflux.constraints.areas import Locations
 from dualflux.constraints.inversions.covariance import split_parts
-from dualflux.constraints.inversions.integrals import RegionData, Structure
-from dualflux.constraints.inversions.locations import Locations
+from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations
+from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.cube import Steps
 from dualflux.errors import InputError
 from dualflux.fitting.library_networks import (
     BOOTSTRAPS,
@@ -43,7 +45,7 @@ from dualflux.fitting.library_networks import (
     split_time,
     with_perturbed,
 )
-from dualflux.fitting.objective import Anchor, Member, Objective
+from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.training import TrainingSettings
 from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 
@@ -60,8 +62,8 @@ _BLOCK = 20_000_000  # distances held at once
 
 def region_areas(regions: RegionData) -> np.ndarray:
     """Land area of each region in each cell, (region, cell) [1e15 m2]."""
-    weight = np.asarray(regions.every.weight, np.float64)
-    return np.moveaxis(weight, 0, 1).reshape(weight.shape[1], -1)[:, : regions.cube.static.shape[0]]
+    weight = np.asarray(regions.walk.every.weight, np.float64)
+    return np.moveaxis(weight, 0, 1).reshape(weight.shape[1], -1)[:, : regions.walk.cube.static.shape[0]]
 
 
 def allocate(networks: Network, regions: RegionData, step: np.ndarray, total: int) -> list[int]:
@@ -139,7 +141,7 @@ class Sample(NamedTuple):
 
 def sample_networks(networks: Network, regions: RegionData, locations: Locations, span: Span) -> Sample:
     """Of networks at the span's steps."""
-    at = jax.jit(lambda n, d, s: jax.lax.map(lambda one: one(d.cube.block(s, locations.cell)), n))
+    at = jax.jit(lambda n, d, s: jax.lax.map(lambda one: one(d.walk.cube.block(s, locations.cell)), n))
     field = np.asarray(at(networks, regions, jnp.asarray(span.step)), np.float64)
     return Sample(field, integrals(networks, at_steps(regions, span.step)))
 
@@ -174,7 +176,7 @@ def positive_weights(field: np.ndarray, integral: np.ndarray, area: np.ndarray) 
 # The structure
 
 
-def measure(error: np.ndarray, locations: Locations) -> Structure:
+def measure(error: np.ndarray, locations: Locations) -> RepresentativeLocations:
     """What the rule's errors (network, region, year, 12) say: the structure's bias and mean squares by part, of regions and their sum.
 
     A mean square has the bias in it: bias^2 + variance.
@@ -187,7 +189,7 @@ def measure(error: np.ndarray, locations: Locations) -> Structure:
         (cycle**2).sum(axis=-1).mean(axis=0) / 11,
         (anomaly**2).sum(axis=(2, 3)).mean(axis=0) / (12 * (years - 1)),
     ]
-    return Structure(locations, jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
+    return RepresentativeLocations(locations, jnp.asarray(offset.mean(axis=0)), jnp.asarray(np.stack(squares)))
 
 
 def products_error(products: np.ndarray, regions: RegionData, locations: Locations) -> np.ndarray:
@@ -195,10 +197,10 @@ def products_error(products: np.ndarray, regions: RegionData, locations: Locatio
     rule = -region_areas(regions)
     for weight, own in zip(np.asarray(locations.weight, np.float64), rule, strict=True):
         np.add.at(own, np.asarray(locations.cell), weight)
-    return np.moveaxis(products @ rule.T, -1, 1) * np.asarray(regions.month_days, np.float64)
+    return np.moveaxis(products @ rule.T, -1, 1) * np.asarray(regions.walk.month_days, np.float64)
 
 
-def annual_error(structure: Structure) -> np.ndarray:
+def annual_error(structure: RepresentativeLocations) -> np.ndarray:
     """Root mean square error of annual integrals, (region + 1,) [PgC yr-1]: of their mean over years."""
     return 12 * np.sqrt(np.asarray(structure.variance[0], np.float64))
 
@@ -225,14 +227,15 @@ def choose(
     InputError
         Too few years, or an error target that half of a region's cells do not reach.
     """
-    regions = objective.regions
+    inversions = objective["inversions"]
+    regions = inversions.regions
     span = split_time(regions, seed)
     trained = bootstrapped_networks(objective, group, network, training, seed)
     library, test = (jax.tree.map(lambda a, part=part: a[part], trained) for part in (slice(TESTED_ON, None), slice(TESTED_ON)))
     library, test = with_perturbed(library, seed + 1), with_perturbed(test, seed + 2)
     held = in_years(regions, span.held)
     truth = integrals(test, held)
-    counts = allocate(library, regions, span.step, objective.locations * len(regions.strata.area))
+    counts = allocate(library, regions, span.step, inversions.locations * len(regions.strata.area))
     while True:
         places = place(regions, points, counts)
         samples = sample_networks(library, regions, places, span), sample_products(products, regions, places, span)
@@ -240,7 +243,7 @@ def choose(
         of_products = products_error(products[:, span.held], held, locations)
         structure = measure(np.concatenate([integrals(test, held, locations) - truth, of_products]), locations)
         if error_target is None or not (above := annual_error(structure)[:-1] > error_target).any():
-            return replace(objective, regions=regions._replace(structure=structure))
+            return objective.with_constraint(replace(inversions, regions=regions._replace(structure=structure)))
         most = np.maximum(LARGEST_SHARE * (region_areas(regions) > 0).sum(axis=1), 2)
         counts = [_more(c, int(m), error_target) if a else c for c, m, a in zip(counts, most, above, strict=True)]
 
@@ -255,35 +258,35 @@ def _more(count: int, most: int, target: float) -> int:
     return min(2 * count, most)
 
 
-def refresh(objective: Objective, models: FluxModel, anchor: Anchor, members: Member) -> Objective:
+def refresh(objective: Objective, models: FluxModel, control: Control, members: Member) -> Objective:
     """The objective with weights fitted anew where the members have moved out of what the library spanned.
 
-    At an anchor the members' exact integrals are known, and with them the rule's error on the members themselves. Where
+    Where control variates are set the members' exact integrals are known, and with them the rule's error on the members themselves. Where
     that error of the mean annual integrals of any region is more than `MOVED` times the stated one, the weights are fitted to
-    the members (a few of them) and perturbed copies. R stays as it was: after an anchor only the change since then is left to the rule.
+    the members (a few of them) and perturbed copies. R stays as it was: from then on only the change is left to the rule.
     """
-    structure = objective.regions.structure
-    if structure is None:
+    inversions = next((c for c in objective.constraints if c.name == "inversions"), None)
+    structure = inversions.in_training() if inversions is not None else None
+    if inversions is None or structure is None:
         return objective
-    use = np.flatnonzero(np.asarray(members.inversion_weight) > 0)
+    regions, known = objective["inversions"].regions, np.asarray(control.known["inversions"])
+    use = np.flatnonzero(np.asarray(members.parts["inversions"].weight) > 0)
     use = use[np.unique(np.linspace(0, len(use) - 1, BOOTSTRAPS).astype(int))] if len(use) else use
     networks: Network = jax.tree.map(lambda a: a[use], models.network)
-    if not len(use) or not has_moved(
-        structure, integrals(networks, objective.regions, structure.locations) - np.asarray(anchor.integral)[use]
-    ):
+    if not len(use) or not has_moved(structure, integrals(networks, regions, structure.locations) - known[use]):
         return objective
-    sample = sample_networks(with_perturbed(networks, 1), objective.regions, structure.locations, split_time(objective.regions, 1))
+    sample = sample_networks(with_perturbed(networks, 1), regions, structure.locations, split_time(regions, 1))
     locations = fit_weights([sample], structure.locations)
-    return replace(objective, regions=objective.regions._replace(structure=structure._replace(locations=locations)))
+    return objective.with_constraint(inversions.going_on(structure._replace(locations=locations)))
 
 
-def has_moved(structure: Structure, error: np.ndarray) -> bool:
+def has_moved(structure: RepresentativeLocations, error: np.ndarray) -> bool:
     """Whether errors (member, region, year, 12) of mean annual integrals are `MOVED` times the stated ones in any region."""
     found = 12 * np.sqrt((error.mean(axis=(2, 3)) ** 2).mean(axis=0))
     return bool((found > MOVED * annual_error(structure)[:-1] + 1e-6).any())
 
 
-def structure_table(structure: Structure, regions: tuple[str, ...]) -> pd.DataFrame:
+def structure_table(structure: RepresentativeLocations, regions: tuple[str, ...]) -> pd.DataFrame:
     """The structure's error by region: locations, bias, annual_rmse [PgC yr-1]; offset_rmse, cycle_rmse, anomaly_rmse [PgC month-1]."""
     used = np.asarray((structure.locations.weight > 0).sum(axis=1))
     parts = np.sqrt(np.asarray(structure.variance, np.float64))
@@ -291,3 +294,26 @@ def structure_table(structure: Structure, regions: tuple[str, ...]) -> pd.DataFr
         "region": [*regions, "global"], "locations": [*used, used.sum()], "bias": 12 * np.asarray(structure.bias, np.float64),
         "annual_rmse": 12 * parts[0], "offset_rmse": parts[0], "cycle_rmse": parts[1], "anomaly_rmse": parts[2],
     })  # fmt: skip
+
+
+def products_in(regional: RegionalConstraint, steps: Steps, names: tuple[str, ...], library: np.ndarray) -> np.ndarray:
+    """Products' fields in the fitted years, (product, year, 12, cell).
+
+    Raises
+    ------
+    InputError
+        A product without some of the months.
+    """
+    fields = library[:, regional.month]
+    absent = ~np.isfinite(fields[..., 0])
+    if absent.any():
+        said = [
+            f"{n}: {a.sum()} of {a.size} months, first {steps.months[regional.month[a][0]]:%Y-%m}"
+            for n, a in zip(names, absent, strict=True)
+            if a.any()
+        ]
+        raise InputError(
+            f"inversion_term.library: a product covers every fitted month; without a value are {'; '.join(said)}; "
+            "give the other files, narrow `fit_period`, or take the product out of the library"
+        )
+    return fields

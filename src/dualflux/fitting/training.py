@@ -1,8 +1,8 @@
-"""Training of all members by one compiled program, from checkpoint to checkpoint."""
+"""Training of all members by one compiled program, from one scoring time to the next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,11 +11,9 @@ import numpy as np
 import optax
 from pydantic import BaseModel, ConfigDict, Field
 
-from dualflux.constraints.inversions.integrals import Structure, exact_integrals
 from dualflux.errors import NumericalError
-from dualflux.fitting.objective import Anchor, Member, Objective, Score, score
+from dualflux.fitting.objective import Control, Member, Objective, Score, score
 from dualflux.fitting.parallel import Lanes, Program, stack, unstack
-from dualflux.fitting.site_effects import site_effect_spread, validation_rows
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.run_folder.checkpoint import Checkpoint
 
@@ -52,24 +50,18 @@ def optimiser_of(settings: TrainingSettings) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
-def start(member: Member, network: NetworkSettings, inputs: int, invariant: int, optimiser: optax.GradientTransformation) -> State:
+def start(
+    objective: Objective, member: Member, network: NetworkSettings, inputs: int, invariant: int, optimiser: optax.GradientTransformation
+) -> State:
     """A fresh state of one member."""
-    model = FluxModel.create(jax.random.fold_in(member.key, 0), inputs, invariant, member.site_use.shape[0], network)
+    model = FluxModel.create(jax.random.fold_in(member.key, 0), inputs, invariant, objective.own(), network)
     return State(model, model, optimiser.init(model), jnp.zeros((), jnp.int32))
 
 
-def set_anchor(objective: Objective, state: State, member: Member) -> Anchor:
-    """The member as it is, with its exact integrals (zeros where it uses no inversions)."""
-    integral = jax.lax.cond(
-        member.inversion_weight > 0, lambda: exact_integrals(state.model, objective.regions), lambda: jnp.zeros_like(member.target)
-    )
-    return Anchor(state.model, integral)
+def control_times(settings: TrainingSettings) -> set[int]:
+    """Scoring times (0, 1, ...) before which control variates are set, evenly over the second half.
 
-
-def anchored_checkpoints(settings: TrainingSettings) -> set[int]:
-    """Checkpoints (0, 1, ...) before which anchors are set, evenly over the second half.
-
-    >>> sorted(anchored_checkpoints(TrainingSettings(checkpoints=10, anchors=2)))
+    >>> sorted(control_times(TrainingSettings(checkpoints=10, anchors=2)))
     [5, 7]
     """
     half = settings.checkpoints // 2
@@ -83,12 +75,12 @@ def advance(
     scale: float,
     state: State,
     member: Member,
-    anchor: Anchor | None,
+    control: Control | None,
 ) -> State:
     """`steps` optimiser steps of one member."""
 
     def one(state: State, _: None) -> tuple[State, None]:
-        gradient = objective.gradient(state.model, member, jax.random.fold_in(member.key, state.step + 1), anchor)
+        gradient = objective.gradient(state.model, member, jax.random.fold_in(member.key, state.step + 1), control)
         gradient = jax.tree.map(lambda g: g / scale, gradient)
         update, optimiser_state = optimiser.update(gradient, state.optimiser)
         model = optax.apply_updates(state.model, update)
@@ -99,11 +91,11 @@ def advance(
     return jax.lax.scan(one, state, None, length=steps)[0]
 
 
-Renew = Callable[[Objective, FluxModel, Anchor, Member], tuple[Objective, Member]]
+Renew = Callable[[Objective, FluxModel, Control, Member], tuple[Objective, Member]]
 
 
-def keep(objective: Objective, model: FluxModel, anchor: Anchor, members: Member) -> tuple[Objective, Member]:
-    """Nothing changes at an anchor."""
+def keep(objective: Objective, model: FluxModel, control: Control, members: Member) -> tuple[Objective, Member]:
+    """Nothing changes when control variates are set."""
     return objective, members
 
 
@@ -118,13 +110,14 @@ class Fit:
     scores : list of Score
         Arrays (member, ...), at each checkpoint.
     steps : array of int, (checkpoint,)
-    site_effect_sd : array, (checkpoint, member)
+    sd : list of dict of str to array, (member,)
+        Prior sds of effects, at each checkpoint.
     """
 
     snapshots: list[FluxModel]
     scores: list[Score]
     steps: np.ndarray
-    site_effect_sd: np.ndarray
+    sd: list[dict[str, np.ndarray]]
 
 
 class Record(NamedTuple):
@@ -132,7 +125,7 @@ class Record(NamedTuple):
 
     snapshot: FluxModel
     score: Score
-    site_effect_sd: np.ndarray
+    sd: dict[str, np.ndarray]
 
 
 class Progress(NamedTuple):
@@ -142,26 +135,26 @@ class Progress(NamedTuple):
     ----------
     states : State
         Of all members, stacked.
-    anchors : Anchor
-        The last ones, stacked; the initial state with integrals of zero before the first.
-    structure : Structure or None
-        Of the objective; like `representativeness_sd` what `renew` made of it.
-    site_effect_sd, representativeness_sd : array, (member,)
+    controls : Control
+        The last ones, stacked; the initial state with zeros before the first.
+    changed : dict of str to pytree
+        What has changed of each constraint (`Constraint.in_training`); like `sd` what `renew` made of it.
+    sd : dict of str to array, (member,)
+        Prior sds of effects.
     records : list of Record
         One of each checkpoint done.
     """
 
     states: State
-    anchors: Anchor
-    structure: Structure | None
-    site_effect_sd: np.ndarray
-    representativeness_sd: np.ndarray
+    controls: Control
+    changed: dict[str, Any]
+    sd: dict[str, np.ndarray]
     records: list[Record]
 
 
 def fit(
-    objective: Objective, members: Member, family: np.ndarray, network: NetworkSettings, settings: TrainingSettings, invariant: int,
-    report: Callable[[int, int], None] = lambda done, of: None, renew: Renew = keep,
+    objective: Objective, members: Member, family: np.ndarray, network: NetworkSettings, settings: TrainingSettings, inputs: int,
+    invariant: int, report: Callable[[int, int], None] = lambda done, of: None, renew: Renew = keep,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:  # fmt: skip
     """Train all members.
@@ -171,38 +164,39 @@ def fit(
     members : Member
         Stacked.
     family : array of int, (member,)
-        Members that share a site-effect variance, estimated from their inner validation sites at each checkpoint.
+        Members that share the sds of effects, estimated at each checkpoint.
+    inputs, invariant : int
+        Predictors, and those among the first that do not vary between years.
     report : callable
         Called with (checkpoints done, checkpoints in all).
     renew : callable
-        ``renew(objective, models, anchors, members)`` gives the objective (its structure) and the members (g's sds) from an anchor on.
+        ``renew(objective, models, controls, members)`` gives objective and members (g's sds) from a control variate on.
     checkpoint : Checkpoint, optional
         Where the state is kept; what an interrupted training left there is gone on from, to the same result bit by bit.
     """
-    trainer = Trainer.create(objective, members, family, network, settings, invariant)
-    anchored = anchored_checkpoints(settings)
+    trainer = Trainer.create(objective, members, family, network, settings, inputs, invariant)
+    controlled = control_times(settings)
     progress = trainer.begin()
     if checkpoint is not None:
-        progress = go_on(checkpoint, progress)
+        progress = go_on(checkpoint, progress, trainer.blank_record(progress))
     for done in range(len(progress.records), settings.checkpoints):
-        if done in anchored:
-            progress = trainer.set_anchors(progress, renew)
-        progress = trainer.advance(progress, bool(anchored) and done >= min(anchored))
+        if done in controlled:
+            progress = trainer.set_controls(progress, renew)
+        progress = trainer.advance(progress, bool(controlled) and done >= min(controlled))
         if checkpoint is not None:
             checkpoint.write(done + 1, [np.asarray(leaf) for leaf in jax.tree.leaves(progress)])
         report(done + 1, settings.checkpoints)
-    snapshots, scores, spreads = zip(*progress.records, strict=True)
+    snapshots, scores, sds = zip(*progress.records, strict=True)
     steps = settings.steps // settings.checkpoints * (1 + np.arange(settings.checkpoints))
-    return Fit(list(snapshots), list(scores), steps, np.stack(spreads))
+    return Fit(list(snapshots), list(scores), steps, list(sds))
 
 
-def go_on(checkpoint: Checkpoint, fresh: Progress) -> Progress:
-    """Where an interrupted training stood; the beginning where it left nothing that can be used."""
+def go_on(checkpoint: Checkpoint, fresh: Progress, record: Record) -> Progress:
+    """Where an interrupted training stood, its records like `record`; the beginning where it left nothing that can be used."""
     found = checkpoint.read()
     if found is None:
         return fresh
     done, arrays = found
-    record = Record(fresh.states.model, Score(*[jnp.zeros(0)] * len(Score._fields)), fresh.site_effect_sd)
     return jax.tree.unflatten(jax.tree.structure(fresh._replace(records=[record] * done)), arrays)
 
 
@@ -212,69 +206,76 @@ class Trainer:
 
     objective: Objective
     members: Member
-    each: list[Member]
-    held: np.ndarray
     family: np.ndarray
     lanes: Lanes
     first: Program[State]
-    anchor: Program[Anchor]
+    control: Program[Control]
     steps: Program[State]
     look: Program[Score]
 
     @classmethod
     def create(
-        cls, objective: Objective, members: Member, family: np.ndarray, network: NetworkSettings, settings: TrainingSettings, invariant: int
-    ) -> "Trainer":
+        cls, objective: Objective, members: Member, family: np.ndarray, network: NetworkSettings, settings: TrainingSettings,
+        inputs: int, invariant: int,
+    ) -> "Trainer":  # fmt: skip
         """Programs are compiled when first run."""
-        optimiser, inputs = optimiser_of(settings), objective.towers.predictors.shape[-1]
-        chunk, scale = settings.steps // settings.checkpoints, float(jnp.maximum(objective.towers.row_weight.sum(), 1.0))
+        optimiser = optimiser_of(settings)
+        chunk, scale = settings.steps // settings.checkpoints, objective.scale
         return cls(
-            objective, members, unstack(members), validation_rows(objective, members), family, Lanes(),
-            Program(lambda _, member: start(member, network, inputs, invariant, optimiser)),
-            Program(set_anchor),
-            Program(lambda o, state, member, anchor: advance(o, optimiser, chunk, scale, state, member, anchor)),
-            Program(lambda o, state, member, rows: score(o, state.average, member, rows)),
+            objective, members, family, Lanes(),
+            Program(lambda o, member: start(o, member, network, inputs, invariant, optimiser)),
+            Program(lambda o, state, member: o.control(state.model, member)),
+            Program(lambda o, state, member, control: advance(o, optimiser, chunk, scale, state, member, control)),
+            Program(lambda o, state, member: score(o, state.average, member)),
         )  # fmt: skip
 
     def begin(self) -> Progress:
         """No step done."""
-        states = stack(self.lanes.map(self.first, self.lanes.share(None), self.each))
-        anchors = Anchor(states.model, jnp.zeros_like(self.members.target))
-        return Progress(states, anchors, self.objective.regions.structure, *self._spreads(self.members), [])
+        states = stack(self.lanes.map(self.first, self.lanes.share(self.objective), unstack(self.members)))
+        shape = jax.eval_shape(jax.vmap(self.objective.control), states.model, self.members)
+        controls = Control(states.model, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shape.known))
+        changed = {c.name: c.in_training() for c in self.objective.constraints}
+        return Progress(states, controls, changed, jax.tree.map(np.asarray, self.members.sd), [])
 
-    def set_anchors(self, progress: Progress, renew: Renew) -> Progress:
-        """Anchors where members are now, and what the objective and the members become of them."""
+    def blank_record(self, progress: Progress) -> Record:
+        """The structure of a record."""
+        shape = jax.eval_shape(
+            jax.vmap(lambda o, s, m: score(o, s.average, m), (None, 0, 0)), self.objective, progress.states, self.members
+        )
+        return Record(progress.states.model, shape, progress.sd)
+
+    def set_controls(self, progress: Progress, renew: Renew) -> Progress:
+        """Control variates where members are now, and what the objective and the members become of them."""
         objective, members = self._objective(progress), self._members(progress)
-        anchors = stack(self.lanes.map(self.anchor, self.lanes.share(objective), unstack(progress.states), unstack(members)))
-        objective, renewed = renew(objective, progress.states.model, anchors, members)
-        sd = np.asarray(renewed.representativeness_sd, dtype=np.float32)
-        states = with_slopes_for(progress.states, np.asarray(members.representativeness_sd), sd)
-        return progress._replace(states=states, anchors=anchors, structure=objective.regions.structure, representativeness_sd=sd)
+        controls = stack(self.lanes.map(self.control, self.lanes.share(objective), unstack(progress.states), unstack(members)))
+        objective, renewed = renew(objective, progress.states.model, controls, members)
+        sd = {name: np.asarray(value, dtype=np.float32) for name, value in renewed.sd.items()}
+        states = with_slopes_for(progress.states, np.asarray(members.sd["representativeness"]), sd["representativeness"])
+        changed = {c.name: c.in_training() for c in objective.constraints}
+        return progress._replace(states=states, controls=controls, changed=changed, sd=sd)
 
-    def advance(self, progress: Progress, anchored: bool) -> Progress:
-        """To the next checkpoint, with its record and the site effects' sds that follow from it."""
+    def advance(self, progress: Progress, controlled: bool) -> Progress:
+        """To the next checkpoint, with its record and the effects' sds that follow from it."""
         members = self._members(progress)
         each, shared = unstack(members), self.lanes.share(self._objective(progress))
-        use = anchored and self.objective.estimator != "exact"
-        anchors = unstack(progress.anchors) if use else [None] * len(each)
-        states = self.lanes.map(self.steps, shared, unstack(progress.states), each, anchors)
-        found = stack(self.lanes.map(self.look, shared, states, each, list(self.held)))
+        use = controlled and self.objective.sampled
+        controls = unstack(progress.controls) if use else [None] * len(each)
+        states = self.lanes.map(self.steps, shared, unstack(progress.states), each, controls)
+        found = stack(self.lanes.map(self.look, shared, states, each))
         _require_finite(found, len(progress.records))
         together = stack(states)
-        record = Record(together.average, found, progress.site_effect_sd)
-        spread = site_effect_spread(found, members, self.family)
-        return progress._replace(states=together, site_effect_sd=spread, records=[*progress.records, record])
+        record = Record(together.average, found, progress.sd)
+        sd = dict(progress.sd)
+        for c in self.objective.constraints:
+            sd |= c.estimated_sd(found.constraints[c.name], members.parts[c.name], progress.sd, self.family)
+        return progress._replace(states=together, sd=sd, records=[*progress.records, record])
 
     def _members(self, progress: Progress) -> Member:
-        spreads = (jnp.asarray(sd) for sd in (progress.site_effect_sd, progress.representativeness_sd))
-        return self.members._replace(**dict(zip(("site_effect_sd", "representativeness_sd"), spreads, strict=True)))
-
-    @staticmethod
-    def _spreads(members: Member) -> tuple[np.ndarray, np.ndarray]:
-        return np.asarray(members.site_effect_sd), np.asarray(members.representativeness_sd)
+        return self.members._replace(sd={name: jnp.asarray(value) for name, value in progress.sd.items()})
 
     def _objective(self, progress: Progress) -> Objective:
-        return replace(self.objective, regions=self.objective.regions._replace(structure=progress.structure))
+        going_on = tuple(c.going_on(progress.changed[c.name]) for c in self.objective.constraints)
+        return replace(self.objective, constraints=going_on)
 
 
 def with_slopes_for(state: State, before: np.ndarray, after: np.ndarray) -> State:
@@ -282,7 +283,8 @@ def with_slopes_for(state: State, before: np.ndarray, after: np.ndarray) -> Stat
     ratio = (after / np.where(before > 0, before, 1.0)).astype(np.float32)
 
     def scaled(model: FluxModel) -> FluxModel:
-        return eqx.tree_at(lambda m: m.tower.coefficient, model, model.tower.coefficient * ratio[:, None])
+        slopes = model.representativeness.coefficient * ratio[:, None]
+        return eqx.tree_at(lambda m: m.representativeness.coefficient, model, slopes)
 
     return state._replace(model=scaled(state.model), average=scaled(state.average))
 
@@ -290,9 +292,9 @@ def with_slopes_for(state: State, before: np.ndarray, after: np.ndarray) -> Stat
 def _require_finite(found: Score, checkpoint: int) -> None:
     bad = np.flatnonzero(~np.isfinite(found.loss))
     if bad.size:
-        towers, inversions = found.validation_loss[bad[0]], found.region_misfit[bad[0]]
+        parts = {n: jax.tree.map(lambda a: a[bad[0]], s) for n, s in found.constraints.items()}
+        said = ", ".join(f"{float(np.sum(leaf)):.4g} ({field} of {n})" for n, s in parts.items() for field, leaf in s._asdict().items())
         raise NumericalError(
             f"training: the loss of {bad.size} member(s) is not finite at checkpoint {checkpoint + 1}: the first is member {bad[0]}, with "
-            f"{towers:.4g} at the towers and {inversions:.4g} at the inversions; give a smaller `training.learning_rate`, or look for "
-            "impossible values among towers and predictors"
+            f"{said}; give a smaller `training.learning_rate`, or look for impossible values among towers and predictors"
         )

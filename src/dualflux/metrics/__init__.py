@@ -4,13 +4,12 @@ from dualflux.metrics.classes import class_table, distance_class, distance_to_tr
 from dualflux.metrics.diagrams import reliability_table, taylor_table
 from dualflux.metrics.paired import Difference, centred_nse, difference_table, paired_difference
 from dualflux.metrics.probability import crps_ensemble, crps_gaussian, interval_coverage, interval_coverage_gaussian, probability_summary
-from dualflux.metrics.regions import VARIANTS, annual_table, complete_annual, cycle_table, mean_cycle, regional_summary
+from dualflux.metrics.regions import annual_table, complete_annual, cycle_table, mean_cycle, regional_summary
 from dualflux.metrics.sites import site_metrics
 from dualflux.metrics.statistics import METRICS, PairStatistics
 
 __all__ = [
     "METRICS",
-    "VARIANTS",
     "Difference",
     "PairStatistics",
     "annual_table",

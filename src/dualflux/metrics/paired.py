@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.metrics.regions import VARIANTS
 from dualflux.metrics.sites import PREDICTIONS, UNITS, at_scale, by_site, scales_of
 from dualflux.metrics.statistics import METRICS, PairStatistics
+from dualflux.variants import ordered
 
 STATISTICS = ("pooled", "median", "median_of_differences")
 INTERVAL = (2.5, 97.5)  # percent
@@ -197,8 +197,7 @@ def difference_table(predictions: pd.DataFrame, time_step: str, seed: int = 0, r
         paired bootstrap over groups), n, sites, groups, unit. Scales with fewer than two groups of sites are left out.
     """
     rows = []
-    known = {name: place for place, name in enumerate(VARIANTS)}
-    names = sorted((str(p) for p in predictions["product"].unique()), key=lambda name: (known.get(name, -1), name))
+    names = ordered(sorted(str(p) for p in predictions["product"].unique()))
     for second, first in combinations(names, 2):
         for prediction in PREDICTIONS[:2]:
             shared = common_rows(predictions, (first, prediction), (second, prediction))

@@ -7,7 +7,6 @@ import pandas as pd
 
 from dualflux.errors import InputError
 
-VARIANTS = ("towers", "inversions", "plain", "dual")
 MINIMUM_YEARS = 3  # for a correlation, a standard deviation ratio or a trend
 _COMPARED = ("bias", "rmse_annual", "annual_r", "annual_r_detrended", "annual_sd_ratio", "cycle_rmse", "cycle_rmse_centred", "cycle_r")
 _REQUIRED = ["product", "member", "region", "time", "value"]
@@ -76,7 +75,7 @@ def variability(annual: pd.Series) -> float:
     return float(np.sqrt((detrended(annual) ** 2).sum() / (len(annual) - 2)))
 
 
-def regional_summary(regional: pd.DataFrame, reference: str = "target", others: Sequence[str] | None = None) -> pd.DataFrame:
+def regional_summary(regional: pd.DataFrame, reference: str | None = "target", others: Sequence[str] | None = None) -> pd.DataFrame:
     """Summarise `regional_monthly.csv` per product and region, against a reference and against other products.
 
     Only complete years (12 months) count, for annual values and seasonal cycles alike: the rest are dropped, and
@@ -86,8 +85,8 @@ def regional_summary(regional: pd.DataFrame, reference: str = "target", others: 
     ----------
     regional : DataFrame
         product, member (empty = ensemble mean), region, time, value [PgC month-1].
-    reference : str
-        Product that the plain metric names refer to.
+    reference : str or None
+        Product that the plain metric names refer to; None: there is none.
     others : sequence of str, optional
         Products to compare with as well, metric names ending in ``_vs_NAME``; by default all but the variants and the reference.
 
@@ -113,14 +112,15 @@ def regional_summary(regional: pd.DataFrame, reference: str = "target", others: 
     mean = _series(regional[~member])
     members = {key: _member_means(rows) for key, rows in regional[member].groupby(["product", "region"])}
     products = list(dict.fromkeys(p for p, _ in mean))
-    compared = [p for p in products if p not in VARIANTS and p != reference] if others is None else list(others)
+    with_members = {p for p, _ in members}
+    compared = [p for p in products if p not in with_members and p != reference] if others is None else list(others)
     rows: list[tuple[str, str, str, float]] = []
     for (product, region), monthly in mean.items():
         alone = own_metrics(monthly)
         if (product, region) in members and len(members[product, region]) > 1:
             alone["mean_annual_sd"] = float(members[product, region].std(ddof=1))
         rows += [(product, region, k, v) for k, v in alone.items()]
-        for against in (reference, *compared):
+        for against in (*([] if reference is None else [reference]), *compared):
             if against != product and (against, region) in mean:
                 ending = "" if against == reference else f"_vs_{against}"
                 rows += [(product, region, f"{k}{ending}", v) for k, v in comparison_metrics(monthly, mean[against, region]).items()]
@@ -230,11 +230,11 @@ def _member_means(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(annual, dtype=float)
 
 
-def _check(regional: pd.DataFrame, reference: str) -> None:
+def _check(regional: pd.DataFrame, reference: str | None) -> None:
     missing = [c for c in _REQUIRED if c not in regional]
     if missing:
         raise InputError(f"regional table: no column {', '.join(missing)}; wanted {', '.join(_REQUIRED)}")
-    if reference not in set(regional["product"]):
+    if reference is not None and reference not in set(regional["product"]):
         raise InputError(f"regional table: no product `{reference}` to compare with; it has {sorted(regional['product'].unique())}")
     gaps, double = int(regional["value"].isna().sum()), int(regional.duplicated(["product", "member", "region", "time"]).sum())
     if gaps or double:

@@ -117,7 +117,7 @@ def site_metrics(predictions: pd.DataFrame, time_step: str) -> pd.DataFrame:
         for scale in scales_of(time_step):
             table = _score(at_scale(rows, scale, time_step), scale)
             tables.append(table.assign(product=product, prediction=prediction, scale=scale))
-    return pd.concat(tables, ignore_index=True)[COLUMNS]
+    return pd.concat(tables, ignore_index=True)[COLUMNS] if tables else pd.DataFrame(columns=COLUMNS)
 
 
 def series(predictions: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import namedtuple
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from dualflux.errors import InputError
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
+
+FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
-        about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors}
+        own = {name: kept._fields for name, kept in self.model.own.items()}
+        about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors, "own": own}
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
@@ -72,7 +76,9 @@ class Ensemble:
                 fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
                 leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 4)]
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
-            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, 0, settings))
+            kept = about.get("own", FIRST_OWN)
+            own = {name: namedtuple(name, fields)(*[jnp.zeros(0)] * len(fields)) for name, fields in kept.items()}
+            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings))
             return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names, basis)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error

@@ -1,11 +1,11 @@
-"""The flux model: a network for the landscape's flux, and what only towers see.
+"""The flux model: a network for the landscape's flux, and how towers stand out of their landscape.
 
 A tower's flux is y(s, t) = f(x(s, t)) + g(x(s)) + b(s) + e: f is the flux of the landscape (the product),
-g the representativeness of the tower network, b a site effect. The model knows no constraint.
+g the representativeness of the tower network; b and e, which only towers see, stand with their constraint. The model knows none.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -80,60 +80,28 @@ class Network(eqx.Module):
         return Network([*self.weights[:-1], readout[..., :-1, None]], [*self.biases[:-1], readout[..., -1:]], self.activation)
 
 
-class TowerTerm(eqx.Module):
-    """What only towers see: representativeness g, site effects b and the size of the error e.
+class Representativeness(eqx.Module):
+    """g: what a network of towers sees and its landscape does not, linear in predictors that do not vary between years.
 
     Attributes
     ----------
     intercept : array, ()
         Free mean of g [gC m-2 d-1].
     coefficient : array, (invariant predictor,)
-        g's slopes, for predictors that do not vary between years.
-    site_effect : array, (site,)
-        b [gC m-2 d-1].
-    log_error_floor, log_error_growth : array, ()
-        The error's scale is `exp(log_error_floor) + exp(log_error_growth) |flux|`.
+        g's slopes.
     """
 
     intercept: jax.Array
     coefficient: jax.Array
-    site_effect: jax.Array
-    log_error_floor: jax.Array
-    log_error_growth: jax.Array
 
     @classmethod
-    def create(cls, invariant: int, sites: int) -> "TowerTerm":
-        """No representativeness and no site effect; an error of 0.5 gC m-2 d-1 + 20 %."""
-        return cls(jnp.zeros(()), jnp.zeros(invariant), jnp.zeros(sites), jnp.log(jnp.asarray(0.5)), jnp.log(jnp.asarray(0.2)))
+    def create(cls, invariant: int) -> "Representativeness":
+        """No representativeness."""
+        return cls(jnp.zeros(()), jnp.zeros(invariant))
 
-    def without_sites(self) -> "TowerTerm":
-        """The same without site effects: what is needed away from the training sites."""
-        return TowerTerm(self.intercept, self.coefficient, self.site_effect[..., :0], self.log_error_floor, self.log_error_growth)
-
-    def representativeness(self, predictors: jax.Array) -> jax.Array:
+    def __call__(self, predictors: jax.Array) -> jax.Array:
         """g [gC m-2 d-1], (...), of predictors (..., predictor) whose first columns are the invariant ones."""
         return self.intercept + predictors[..., : self.coefficient.shape[-1]] @ self.coefficient
-
-
-class FluxModel(eqx.Module):
-    """f, g and b of one member, or of many when every array has a leading member axis.
-
-    Attributes
-    ----------
-    network : Network
-    tower : TowerTerm
-    spatial : array, (3, bump)
-        Coefficients of the spatial effect (see `spatial`), which belongs to f; no bump before the closing step.
-    """
-
-    network: Network
-    tower: TowerTerm
-    spatial: jax.Array
-
-    @classmethod
-    def create(cls, key: jax.Array, inputs: int, invariant: int, sites: int, settings: NetworkSettings) -> "FluxModel":
-        """A fresh member."""
-        return cls(Network.create(key, inputs, settings), TowerTerm.create(invariant, sites), jnp.zeros((3, 0)))
 
 
 class Fluxes(NamedTuple):
@@ -143,7 +111,38 @@ class Fluxes(NamedTuple):
     tower_like: jax.Array
 
 
-def fluxes(model: FluxModel, predictors: jax.Array, spatial: jax.Array | float = 0.0) -> Fluxes:
-    """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there."""
-    landscape = model.network(predictors) + spatial
-    return Fluxes(landscape, landscape + model.tower.representativeness(predictors))
+class FluxModel(eqx.Module):
+    """f and g of one member, or of many when every array has a leading member axis.
+
+    Attributes
+    ----------
+    network : Network
+    representativeness : Representativeness
+    own : dict of str to pytree
+        What constraints keep beside the flux, by their names (error sizes, effects that only they see); the model knows nothing of it.
+    spatial : array, (3, place)
+        Coefficients of the spatial effect (see `spatial_effect`), which belongs to f; no place before the posterior is drawn.
+    """
+
+    network: Network
+    representativeness: Representativeness
+    own: dict[str, Any]
+    spatial: jax.Array
+
+    @classmethod
+    def create(cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings) -> "FluxModel":
+        """A fresh member."""
+        return cls(Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)))
+
+    def bare(self) -> "FluxModel":
+        """Without what constraints keep: all that is needed to predict."""
+        return FluxModel(self.network, self.representativeness, {}, self.spatial)
+
+    def landscape(self, predictors: jax.Array) -> jax.Array:
+        """The network's part of f [gC m-2 d-1], (...), at predictors (..., predictor)."""
+        return self.network(predictors)
+
+    def fluxes(self, predictors: jax.Array, spatial: jax.Array | float = 0.0) -> Fluxes:
+        """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there."""
+        landscape = self.network(predictors) + spatial
+        return Fluxes(landscape, landscape + self.representativeness(predictors))

@@ -9,9 +9,10 @@ import pandas as pd
 
 from dualflux.cube import Cube
 from dualflux.model.ensemble import Ensemble
-from dualflux.model.flux_model import fluxes
 from dualflux.model.spatial_effect import harmonics
 from dualflux.prepared import Prepared
+
+COLUMNS = ["product", "site", "group", "time", "observed", "landscape", "tower_like", "std", "site_effect"]
 
 
 def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.DataFrame:
@@ -24,6 +25,8 @@ def tower_predictions(ensembles: dict[str, Ensemble], prepared: Prepared) -> pd.
         site has none) [gC m-2 d-1].
     """
     data, sites = prepared.observations, prepared.sites
+    if data.empty:
+        return pd.DataFrame(columns=COLUMNS)
     fold = sites.fold.reindex(data.site).to_numpy()
     group = sites.group.reindex(data.site).to_numpy()
     lat, lon = sites.lat.reindex(data.site).to_numpy(), sites.lon.reindex(data.site).to_numpy()
@@ -54,7 +57,7 @@ def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.
         `spatial.harmonics` of the rows' season.
     """
     effect = ensemble.basis.effect(np.asarray(ensemble.model.spatial), lat, lon, wave).astype(np.float32)
-    found = jax.jit(lambda model, x, u: jax.lax.map(lambda one: fluxes(one[0], x, one[1]), (model, u)))(
+    found = jax.jit(lambda model, x, u: jax.lax.map(lambda one: one[0].fluxes(x, one[1]), (model, u)))(
         ensemble.model, jnp.asarray(rows), effect
     )
     return np.asarray(found.landscape), np.asarray(found.tower_like)

@@ -37,7 +37,7 @@ class MonthlyFlux(NamedTuple):
 def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:
     """All members of several ensembles of one spatial basis in one pytree; the number of site effects may differ: they are left out."""
     models = [e.model for e in ensembles]
-    bare = [FluxModel(m.network, m.tower.without_sites(), m.spatial) for m in models]
+    bare = [m.bare() for m in models]
     return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.asarray(a) for a in leaves]), *bare)
 
 

@@ -208,14 +208,16 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, summary: Callable[[F
 
 
 def _spread(model: FluxModel, flux: jax.Array, invariant: jax.Array, share: jax.Array, daily: bool) -> tuple[Statistics, Statistics | None]:
-    tower = model.tower.intercept.mean() + jnp.einsum("c,csr->sr", model.tower.coefficient.mean(axis=0), invariant)
+    tower = model.representativeness.intercept.mean() + jnp.einsum(
+        "c,csr->sr", model.representativeness.coefficient.mean(axis=0), invariant
+    )
     return _statistics((flux * share).sum(axis=1), (tower * share).sum(axis=0)), _statistics(flux, tower) if daily else None
 
 
 def _members(model: FluxModel, flux: jax.Array, invariant: jax.Array, share: jax.Array) -> Fluxes:
     landscape = (flux * share).sum(axis=1)
-    slope = model.tower.coefficient @ (invariant * share).sum(axis=1)
-    return Fluxes(landscape, landscape + model.tower.intercept[:, None] + slope)
+    slope = model.representativeness.coefficient @ (invariant * share).sum(axis=1)
+    return Fluxes(landscape, landscape + model.representativeness.intercept[:, None] + slope)
 
 
 def _flux(network: Network, statics: int, start: jax.Array, varying: jax.Array) -> jax.Array:

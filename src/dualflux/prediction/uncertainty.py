@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from dualflux.cube import Cube
+from dualflux.prepared import Prepared
 
 
 def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:
@@ -19,6 +20,12 @@ def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile
     for held in np.unique(fold):
         apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
     return cKDTree(towers).query(place)[0] / max(float(np.quantile(apart, quantile)), 1e-9)
+
+
+def similarity(prepared: Prepared) -> np.ndarray | None:
+    """Distance of each cell to the towers, see `applicability`, (cell,); None where the study has none."""
+    sites = prepared.sites
+    return applicability(prepared.cube, sites.cell.to_numpy(), sites.fold.to_numpy()) if len(sites) else None
 
 
 def cell_scale_variance(site_residual: pd.Series, cell: pd.Series) -> tuple[float, float]:

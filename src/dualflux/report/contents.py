@@ -11,11 +11,12 @@ import pandas as pd
 
 from dualflux.errors import InputError, Problems
 from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
-from dualflux.metrics import VARIANTS, annual_table, cycle_table
+from dualflux.metrics import annual_table, cycle_table
 from dualflux.metrics.budget import TERM_COLUMNS
 from dualflux.metrics.classes import CLASS_COLUMNS
 from dualflux.metrics.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
 from dualflux.metrics.paired import DIFFERENCE_COLUMNS
+from dualflux.variants import VARIANTS, ordered
 
 _TABLES = {
     "regional_monthly": ["product", "member", "region", "time", "value", "std", "unit"],
@@ -85,6 +86,7 @@ class Contents:
     products: dict[str, Path]
     history: dict[str, pd.DataFrame]
     references: frozenset[str]
+    named_variants: tuple[str, ...]
     left_out: pd.DataFrame
     left_out_coverage: pd.DataFrame
     attribution: pd.DataFrame
@@ -128,7 +130,7 @@ class Contents:
     def variants(self) -> list[str]:
         """The variants of this run in their usual order."""
         there = set(self.regional["product"])
-        return [v for v in VARIANTS if v in there]
+        return [v for v in ordered(self.named_variants) if v in there]
 
     @cached_property
     def judged(self) -> list[str]:
@@ -139,7 +141,7 @@ class Contents:
     @cached_property
     def inversions(self) -> list[str]:
         """The single inversions."""
-        known = {*VARIANTS, "target", "truth", *self.references}
+        known = {*self.named_variants, "target", "truth", *self.references}
         return [p for p in dict.fromkeys(self.regional["product"]) if p not in known]
 
     @cached_property
@@ -199,8 +201,9 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
     with problems.collect():
         provenance = _provenance(out / "provenance.json")
     problems.raise_if_any()
-    products = {v: out / f"products/{v}/nee_monthly.nc" for v in VARIANTS}
-    history = {v: out / f"models/{v}/history.csv" for v in VARIANTS}
+    named = tuple(study.get("variants") or VARIANTS)
+    products = {v: out / f"products/{v}/nee_monthly.nc" for v in named}
+    history = {v: out / f"models/{v}/history.csv" for v in named}
     references = frozenset(str(r["product"]) for r in study.get("references") or [] if r.get("product"))
     return Contents(
         regional=tables["regional_monthly"].assign(time=lambda t: pd.to_datetime(t["time"])),
@@ -210,6 +213,7 @@ def read_contents(out: Path, study: dict[str, Any]) -> Contents:
         products={v: p for v, p in products.items() if p.is_file()},
         history={v: pd.read_csv(p) for v, p in history.items() if p.is_file()},
         references=references,
+        named_variants=named,
         shown=_optional(out / "tables/figure_regions.csv", _TABLES["regional_monthly"]).assign(time=lambda t: pd.to_datetime(t["time"])),
         predictions=_optional(out / "models/tower_predictions.csv", ["product", "site", "observed", "tower_like"]),
         places=_optional(out / "prepared/sites.csv", ["site", "lat", "lon", "igbp"]).set_index("site"),

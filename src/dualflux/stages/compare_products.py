@@ -16,9 +16,9 @@ import xarray as xr
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dualflux.constraints.towers.folds import site_groups
 from dualflux.errors import InputError, Problems
 from dualflux.evaluation.regional import series_rows, target_mean
-from dualflux.fitting.folds import site_groups
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.metrics import regional_summary, site_metrics, taylor_table
 from dualflux.metrics.budget import TERM_COLUMNS, BudgetSettings, annual_adjustments, budget_summary, read_budgets

@@ -5,18 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.inversions.constraint import from_inversions
+from dualflux.constraints.inversions.observations import from_inversions
+from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
 from dualflux.features import require_classes, require_record
-from dualflux.fitting.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.grid import LandCells
 from dualflux.sources.adjustments import Target
 from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
 from dualflux.sources.towers import Towers
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.study.settings import StudySettings
-from dualflux.variants import VARIANTS
 
 
 def site_columns(predictors: list[PredictorSettings]) -> dict[str, str]:
@@ -74,7 +73,7 @@ def place_sites(settings: StudySettings, cells: LandCells, towers: Towers, valid
     sites["group"] = site_groups(sites.lat.to_numpy(), sites.lon.to_numpy(), settings.grid.resolution)
     count = towers.observations.groupby("site").size().reindex(sites.index).to_numpy()
     sites["fold"] = fold_of_groups(sites.group.to_numpy(), count, settings.network.folds, settings.seed)
-    if any(VARIANTS[v].towers for v in settings.variants):
+    if any(v.towers for v in settings.variants.values()):
         for fold in range(settings.network.folds):
             inner_validation(sites.group.to_numpy(), sites.fold.to_numpy(), fold, 0, 0.2, settings.seed)
     return sites

@@ -5,8 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.inversions.constraint import constraint_maker
-from dualflux.evaluation.left_out import attribution, changed_target_rows, left_out_coverage, left_out_predictions, left_out_table
+from dualflux.constraints.inversions.observations import Maker
+from dualflux.errors import InputError
+from dualflux.evaluation.left_out import (
+    COVERAGE_COLUMNS,
+    LEFT_OUT_COLUMNS,
+    PREDICTION_COLUMNS,
+    attribution,
+    changed_target_rows,
+    left_out_coverage,
+    left_out_predictions,
+    left_out_table,
+)
 from dualflux.evaluation.regional import land_table, regional_table
 from dualflux.evaluation.summary import summary_table
 from dualflux.evaluation.tower_coverage import site_effect_sd, tower_coverage
@@ -21,16 +31,16 @@ from dualflux.metrics import (
     taylor_table,
 )
 from dualflux.metrics.budget import TERM_COLUMNS, Budget, annual_adjustments, budget_summary, read_budgets
-from dualflux.model.ensemble import load_models
+from dualflux.model.ensemble import Ensemble, load_models
 from dualflux.prediction.at_towers import read_tower_predictions
-from dualflux.prediction.uncertainty import applicability
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
 from dualflux.sources.land.region_masks import read_regions
 from dualflux.stages.figure_regions import figure_table
+from dualflux.stages.observations import regional_maker
+from dualflux.prediction.uncertainty import similarity
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
-from dualflux.variants import VARIANTS
 
 LEFT_OUT_TABLES = ("left_out", "left_out_predictions", "left_out_coverage", "attribution")
 
@@ -40,51 +50,68 @@ def evaluate(study: Study, out: Path) -> None:
     prepared = load(out / "prepared")
     predictions = read_tower_predictions(out / "models")
     members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
-    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
-    regional = regional_table(members[members.run == ""], prepared, make(None, None))
-    own, region_names = load_models(out / "models")[0], prepared.cells.region_names
-    left_out = left_out_table(members, make, study.settings.holdout, region_names)
-    predicted = left_out_predictions(members, make, region_names)
-    left_out_tables = left_out, predicted, left_out_coverage(predicted), attribution(members, {v: e.fold for v, e in own.items()})
-    summary = summary_table(regional, predictions, left_out, make(None, None), study.settings.time_step, study.settings.seed)
-    changed = changed_target_rows(members, make, study.settings.holdout, region_names)
-    effect_sd = {v: site_effect_sd(out / "models", v) for v in own if VARIANTS[v].towers}
-    coverage = tower_coverage(
-        predictions, own, effect_sd, prepared.sites, prepared.observations.uncertainty.fillna(0.0).to_numpy(),
-        study.settings.tower_term.degrees_of_freedom,
-    )  # fmt: skip
-    summary = pd.concat([summary, changed, coverage], ignore_index=True)
-    if study.settings.truth is not None:
-        summary = pd.concat([summary, truth_scores(study, out, prepared)], ignore_index=True)
-    folder = out / "tables"
-    tables, rows = further_tables(study, out, prepared, predictions, regional)
-    summary = pd.concat([summary, rows], ignore_index=True) if len(rows) else summary
-    for name, table in {**tables, **dict(zip(LEFT_OUT_TABLES, left_out_tables, strict=True))}.items():
-        table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d")
-    land = land_table(
-        pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False),
-        pd.read_csv(out / "prepared/predictors_filled.csv"),
-        applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy()),
-        prepared.cells,
-    )
-    land.to_csv(folder / "land.csv", index=False)
-    regional.to_csv(folder / "regional_monthly.csv", index=False, date_format="%Y-%m-%d")
-    site_metrics(predictions, study.settings.time_step).to_csv(folder / "site_metrics.csv", index=False)
-    representativeness_table(predictions).to_csv(folder / "site_representativeness.csv", index=False)
-    summary.to_csv(folder / "summary.csv", index=False)
+    make, own = regional_maker(study, prepared), load_models(out / "models")[0]
+    full = None if make is None else make(None, None)
+    regional = regional_table(members[members.run == ""], prepared)
+    left_out, rows = left_out_tables(study, prepared, members, own, make)
+    further, budgets = further_tables(study, out, prepared, predictions, regional)
+    summary = [
+        summary_table(regional, predictions, left_out["left_out"], full, study.settings.time_step, study.settings.seed),
+        rows, tower_rows(study, out, prepared, predictions, own), truth_scores(study, out, prepared), budgets,
+    ]  # fmt: skip
+    tables = {
+        **further, **left_out, "land": land_shares(out, prepared), "regional_monthly": regional,
+        "site_metrics": site_metrics(predictions, study.settings.time_step),
+        "site_representativeness": representativeness_table(predictions),
+        "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
+    }  # fmt: skip
+    for name, table in tables.items():
+        table.to_csv(out / f"tables/{name}.csv", index=False, date_format="%Y-%m-%d")
+
+
+def left_out_tables(
+    study: Study, prepared: Prepared, members: pd.DataFrame, own: dict[str, Ensemble], make: Maker | None
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """The tables of `LEFT_OUT_TABLES` by name, and the rows that changed targets add to `summary.csv`."""
+    names, holdout = prepared.cells.region_names, study.settings.holdout
+    moved = attribution(members, {v: e.fold for v, e in own.items()})
+    if make is None:
+        nothing = pd.DataFrame(columns=LEFT_OUT_COLUMNS), pd.DataFrame(columns=PREDICTION_COLUMNS), pd.DataFrame(columns=COVERAGE_COLUMNS)
+        return dict(zip(LEFT_OUT_TABLES, (*nothing, moved), strict=True)), pd.DataFrame()
+    predicted = left_out_predictions(members, make, names)
+    found = left_out_table(members, make, holdout, names), predicted, left_out_coverage(predicted), moved
+    return dict(zip(LEFT_OUT_TABLES, found, strict=True)), changed_target_rows(members, make, holdout, names)
+
+
+def tower_rows(study: Study, out: Path, prepared: Prepared, predictions: pd.DataFrame, own: dict[str, Ensemble]) -> pd.DataFrame:
+    """Rows of `summary.csv`: coverage at left-out towers, of variants that are trained on towers."""
+    effect_sd = {v: site_effect_sd(out / "models", v) for v in own if study.settings.variants[v].towers}
+    uncertainty = prepared.observations.uncertainty.fillna(0.0).to_numpy()
+    return tower_coverage(predictions, own, effect_sd, prepared.sites, uncertainty, study.settings.tower_term.degrees_of_freedom)
+
+
+def land_shares(out: Path, prepared: Prepared) -> pd.DataFrame:
+    """The table `land.csv`."""
+    shares = pd.read_csv(out / "prepared/land_shares.csv", index_col=0, keep_default_na=False)
+    return land_table(shares, pd.read_csv(out / "prepared/predictors_filled.csv"), similarity(prepared), prepared.cells)
 
 
 def twin_case(study: Study, prepared: Prepared) -> Case:
     """The study of a synthetic world beside its truth."""
     s = study.settings
-    regional = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)(None, None)
+    make = regional_maker(study, prepared)
+    if make is None or prepared.target is None or not s.towers:
+        raise InputError("truth: the scores of a synthetic world compare towers and inversions; give both or remove the key `truth`")
+    regional = make(None, None)
     cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
     own = {p.name: p.site_column or p.name for p in s.predictors if p.at_towers == "site" and p.kind == "dynamic"}
     return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own)
 
 
 def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
-    """Rows of summary.csv: variants, rescaled rivals and the inversions' mean against the truth of a synthetic world."""
+    """Rows of summary.csv: variants, rescaled rivals and the inversions' mean against the truth of a synthetic world, if it is one."""
+    if study.settings.truth is None:
+        return pd.DataFrame()
     products: dict[str, Path] = {v: out / "products" / v / "nee_monthly.nc" for v in study.settings.variants}
     return compare(twin_case(study, prepared), products, load_models(out / "models")[0])
 
@@ -122,7 +149,8 @@ def site_groupings(study: Study, prepared: Prepared) -> pd.DataFrame:
             share = cube.static[sites["cell"].to_numpy()][:, at] * cube.scale[at] + cube.centre[at]
             names = np.array([cube.columns.static[i].removeprefix(f"{predictor.name}_") for i in at])
             found[predictor.name] = pd.Series(names[share.argmax(axis=1)], sites.index)
-    found["distance"] = distance_class(distance_to_training(sites))
+    if len(sites):
+        found["distance"] = distance_class(distance_to_training(sites))
     return pd.DataFrame(found)
 
 

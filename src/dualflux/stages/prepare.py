@@ -19,6 +19,8 @@ from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.stages.consistency import place_sites, site_classes, site_columns, with_site_meteorology
 from dualflux.study.settings import Study, StudySettings
 
+SITE_COLUMNS = ["lat", "lon", "igbp", "cell", "group", "fold"]
+
 
 def prepare(study: Study, folder: Path) -> None:
     """Read and check all sources and write them to `folder` as plain arrays and tables.
@@ -35,11 +37,13 @@ def prepare(study: Study, folder: Path) -> None:
     land = towers = target = references = None
     with problems.collect():
         land = land_cells(grid, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
-    with problems.collect():
-        towers = with_site_meteorology(s.predictors, read_towers(s.towers, study.root, s.fitted, s.time_step))
-    if land is not None:
+    if s.towers:
         with problems.collect():
-            target = read_target(study, land, steps)
+            towers = with_site_meteorology(s.predictors, read_towers(s.towers, study.root, s.fitted, s.time_step))
+    if land is not None:
+        if s.inversions:
+            with problems.collect():
+                target = read_target(study, land, steps)
         if s.references:
             with problems.collect():
                 references = read_references(s.references, study.root, grid, land.regions, land.land_fraction, steps.months)
@@ -48,15 +52,15 @@ def prepare(study: Study, folder: Path) -> None:
         with problems.collect():
             land, cube, filled = read_cube(study, land, steps)
     problems.raise_if_any()
-    if land is None or towers is None or target is None or cube is None:
+    if land is None or cube is None:
         raise InputError("prepare: a source could not be read")
     library = read_library(study, land, steps)
     require_finite_predictors(cube, land.cells.lat(), land.cells.lon())
-    sites = place_sites(s, land.cells, towers).drop(columns="distance")
-    observations, rows, shift = _tower_predictors(s, cube, towers, sites)
+    sites, observations, rows, shift = _at_towers(s, land, cube, towers)
     prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references, library)
     save(prepared, folder)
-    save_tower_tables(towers, folder)
+    if towers is not None:
+        save_tower_tables(towers, folder)
     shift.to_csv(folder / "site_minus_cell.csv", index=False)
     land.shares.to_csv(folder / "land_shares.csv")
     filled.to_csv(folder / "predictors_filled.csv", index=False)
@@ -74,6 +78,8 @@ def save_tower_tables(towers: Towers, folder: Path) -> None:
 
 def tower_citations(folder: Path) -> list[str]:
     """What to cite for the towers in use, each once, from what `prepare` wrote."""
+    if not (folder / "tower_sites.csv").is_file():
+        return []
     sites = read_table(folder / "tower_sites.csv")
     return sorted(set(sites.loc[sites["use"] == "kept", "citation"].dropna()))
 
@@ -135,6 +141,18 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     derived = [p.name for p in s.predictors if p.derived]
     memory = default_memory(found, {p.name: p.running_means for p in s.predictors if p.kind == "dynamic"}, steps)
     return land, build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, memory), filled
+
+
+def _at_towers(
+    settings: StudySettings, land: Land, cube: Cube, towers: Towers | None
+) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """Sites, observations, their predictors and what sites differ from their cells by; all empty without towers."""
+    if towers is None:
+        sites = pd.DataFrame(columns=SITE_COLUMNS, index=pd.Index([], name="site")).astype({n: int for n in ("cell", "group", "fold")})
+        observations = pd.DataFrame(columns=["site", "time", "nee", "uncertainty"])
+        return sites, observations, np.zeros((0, len(cube.columns.names)), np.float32), pd.DataFrame(columns=["site"])
+    sites = place_sites(settings, land.cells, towers).drop(columns="distance")
+    return sites, *_tower_predictors(settings, cube, towers, sites)
 
 
 def _tower_predictors(

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import pandas as pd
 from rich.console import Console
 
-from dualflux.constraints.inversions.constraint import constraint_maker
-from dualflux.constraints.towers import TowerConstraint, from_towers
+from dualflux.constraints.inversions.observations import Maker
+from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting.ensembles import plan_runs, stack_members
-from dualflux.fitting.fit_ensembles import Fitted, build_objective, train_all
+from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, train_all
+from dualflux.fitting.objective import Objective
 from dualflux.fitting.representative import structure_table
-from dualflux.fitting.weight import choose_weight
+from dualflux.fitting.weight import choose_weight, stated_weight
 from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prepared import Prepared, load
@@ -20,8 +22,10 @@ from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
 from dualflux.run_folder.run_folder import MARKERS, digest
+from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.stages.plan import stage_plan
 from dualflux.study.settings import Study
+from dualflux.variants import VARIANTS
 
 
 def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:
@@ -39,12 +43,6 @@ def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[st
 TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
 
 
-def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
-    """Towers with the effective number of their data."""
-    fold = prepared.sites.fold.to_numpy()
-    return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]
-
-
 def training_checkpoint(study: Study, out: Path, name: str, say: Callable[[str], None]) -> Checkpoint:
     """Where an interrupted training goes on from; other kinds of device differ in the last digits."""
     stage = next(stage for stage in stage_plan(study) if stage.name == "train")
@@ -54,24 +52,36 @@ def training_checkpoint(study: Study, out: Path, name: str, say: Callable[[str],
 def train(study: Study, out: Path, console: Console, say: Callable[[str], None]) -> None:
     """Fit every ensemble in one program and predict left-out towers."""
     s, prepared = study.settings, load(out / "prepared")
-    towers = tower_constraint(study, prepared)
-    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
-    regional = make(None, None)
+    cube, cells, device = prepared.cube, prepared.cells, DeviceCube.of(prepared.cube)
+    towers, make = tower_constraint(study, prepared), regional_maker(study, prepared)
     objective = build_objective(
-        towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
-    )
+        towers, None if make is None else make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training,
+        s.seed, prepared.library,
+    )  # fmt: skip
     for_weight, for_networks = (training_checkpoint(study, out, name, say) for name in TRAININGS)
-    weight, trial = choose_weight(
-        objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed, for_weight
-    )
-    runs = plan_runs(list(s.variants), s.network, s.holdout, make)
-    stack = stack_members(runs, regional.years, towers, s.tower_term, weight, s.seed)
+    weight, trial = inversion_weight(study, objective, make, cube, for_weight)
+    runs = plan_runs(s.variants, s.network, s.holdout, make)
+    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
+    landscape = landscape_of(cube, cells, s.spatial_term)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
-        fitted = train_all(
-            objective, stack, towers, regional, prepared.cube, prepared.cells, s.network, s.training, s.spatial_term, advance, for_networks
-        )
-    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, "effective_observations": float(towers.weight.sum())})
+        fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term, advance, for_networks)
+    sizes = {} if towers is None else {"effective_observations": float(towers.weight.sum())}
+    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **sizes})
     trial.to_csv(out / "models/weight.csv", index=False)
-    structure = objective.regions.structure
+    structure = None if make is None else objective["inversions"].in_training()
     if structure is not None:
-        structure_table(structure, prepared.cells.region_names).to_csv(out / "models/structure.csv", index=False)
+        structure_table(structure, cells.region_names).to_csv(out / "models/structure.csv", index=False)
+
+
+def inversion_weight(
+    study: Study, objective: Objective, make: Maker | None, cube: Cube, checkpoint: Checkpoint
+) -> tuple[float, pd.DataFrame]:  # fmt: skip
+    """The inversions' weight as stated, chosen by held-out data, or 1 where there is nothing to weigh them against."""
+    s = study.settings
+    if s.inversion_term.weight != "auto":
+        return stated_weight(s.inversion_term.weight)
+    if make is None or not s.towers:
+        return stated_weight(1.0)
+    return choose_weight(
+        objective, "inversions", make, VARIANTS["dual"], s.network, s.tower_term, s.training, cube.columns, s.seed, checkpoint
+    )

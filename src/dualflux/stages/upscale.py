@@ -11,10 +11,11 @@ from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import read_tower_predictions
 from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
 from dualflux.prediction.netcdf_product import ProductWriter, members_to_write
-from dualflux.prediction.uncertainty import applicability, cell_scale_variance
+from dualflux.prediction.uncertainty import cell_scale_variance, similarity
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.run_folder import CITATIONS
 from dualflux.study.settings import Study
+from dualflux.variants import words
 
 
 def upscale(study: Study, out: Path) -> None:
@@ -26,7 +27,7 @@ def upscale(study: Study, out: Path) -> None:
     model = stack_ensembles([*own.values(), *left_out.values()])
     place = next(iter(own.values())).basis.at(cells.lat(), cells.lon())
     ends = np.cumsum([e.size for e in own.values()])
-    similar = applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy())
+    similar = similarity(prepared)
     unseen = unseen_cell_variance(out, prepared)
     integrals = np.empty((sum(e.size for e in [*own.values(), *left_out.values()]), len(steps.months), len(cells.region_names) + 1))
     with ExitStack() as open_files:
@@ -42,7 +43,9 @@ def upscale(study: Study, out: Path) -> None:
             integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
                 mine = slice(end - own[variant].size, end)
-                writer.write(month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen[variant]))
+                writer.write(
+                    month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen.get(variant, np.nan))
+                )
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
         (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
     ]
@@ -63,7 +66,7 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
 
 
 def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
-    """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers."""
+    """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers; empty without towers."""
     predictions = read_tower_predictions(out / "models")
     found = {}
     for variant, rows in predictions.groupby("product"):
@@ -74,11 +77,12 @@ def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
 
 def product_attributes(study: Study, prepared: Prepared, variant: str) -> dict[str, str]:
     """What a product file says of itself."""
-    missing = str(prepared.target.integral.attrs.get("missing_terms", ""))
+    target, trained = prepared.target, study.settings.variants[variant]
+    missing = "" if target is None else str(target.integral.attrs.get("missing_terms", ""))
     return {
         "title": f"dualflux net ecosystem exchange, variant {variant}, study {study.settings.name}",
-        "source": f"network ensemble trained on {'towers and inversions' if variant in ('plain', 'dual') else variant}",
-        "target": f"{prepared.target.kind}: {prepared.target.name}",
+        "source": f"network ensemble trained on {words(trained)}",
+        "target": "" if target is None else f"{target.kind}: {target.name}",
         "comment": f"Terms not accounted for: {missing}" if missing else "",
         "references": CITATIONS[0],
         "history": f"upscaled by dualflux {__version__}, study {study.settings.name}, seed {study.settings.seed}",

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dualflux.constraints.inversions.constraint import HoldoutSettings, InversionTermSettings
-from dualflux.constraints.towers import TowerTermSettings
+from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings
+from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.errors import InputError, Problems
 from dualflux.fitting.training import TrainingSettings
 from dualflux.metrics.budget import BudgetSettings
@@ -29,9 +29,9 @@ from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.study.settings_errors import explain
 from dualflux.study.yaml_reader import read_yaml
+from dualflux.variants import ConstraintName, Variants, possible
 
 DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
-Variant = Literal["towers", "inversions", "plain", "dual"]
 
 
 class GridSettings(BaseModel):
@@ -73,12 +73,12 @@ class StudySettings(BaseModel):
     grid: GridSettings = GridSettings()
     seed: int = Field(1, ge=0, lt=2**32, description="the same seed gives the same result on the same machine")
     data_root: str = Field(".", description="folder the paths below start from, relative to the study file")
-    towers: list[TowerSource] = Field(min_length=1)
+    towers: list[TowerSource] = Field(description="eddy covariance; [] for a study of inversions alone")
     predictors: list[PredictorSettings] = Field(min_length=1)
     land_fraction: LandFractionSettings
     regions: RegionSettings
     no_flux: NoFluxSettings = NoFluxSettings()
-    inversions: list[InversionSource] = Field(min_length=1)
+    inversions: list[InversionSource] = Field(description="[] for a study of towers alone")
     target: TargetKind = Field("tower_nee", description="what the inversions are made comparable with")
     adjustments: list[AdjustmentSettings] = []
     network: NetworkSettings = NetworkSettings()
@@ -86,7 +86,7 @@ class StudySettings(BaseModel):
     tower_term: TowerTermSettings = TowerTermSettings()
     inversion_term: InversionTermSettings = InversionTermSettings()
     training: TrainingSettings = TrainingSettings()
-    variants: list[Variant] = Field(["towers", "inversions", "plain", "dual"], min_length=1)
+    variants: Variants
     holdout: HoldoutSettings = HoldoutSettings()
     references: list[ReferenceSource] = Field([], description="products to compare with")
     independent: list[BudgetSettings] = Field(
@@ -135,12 +135,26 @@ class StudySettings(BaseModel):
             )
         return self
 
-    @field_validator("variants")
+    @model_validator(mode="before")
     @classmethod
-    def _once_each(cls, variants: list[Variant]) -> list[Variant]:
-        if len(set(variants)) < len(variants):
-            raise ValueError(f"{', '.join(variants)}: name each variant once")
-        return variants
+    def _all_that_are_possible(cls, values: Any) -> Any:
+        """Without `variants`: every built-in one that the study's sources allow."""
+        if not isinstance(values, dict) or "variants" in values:
+            return values
+        there = [name for name in get_args(ConstraintName) if values.get(name)]
+        return {**values, "variants": list(possible(there))}
+
+    @model_validator(mode="after")
+    def _constrained(self) -> "StudySettings":
+        there = [name for name in get_args(ConstraintName) if getattr(self, name)]
+        if not there:
+            raise ValueError("towers and inversions are both empty: nothing constrains the flux; give at least one of them")
+        for name, variant in self.variants.items():
+            if lacking := [c for c in variant.constraints if c not in there]:
+                raise ValueError(
+                    f"variants: {name} is trained on {', '.join(lacking)}, of which the study has none; take it out or give files"
+                )
+        return self
 
 
 @dataclass(frozen=True)

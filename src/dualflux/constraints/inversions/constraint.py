@@ -1,151 +1,233 @@
-"""Regional integrals from an ensemble of inversions as a constraint: settings, data and error model."""
+"""Inversions in training: regional integrals by one of three estimators, and r' R^-1 r in three orthogonal parts."""
 
-from dataclasses import dataclass
-from datetime import date
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, cast
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-import pandas as pd
-import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field
 
+from dualflux.constraints.areas import Areas, Walk, walk_of
+from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
 from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.inversions.spread import ensemble_mean, estimate_error, to_year_month
-from dualflux.cube import Cube, Steps
-from dualflux.errors import InputError
+from dualflux.constraints.inversions.equations import RegionalEquations
+from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations, exact_integrals, integrate
+from dualflux.constraints.inversions.locations import draw_locations, stratify
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint
+from dualflux.constraints.inversions.spread import with_further_error
+from dualflux.cube import Cube, DeviceCube
 from dualflux.grid import LandCells
-from dualflux.sources.adjustments import Target
 
 
-class InversionTermSettings(BaseModel):
-    """How regional integrals enter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    estimator: Literal["exact", "representative", "stratified"] = Field(
-        "stratified",
-        description="in training; exact: every cell; representative: few cells, chosen once; stratified: fresh random cells each step",
-    )
-    weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
-    locations: int = Field(
-        16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once, a mean over regions"
-    )
-    error_target: float | None = Field(
-        None, gt=0, description="representative: rms error of a region's annual integral [PgC yr-1]; more locations where it needs them"
-    )
-    library: tuple[str, ...] = Field(
-        (), description="representative: gridded products among `references` whose fields join the library that weights are fitted to"
-    )
-    years: int = Field(4, ge=2, description="stratified, representative: random years per step")
-    spread: Literal["exchangeable", "centred"] = Field(
-        "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
-    )
-
-
-@dataclass(frozen=True)
-class RegionalConstraint:
-    """Monthly integrals of NEE over regions from an ensemble of inversions.
+class InversionPart(NamedTuple):
+    """What differs between members.
 
     Attributes
     ----------
-    products : array, (product, region, year, 12)
-        Adjusted integrals [PgC month-1], whole calendar years.
-    names : tuple of str, (product,)
-    regions : tuple of str, (region,)
-    observed : array, (region, year, 12)
-        Ensemble mean.
-    error : EnsembleError
-    years : array of int, (year,)
-    month : array of int, (year, 12)
-        Position of each month in the study's time axis.
-    products_per_error : int
-        Variance of one product's error over that of `error`: 1, or the number of products where `error` is that of their mean.
+    target : array, (region, year, 12)
+        Its draw of the inversions [PgC month-1].
+    year_use : array, (year,)
+        1 where the year constrains this member.
+    mean_precision, anomaly_precision : array, (region + 1, 12, 12)
+        Of the regions and, last, of their sum.
+    weight : array, ()
+        0 leaves inversions out.
     """
 
-    products: np.ndarray
-    names: tuple[str, ...]
-    regions: tuple[str, ...]
-    observed: np.ndarray
-    error: EnsembleError
-    years: np.ndarray
-    month: np.ndarray
-    products_per_error: int = 1
-
-    def draws(self, count: int, seed: int) -> np.ndarray:
-        """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
-        random = np.random.default_rng(seed)
-        pairs = [self.error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
-        errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
-        if count % 2:
-            errors[count - 1] = np.zeros_like(errors[0])
-        return self.observed + np.stack(errors[:count])
+    target: jax.Array
+    year_use: jax.Array
+    mean_precision: jax.Array
+    anomaly_precision: jax.Array
+    weight: jax.Array
 
 
-def from_inversions(
-    target: Target, steps: Steps, region_names: tuple[str, ...], region_area: np.ndarray, settings: InversionTermSettings,
-    fit_period: tuple[date, date], leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
-    emissions: dict[str, float] | None = None,
-) -> RegionalConstraint:  # fmt: skip
-    """Make the regional constraint from the whole years of `fit_period`.
+class InversionScore(NamedTuple):
+    """Of a member: r' R^-1 r."""
 
-    A product or a span of years may be left out of everything, error model included; constant `emissions` by region
-    [PgC yr-1] are subtracted beside the adjustments of the target.
+    region_misfit: jax.Array
+
+
+class Inversions(Constraint):
+    """Regional integrals on the device; `data` are those of the whole ensemble."""
+
+    name: ClassVar[str] = "inversions"
+    label: ClassVar[str] = "atmospheric inversions"
+
+    regions: RegionData
+    estimator: str = eqx.field(static=True)
+    locations: int = eqx.field(static=True)
+    years: int = eqx.field(static=True)
+    data: RegionalConstraint = eqx.field(static=True)
+
+    @classmethod
+    def create(
+        cls, data: RegionalConstraint, settings: InversionTermSettings, cube: Cube, device: DeviceCube, cells: LandCells
+    ) -> "Inversions":
+        """Move what regional integrals need to the device."""
+        flat, _ = walk_of(device, cube.steps, [Areas(cells.region_area, data.month.ravel())])
+        walk = Walk(flat.cube, flat.every, *(a.reshape(data.month.shape) for a in flat[2:]))
+        regions = RegionData(walk, stratify(cells, cube.mean_year()))
+        return cls(regions, settings.estimator, settings.locations, min(settings.years, len(data.years)), data)
+
+    @property
+    def size(self) -> float:
+        """Number of monthly integrals."""
+        return float(self.data.observed.size)
+
+    def parts(self, plans: Sequence[Plan]) -> InversionPart:
+        """Each member's draw, R and years."""
+        draws: dict[tuple[int, int], np.ndarray] = {}
+        each = [self._part(plan, draws) for plan in plans]
+        return InversionPart(*(jnp.asarray(np.stack(leaves), dtype=jnp.float32) for leaves in zip(*each, strict=True)))
+
+    def _part(self, plan: Plan, draws: dict[tuple[int, int], np.ndarray]) -> tuple[np.ndarray, ...]:
+        data = self.data_of(plan)
+        mine = id(data), plan.total
+        if plan.draw and mine not in draws:
+            draws[mine] = data.draws(plan.total, plan.seed)
+        target = draws[mine][plan.place] if plan.draw else data.observed
+        use = np.isin(self.data.years, data.years).astype(float)
+        own = on_years(target, data.years, self.data.years)
+        return own, use, *data.error.precisions(), np.asarray(plan.weight(self.name))
+
+    def data_of(self, plan: Plan) -> RegionalConstraint:
+        """What a member is fitted to."""
+        return cast(RegionalConstraint, plan.data.get(self.name, self.data))
+
+    def parts_in_training(self, parts: InversionPart, plans: Sequence[Plan]) -> InversionPart:
+        """R has the error of representative locations in it. The linear step integrates exactly and goes without."""
+        if self.regions.structure is None:
+            return parts
+        widened = [self.error_in_training(self.data_of(plan).error).precisions() for plan in plans]
+        mean, anomaly = (jnp.asarray(np.stack(p), jnp.float32) for p in zip(*widened, strict=True))
+        return parts._replace(mean_precision=mean, anomaly_precision=anomaly)
+
+    def error_in_training(self, error: EnsembleError) -> EnsembleError:
+        """R of the inversions and, of representative locations, their own."""
+        structure = self.regions.structure
+        return error if structure is None else with_further_error(error, np.asarray(structure.variance, np.float64))
+
+    def term(self, part: InversionPart, sd: dict[str, jax.Array], key: jax.Array, control: Any) -> tuple[jax.Array, Term]:
+        """Half the quadratic form, times the weight."""
+        return part.weight / 2, lambda model: self.quadratic(model, part, key, control)
+
+    def quadratic(self, model: Flux, part: InversionPart, key: jax.Array, control: Any = None) -> jax.Array:
+        """r' R^-1 r: exact, or unbiased from two independent samples of locations and days in the same random years."""
+        years = part.year_use.sum()
+        if self.estimator == "exact":
+            residual = exact_integrals(model, self.regions) - part.target
+            return quadratic_form(residual, residual, part, part.year_use, years)
+        year_key, *keys = jax.random.split(key, 3)
+        scores = jnp.where(part.year_use > 0, jax.random.gumbel(year_key, part.year_use.shape), -jnp.inf)
+        chosen = jax.lax.top_k(scores, self.years)[1]
+        return quadratic_form(*self.residuals(model, part, chosen, keys, control), part, part.year_use[chosen], years)
+
+    def residuals(
+        self, model: Flux, part: InversionPart, chosen: jax.Array, keys: Sequence[jax.Array] | jax.Array, control: Any = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Two residuals that share no randomness: one for each of two keys, or twice the same where nothing is random."""
+        first = self.residual(model, part, chosen, keys[0], control)
+        fixed = self.regions.structure is not None and self.regions.walk.cube.seasonal.shape[0] == 12  # a month is one step
+        return first, first if fixed else self.residual(model, part, chosen, keys[1], control)
+
+    def residual(self, model: Flux, part: InversionPart, chosen: jax.Array, key: jax.Array, control: Any = None) -> jax.Array:
+        """H f - y on random or representative locations, the same day of a month in all years, (region, chosen year, 12).
+
+        With a control variate only the change since then is sampled: the estimate stays unbiased and its noise vanishes as
+        training settles (stochastic variance reduced gradient; Johnson and Zhang 2013, NIPS 26).
+        """
+        day_key, cell_key = jax.random.split(key)
+        walk, structure = self.regions.walk, self.regions.structure
+        count = walk.month_steps[chosen]
+        day = jnp.floor(jax.random.uniform(day_key, (12,)) * count).astype(jnp.int32)
+        locations = draw_locations(self.regions.strata, cell_key, self.locations) if structure is None else structure.locations
+        step, days = walk.month_start[chosen] + day, walk.month_days[chosen]
+        found = integrate(model, self.regions, locations, step, days)
+        if control is not None:
+            found = found - integrate(control.model, self.regions, locations, step, days) + control.known[self.name][:, chosen]
+        return found - part.target[:, chosen]
+
+    def control(self, model: Flux, part: InversionPart) -> jax.Array:
+        """Exact integrals [PgC month-1] (zeros where the member uses no inversions)."""
+        return jax.lax.cond(part.weight > 0, lambda: exact_integrals(model, self.regions), lambda: jnp.zeros_like(part.target))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether integrals are estimated on some locations."""
+        return self.estimator != "exact"
+
+    def score(self, model: Flux, part: InversionPart, sd: dict[str, jax.Array]) -> InversionScore:
+        """The misfit over all years, from locations that are the same each time."""
+        residuals = self.residuals(model, part, jnp.arange(len(part.year_use)), jax.random.split(jax.random.key(0)))
+        return InversionScore(quadratic_form(*residuals, part, part.year_use, part.year_use.sum()))
+
+    def criterion(self, scores: InversionScore, parts: InversionPart) -> float:
+        """Weight / 2 x r' R^-1 r."""
+        return float((np.asarray(parts.weight) * scores.region_misfit).sum()) / 2
+
+    def history(self, scores: InversionScore) -> dict[str, float]:
+        """Mean misfit."""
+        return {"region_misfit": float(np.mean(scores.region_misfit))}
+
+    def held_out(self, scores: InversionScore, models: Any, parts: InversionPart, everything: RegionalConstraint) -> np.ndarray:
+        """Half the quadratic form of the years a member has not used, in the R of all years, (member,)."""
+        mean, anomaly = (jnp.asarray(p, jnp.float32) for p in self.error_in_training(everything.error).precisions())
+        observed = jnp.asarray(everything.observed, jnp.float32)
+
+        def loss(constraint: "Inversions", model: Flux, part: InversionPart) -> jax.Array:
+            other = InversionPart(observed, 1 - part.year_use, mean, anomaly, part.weight)
+            keys = jax.random.split(jax.random.key(1))
+            residuals = constraint.residuals(model, other, jnp.arange(len(everything.years)), keys)
+            return quadratic_form(*residuals, other, other.year_use, other.year_use.sum()) / 2
+
+        # The constraint goes in as an argument: closed over, its whole cube would be compiled in as a constant.
+        return np.asarray(jax.jit(lambda c, a: jax.lax.map(lambda one: loss(c, *one), a))(self, (models, parts)))
+
+    def in_training(self) -> RepresentativeLocations | None:
+        """Weights of representative locations may be fitted anew."""
+        return self.regions.structure
+
+    def going_on(self, changed: RepresentativeLocations | None) -> "Inversions":
+        """With such weights."""
+        return replace(self, regions=self.regions._replace(structure=changed))
+
+    def linear(self, landscape: Landscape) -> RegionalEquations:
+        """Inversions in the linear step."""
+        return RegionalEquations.create(self.data, landscape)
+
+
+def on_years(values: np.ndarray, own: np.ndarray, years: np.ndarray) -> np.ndarray:
+    """Values (region, own year, 12) among all years, 0 elsewhere."""
+    found = np.zeros((values.shape[0], len(years), 12))
+    found[:, np.isin(years, own)] = values
+    return found
+
+
+def quadratic_form(first: jax.Array, second: jax.Array, part: InversionPart, use: jax.Array, years: jax.Array) -> jax.Array:
+    """Unbiased r' R^-1 r from two independent estimates of the residuals of a random subset of years.
+
+    Parameters
+    ----------
+    first, second : array, (region, chosen year, 12)
+        Residuals on the same years from independent locations; the same array twice when they are exact.
+    use : array, (chosen year,)
+        1 where the year counts.
+    years : array, ()
+        Number of years of the constraint.
+
+    Notes
+    -----
+    For a simple random sample of n of Y years, mean' S mean is overestimated by (1/n - 1/Y) times the sample variance
+    of the years' residuals in the metric S; the sum of squared anomalies is (Y - 1) times their sample variance.
     """
-    integral = target.integral.sel(region=list(region_names))
-    if emissions is not None:
-        rate = xr.DataArray([emissions[name] for name in region_names], {"region": list(region_names)})
-        integral = integral - rate * integral.time.dt.days_in_month / xr.where(integral.time.dt.is_leap_year, 366, 365)
-    if leave_out is not None:
-        integral = integral.sel(product=integral.product != leave_out)
-    values, years = to_year_month(integral.transpose("product", "region", "time"))
-    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").to_numpy()
-    use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
-    if leave_out_years is not None:
-        use &= (years < leave_out_years[0]) | (years > leave_out_years[1])
-    if not use.any():
-        raise InputError(f"inversions: no whole year is left to fit in {fit_period[0]} to {fit_period[1]}; widen `fit_period` or `holdout`")
-    values, years = values[:, :, use], years[use]
-    there = np.isfinite(values).any(axis=(1, 2, 3))
-    values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
-    share = len(values) if settings.spread == "centred" else 1
-    error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
-    month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
-    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month, share)
-
-
-class ConstantEmissions(BaseModel):
-    """A constant emission per region that inversions see and towers do not."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^\w+$")
-    values: dict[str, float] = Field(description="of every region [PgC yr-1], positive to the atmosphere")
-    source: str = Field(min_length=1, description="where the numbers are from")
-
-
-class HoldoutSettings(BaseModel):
-    """What is fitted once more with something left out or changed, to score or to see what was not used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
-    inversions: bool = Field(False, description="leave each inversion out in turn")
-    emissions: ConstantEmissions | None = Field(None, description="fit once more with these constant emissions subtracted as well")
-
-
-class Maker(Protocol):
-    """``make(product, years, emissions)``: the regional constraint without a product or years, or with emissions subtracted."""
-
-    def __call__(
-        self, product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None
-    ) -> RegionalConstraint: ...
-
-
-def constraint_maker(target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings, fit_period: tuple[date, date]) -> Maker:
-    """How `plan_runs` makes regional constraints."""
-    area = cells.region_area.sum(axis=1)
-
-    def make(product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None) -> RegionalConstraint:
-        return from_inversions(target, cube.steps, cells.region_names, area, settings, fit_period, product, years, emissions)
-
-    return make
+    first, second = (jnp.concatenate([r, r.sum(axis=0, keepdims=True)]) for r in (first, second))
+    n = use.sum()
+    freedom = jnp.maximum(n - 1, 1)  # one year alone has no anomalies: their sums are zero
+    mean_first, mean_second = (jnp.einsum("ryi,y->ri", r, use) / n for r in (first, second))
+    first, second = ((r - m[:, None]) * use[:, None] for r, m in ((first, mean_first), (second, mean_second)))
+    mean = jnp.einsum("ri,rij,rj->", mean_first, part.mean_precision, mean_second)
+    excess = jnp.einsum("ryi,rij,ryj->", first, part.mean_precision, second) / freedom
+    anomaly = jnp.einsum("ryi,rij,ryj->", first, part.anomaly_precision, second) / freedom
+    return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly

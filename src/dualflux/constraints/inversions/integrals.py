@@ -1,17 +1,16 @@
 """Regional integrals of a model: at some locations, or exactly over every cell and step."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dualflux.constraints.inversions.locations import Locations, Strata
-from dualflux.cube import DeviceCube
-from dualflux.model.flux_model import FluxModel
+from dualflux.constraints.areas import Locations, Walk, at_rows, integrate_values
+from dualflux.constraints.base import Flux
+from dualflux.constraints.inversions.locations import Strata
 
 
-class Structure(NamedTuple):
+class RepresentativeLocations(NamedTuple):
     """Locations that stand for their regions in all months, and how well (see `representative`).
 
     Attributes
@@ -33,64 +32,24 @@ class RegionData(NamedTuple):
 
     Attributes
     ----------
-    cube : DeviceCube
+    walk : Walk
+        Of every cell and of months (year, 12): exact estimator and control variates.
     strata : Strata
-    every : Locations
-        All cells in blocks (exact estimator and validation).
-    month_start, month_steps : array of int, (year, 12)
-    month_days : array, (year, 12)
-    structure : Structure or None
+    structure : RepresentativeLocations or None
         The representative estimator's; None: locations are drawn anew each time.
     """
 
-    cube: DeviceCube
+    walk: Walk
     strata: Strata
-    every: Locations
-    month_start: jax.Array
-    month_steps: jax.Array
-    month_days: jax.Array
-    structure: Structure | None = None
+    structure: RepresentativeLocations | None = None
 
 
-def integrate(model: FluxModel, data: RegionData, locations: Locations, step: jax.Array, days: jax.Array) -> jax.Array:
+def integrate(model: Flux, data: RegionData, locations: Locations, step: jax.Array, days: jax.Array) -> jax.Array:
     """Integrals of f [PgC month-1], (region, ...), at the given locations; one step stands for each month (...)."""
-    flux = _at_rows(model.network, data.cube.block(step.reshape(-1), locations.cell))
+    flux = at_rows(model.landscape, data.walk.cube.block(step.reshape(-1), locations.cell))
     return jnp.einsum("rn,tn->rt", locations.weight, flux).reshape(-1, *step.shape) * days
 
 
-def _at_rows(values: Callable[[jax.Array], jax.Array], block: jax.Array) -> jax.Array:
-    """``values(block)`` by one list of rows: the gradient of a product of two axes by a matrix costs a fifth more."""
-    found = values(block.reshape(-1, block.shape[-1]))
-    return found.reshape(*block.shape[:-1], *found.shape[1:])
-
-
-def exact_integrals(model: FluxModel, data: RegionData) -> jax.Array:
+def exact_integrals(model: Flux, data: RegionData) -> jax.Array:
     """Integrals of f over every cell and step [PgC month-1], (region, year, 12)."""
-    return integrate_values(lambda rows: model.network(rows)[..., None], data)[..., 0]
-
-
-def integrate_values(values: Callable[[jax.Array], jax.Array], data: RegionData) -> jax.Array:
-    """Integrals of functions of the predictors, ``values(rows)`` (..., function), over every cell and step, (region, year, 12, function).
-
-    Blocks are recomputed in the backward pass (`jax.checkpoint`), so that memory holds one block of one month.
-    """
-    starts, counts = data.month_start.reshape(-1), data.month_steps.reshape(-1)
-    days = (data.month_days.reshape(-1) / counts).astype(jnp.float32)
-    longest = 1 if data.cube.seasonal.shape[0] == 12 else 31
-
-    @jax.checkpoint
-    def month(start: jax.Array, count: jax.Array, per_step: jax.Array) -> jax.Array:
-        step = jnp.minimum(start + jnp.arange(longest), data.cube.season.shape[0] - 1)
-        use = (jnp.arange(longest) < count) * per_step
-
-        def integral(locations: Locations) -> jax.Array:
-            found = _at_rows(values, data.cube.block(step, locations.cell))
-            return locations.weight @ jnp.einsum("tnk,t->nk", found, use)
-
-        first = jax.tree.map(lambda a: a[0], data.every)
-        rest = jax.tree.map(lambda a: a[1:], data.every)
-        add = jax.checkpoint(lambda total, locations: (total + integral(locations), None))
-        return jax.lax.scan(add, integral(first), rest)[0]
-
-    integral = jax.lax.map(lambda m: month(*m), (starts, counts, days))
-    return jnp.moveaxis(integral, 0, 1).reshape(-1, *data.month_start.shape, integral.shape[-1])
+    return integrate_values(lambda rows: model.landscape(rows)[..., None], data.walk)[..., 0]

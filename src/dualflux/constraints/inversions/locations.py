@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
+from dualflux.constraints.areas import Locations
 from dualflux.grid import LandCells
 from dualflux.units import PETAGRAM
 
@@ -23,31 +24,6 @@ def regional_operator(cells: LandCells) -> sparse.csr_matrix:
     """Regional-integral operator (region + 1, cell): PgC d-1 from gC m-2 d-1; the last row is the globe (all land)."""
     area = np.vstack([cells.region_area, cells.land_area])
     return sparse.csr_matrix(area / PETAGRAM)
-
-
-class Locations(NamedTuple):
-    """Cells that stand for all regions, with weights.
-
-    Attributes
-    ----------
-    cell : array of int, (location,)
-    weight : array, (region, location)
-        Land area a location stands for [1e15 m2]: the integral [PgC d-1] is ``weight @ flux[cell]``.
-    """
-
-    cell: jax.Array
-    weight: jax.Array
-
-
-def every_location(cells: LandCells, block: int) -> Locations:
-    """All cells in blocks of equal length: cell (block, location), weight (block, region, location); padding has no weight."""
-    count = len(cells.index)
-    blocks = -(-count // block)
-    padded = np.zeros(blocks * block, dtype=np.int32)
-    padded[:count] = np.arange(count)
-    weight = np.zeros((len(cells.region_names), blocks * block), dtype=np.float32)
-    weight[:, :count] = cells.region_area / PETAGRAM
-    return Locations(jnp.asarray(padded.reshape(blocks, block)), jnp.asarray(weight.reshape(len(weight), blocks, block).swapaxes(0, 1)))
 
 
 class Strata(NamedTuple):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dualflux.constraints.towers import TowerConstraint
+from dualflux.constraints.towers.constraint import INNER_SHARE
+from dualflux.constraints.towers.folds import inner_validation
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.errors import InputError
-from dualflux.fitting.ensembles import INNER_SHARE
-from dualflux.fitting.folds import inner_validation
 from dualflux.twin.scoring.cell_scores import Months
 
 MOST_TREES = 1000  # inner validation sites stop long before

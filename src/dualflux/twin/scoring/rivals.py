@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.inversions.constraint import InversionTermSettings, RegionalConstraint
-from dualflux.constraints.towers import TowerConstraint, TowerTermSettings
-from dualflux.cube import Cube, Steps
+from dualflux.constraints.inversions.observations import InversionTermSettings
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.cube import Cube, DeviceCube, Steps
 from dualflux.errors import InputError
 from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
-from dualflux.fitting.fit_ensembles import build_objective, train_all
+from dualflux.fitting.fit_ensembles import build_objective, landscape_of, train_all
 from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
@@ -19,6 +19,7 @@ from dualflux.model.flux_model import NetworkSettings
 from dualflux.model.spatial_effect import SpatialSettings
 from dualflux.twin.scoring.cell_scores import Months
 from dualflux.units import PETAGRAM
+from dualflux.variants import Variant
 
 ORACLE_ROWS = 60_000
 ORACLE_PATIENCE = 3  # times the steps of a variant: a ceiling must not be one of impatience
@@ -127,7 +128,7 @@ def oracle_constraint(
 
 
 def train_oracle(
-    truth: Months, cube: Cube, cells: LandCells, regional: RegionalConstraint, fitted: np.ndarray, network: NetworkSettings,
+    truth: Months, cube: Cube, cells: LandCells, fitted: np.ndarray, network: NetworkSettings,
     training: TrainingSettings, seed: int,
 ) -> Ensemble:  # fmt: skip
     """The same network with the same training, fitted to the true field: what these predictors and this network can reach.
@@ -137,8 +138,10 @@ def train_oracle(
     """
     constraint = oracle_constraint(truth, cube, cells, fitted, seed)
     off = TowerTermSettings(representativeness=False, site_effects=False)
-    objective = build_objective(constraint, regional, cube, cells, network, off, InversionTermSettings(weight=1.0, locations=2), training)
+    device, terms = DeviceCube.of(cube), Variant(constraints=("towers",))
+    objective = build_objective(constraint, None, cube, device, cells, network, off, InversionTermSettings(), training)
     longer = training.model_copy(update={"steps": ORACLE_PATIENCE * training.steps})
-    run = Run("", "towers", (ALL_SITES,), network.members, regional, np.ones(len(regional.years)))
-    stack = stack_members([run], regional.years, constraint, off, 0.0, seed)
-    return train_all(objective, stack, constraint, regional, cube, cells, network, longer, SpatialSettings()).ensembles["", "towers"]
+    run = Run("", "towers", terms, (ALL_SITES,), network.members)
+    stack = stack_members(objective.constraints, [run], off, [{}], seed)
+    landscape = landscape_of(cube, cells, SpatialSettings())
+    return train_all(objective, stack, landscape, device, network, longer, SpatialSettings()).ensembles["", "towers"]

@@ -1,4 +1,4 @@
-"""Constraints: what was observed, where, and how well. A constraint knows no network."""
+"""What towers saw: observations of NEE, how their errors hang together, and how many facts they are."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class TowerTermSettings(BaseModel):
     degrees_of_freedom: float = Field(4.0, gt=2, description="of the Student-t error")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TowerConstraint:
     """Point observations of NEE.
 

@@ -1,0 +1,103 @@
+"""Normal equations of inversions: H' R^-1 H of exact integrals, the total included."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from dualflux.constraints.areas import Areas
+from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.cube import Steps
+from dualflux.grid import LandCells
+from dualflux.model.spatial_effect import HARMONICS, SpatialBasis, harmonics
+from dualflux.units import PETAGRAM
+
+
+@dataclass(frozen=True, eq=False)
+class RegionalEquations:
+    """What all members share.
+
+    Attributes
+    ----------
+    data : RegionalConstraint
+        Of the whole ensemble.
+    areas : Areas
+    spatial : array, (region, year, 12, 3 x place)
+        Integrals of u's columns [PgC month-1 per gC m-2 d-1].
+    """
+
+    data: RegionalConstraint
+    areas: Areas
+    spatial: np.ndarray
+    rows: np.ndarray | None = None
+
+    @classmethod
+    def create(cls, data: RegionalConstraint, landscape: Landscape) -> "RegionalEquations":
+        """Integrate the columns of the spatial effect."""
+        cube, cells, basis = landscape
+        areas = Areas(cells.region_area, data.month.ravel())
+        flat = spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis)
+        return cls(data, areas, flat.reshape(len(flat), *data.month.shape, -1))
+
+    def equations(self, member: LinearMember) -> Equations:
+        """Of a member's years, tempered: with R / weight the draw's deviation grows by 1 / sqrt(weight)."""
+        part, shared = member.part, member.layout.shared_by("inversions")
+        place = member.layout.places([*member.layout.of_flux(), *(e.name for e in shared)])
+        if part.weight == 0:
+            nothing = Normal(place, np.zeros((len(place), len(place))), np.zeros((len(place), 2)))
+            return lambda parameters: nothing
+        data = cast(RegionalConstraint, member.plan.data.get("inversions", self.data))
+        use = part.year_use > 0
+        observed = data.observed[:, np.isin(data.years, self.data.years[use])]
+        features = member.columns.reshape(len(member.columns), *self.data.month.shape, -1)
+        loadings = [np.asarray(e.loading["inversions"])[:, use] for e in shared]
+        columns = np.concatenate([features[:, use], self.spatial[:, use], *loadings], axis=-1).astype(np.float64)
+        mean, anomaly, draw = (np.asarray(p, np.float64) for p in (part.mean_precision, part.anomaly_precision, part.target[:, use]))
+        matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
+        weight = float(part.weight)
+        found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
+        return lambda parameters: found
+
+
+def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:
+    """Integrals of u's columns, (area, month, 3 x place) [PgC month-1 per gC m-2 d-1].
+
+    Parameters
+    ----------
+    seasons : int
+        Parts of the mean year.
+    """
+    inside = areas.area @ basis.at(cells.lat(), cells.lon()) / PETAGRAM  # (area, place)
+    wave = np.add.reduceat(harmonics(steps.season, seasons), steps.month_start) / steps.month_steps[:, None]
+    wave = (wave * steps.month_days[:, None])[areas.month]
+    return np.einsum("rk,mh->rmhk", inside, wave).reshape(len(inside), len(areas.month), HARMONICS * basis.size)
+
+
+def regional_normal(
+    columns: np.ndarray, observed: np.ndarray, draw: np.ndarray, mean_precision: np.ndarray, anomaly_precision: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """H' R^-1 H and H' R^-1 y of the inversions: the quadratic form of `covariance`, the total included.
+
+    Parameters
+    ----------
+    columns : array, (region, year, 12, column)
+        Integrals of the columns [PgC month-1].
+    observed, draw : array, (region, year, 12)
+        The inversions' mean, and a member's own draw about it.
+    mean_precision, anomaly_precision : array, (region + 1, 12, 12)
+        S and B, last those of the sum over regions.
+
+    Returns
+    -------
+    array, (column, column) and (column, 2)
+    """
+    design = np.concatenate([columns, observed[..., None], (draw - observed)[..., None]], axis=-1)
+    design = np.concatenate([design, design.sum(axis=0, keepdims=True)])
+    mean = design.mean(axis=1)
+    anomaly = design - mean[:, None]
+    # One region at a time, so that memory holds one region's columns twice.
+    gram = np.einsum("rip,rij,rjq->pq", mean, mean_precision, mean, optimize=True)
+    for own, precision in zip(anomaly, anomaly_precision, strict=True):
+        gram += own.reshape(-1, own.shape[-1]).T @ (precision @ own).reshape(-1, own.shape[-1])
+    return gram[:-2, :-2], gram[:-2, -2:]

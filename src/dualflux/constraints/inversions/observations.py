@@ -1,0 +1,151 @@
+"""What inversions say: regional integrals of an ensemble, their mean and its error, and the same with something left out."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import BaseModel, ConfigDict, Field
+
+from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.spread import ensemble_mean, estimate_error, to_year_month
+from dualflux.cube import Cube, Steps
+from dualflux.errors import InputError
+from dualflux.grid import LandCells
+from dualflux.sources.adjustments import Target
+
+
+class InversionTermSettings(BaseModel):
+    """How regional integrals enter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    estimator: Literal["exact", "representative", "stratified"] = Field(
+        "stratified",
+        description="in training; exact: every cell; representative: few cells, chosen once; stratified: fresh random cells each step",
+    )
+    weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
+    locations: int = Field(
+        16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once, a mean over regions"
+    )
+    error_target: float | None = Field(
+        None, gt=0, description="representative: rms error of a region's annual integral [PgC yr-1]; more locations where it needs them"
+    )
+    library: tuple[str, ...] = Field(
+        (), description="representative: gridded products among `references` whose fields join the library that weights are fitted to"
+    )
+    years: int = Field(4, ge=2, description="stratified, representative: random years per step")
+    spread: Literal["exchangeable", "centred"] = Field(
+        "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class RegionalConstraint:
+    """Monthly integrals of NEE over regions from an ensemble of inversions.
+
+    Attributes
+    ----------
+    products : array, (product, region, year, 12)
+        Adjusted integrals [PgC month-1], whole calendar years.
+    names : tuple of str, (product,)
+    regions : tuple of str, (region,)
+    observed : array, (region, year, 12)
+        Ensemble mean.
+    error : EnsembleError
+    years : array of int, (year,)
+    month : array of int, (year, 12)
+        Position of each month in the study's time axis.
+    products_per_error : int
+        Variance of one product's error over that of `error`: 1, or the number of products where `error` is that of their mean.
+    """
+
+    products: np.ndarray
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    observed: np.ndarray
+    error: EnsembleError
+    years: np.ndarray
+    month: np.ndarray
+    products_per_error: int = 1
+
+    def draws(self, count: int, seed: int) -> np.ndarray:
+        """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
+        random = np.random.default_rng(seed)
+        pairs = [self.error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
+        errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
+        if count % 2:
+            errors[count - 1] = np.zeros_like(errors[0])
+        return self.observed + np.stack(errors[:count])
+
+
+def from_inversions(
+    target: Target, steps: Steps, region_names: tuple[str, ...], region_area: np.ndarray, settings: InversionTermSettings,
+    fit_period: tuple[date, date], leave_out: str | None = None, leave_out_years: tuple[int, int] | None = None,
+    emissions: dict[str, float] | None = None,
+) -> RegionalConstraint:  # fmt: skip
+    """Make the regional constraint from the whole years of `fit_period`.
+
+    A product or a span of years may be left out of everything, error model included; constant `emissions` by region
+    [PgC yr-1] are subtracted beside the adjustments of the target.
+    """
+    integral = target.integral.sel(region=list(region_names))
+    if emissions is not None:
+        rate = xr.DataArray([emissions[name] for name in region_names], {"region": list(region_names)})
+        integral = integral - rate * integral.time.dt.days_in_month / xr.where(integral.time.dt.is_leap_year, 366, 365)
+    if leave_out is not None:
+        integral = integral.sel(product=integral.product != leave_out)
+    values, years = to_year_month(integral.transpose("product", "region", "time"))
+    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").to_numpy()
+    use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
+    if leave_out_years is not None:
+        use &= (years < leave_out_years[0]) | (years > leave_out_years[1])
+    if not use.any():
+        raise InputError(f"inversions: no whole year is left to fit in {fit_period[0]} to {fit_period[1]}; widen `fit_period` or `holdout`")
+    values, years = values[:, :, use], years[use]
+    there = np.isfinite(values).any(axis=(1, 2, 3))
+    values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
+    share = len(values) if settings.spread == "centred" else 1
+    error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
+    month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
+    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month, share)
+
+
+class ConstantEmissions(BaseModel):
+    """A constant emission per region that inversions see and towers do not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^\w+$")
+    values: dict[str, float] = Field(description="of every region [PgC yr-1], positive to the atmosphere")
+    source: str = Field(min_length=1, description="where the numbers are from")
+
+
+class HoldoutSettings(BaseModel):
+    """What is fitted once more with something left out or changed, to score or to see what was not used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
+    inversions: bool = Field(False, description="leave each inversion out in turn")
+    emissions: ConstantEmissions | None = Field(None, description="fit once more with these constant emissions subtracted as well")
+
+
+class Maker(Protocol):
+    """``make(product, years, emissions)``: the regional constraint without a product or years, or with emissions subtracted."""
+
+    def __call__(
+        self, product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None
+    ) -> RegionalConstraint: ...
+
+
+def constraint_maker(target: Target, cube: Cube, cells: LandCells, settings: InversionTermSettings, fit_period: tuple[date, date]) -> Maker:
+    """How `plan_runs` makes regional constraints."""
+    area = cells.region_area.sum(axis=1)
+
+    def make(product: str | None, years: tuple[int, int] | None, emissions: dict[str, float] | None = None) -> RegionalConstraint:
+        return from_inversions(target, cube.steps, cells.region_names, area, settings, fit_period, product, years, emissions)
+
+    return make
