@@ -121,7 +121,7 @@ def _run(mutant: Mutant, copy: Path, root: Path) -> subprocess.CompletedProcess[
 
 
 def _judge(record: Record, done: subprocess.CompletedProcess[str]) -> Record:
-    failed = re.search(r"^FAILED (\S+)", done.stdout, flags=re.MULTILINE)
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, flags=re.MULTILINE)
     if done.returncode == TESTS_FAILED and failed:
         return replace(record, outcome="caught", by=failed[1])
     if done.returncode == TESTS_PASSED:

@@ -13,6 +13,7 @@ import yaml
 
 from conftest import SHARED
 from dualflux import pipeline
+from dualflux.constraints.inversions.observations import constraint_maker
 from dualflux.grid import Grid
 from dualflux.prediction.netcdf_product import integrate_product
 from dualflux.prepared import load
@@ -64,7 +65,7 @@ def test_left_out_years_are_not_in_the_constraint(study_file: Path, tiny_run: Pa
     study = load_study(study_file)
     prepared = load(tiny_run / "prepared")
     assert pd.DatetimeIndex(prepared.observations.time).year.max() == 2003
-    make = pipeline.constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
+    make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
     assert make(None, None).years.tolist() == [2001, 2002, 2003]
     assert make(None, (2003, 2003)).years.tolist() == [2001, 2002]
 
