@@ -33,12 +33,12 @@ from dualflux.metrics import (
 from dualflux.metrics.budget import TERM_COLUMNS, Budget, annual_adjustments, budget_summary, read_budgets
 from dualflux.model.ensemble import Ensemble, load_models
 from dualflux.prediction.at_towers import read_tower_predictions
+from dualflux.prediction.uncertainty import similarity
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
 from dualflux.sources.land.region_masks import read_regions
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.observations import regional_maker
-from dualflux.prediction.uncertainty import similarity
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
 
