@@ -53,16 +53,15 @@ def double_precision() -> Iterator[None]:
 
 @contextmanager
 def quick_compilation(folder: Path) -> Iterator[None]:
-    """Compile with less care, and keep programs in a folder so that each is compiled once."""
-    for name, value in (("compilation_cache_dir", str(folder)), ("persistent_cache_min_compile_time_secs", 0.2)):
-        jax.config.update(f"jax_{name}", value)
+    """Compile with less care; programs are kept in the folder of the session, or in `folder` where it has none."""
+    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_disable_most_optimizations")}
+    jax.config.update("jax_compilation_cache_dir", before["jax_compilation_cache_dir"] or str(folder))
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        for name, value in (("compilation_cache_dir", None), ("persistent_cache_min_compile_time_secs", 1.0)):
-            jax.config.update(f"jax_{name}", value)
-        jax.config.update("jax_disable_most_optimizations", False)
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def land_cells() -> LandCells:

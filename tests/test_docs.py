@@ -12,25 +12,13 @@ from typing import Any
 import pytest
 
 import dualflux
-from dualflux import pipeline
-from dualflux.study.settings import load_study
 from test_data_sources import snippets, validate
-from tiny_study import write_tiny_study
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 NEED_NOTHING = ("howto/towers", "howto/predictors", "howto/inversions", "howto/regions")
 NEED_A_RUN = ("tutorial", "howto/products", "howto/python")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `runs/demo`, as `dualflux demo` leaves it, of a smaller world."""
-    here = tmp_path_factory.mktemp("demo")
-    out = here / "runs/demo"
-    pipeline.run(load_study(write_tiny_study(out / "world"), out=out), out)
-    return here
 
 
 def blocks(page: str) -> list[tuple[str, str | None]]:
@@ -58,8 +46,8 @@ def test_a_how_to_page_prints_what_it_says(page: str, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("page", NEED_A_RUN)
-def test_a_page_about_a_run_prints_what_it_says(page: str, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(demo)
+def test_a_page_about_a_run_prints_what_it_says(page: str, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_run.parents[1])
     assert blocks(page)
     run_page(page)
 
@@ -76,9 +64,9 @@ def test_lines_for_a_study_file_are_valid(page: str) -> None:
             validate(key, value)
 
 
-def test_the_notebook_runs_and_draws_its_figure(demo: Path, tmp_path: Path) -> None:
+def test_the_notebook_runs_and_draws_its_figure(tiny_run: Path, tmp_path: Path) -> None:
     """Its own assertions hold: the table is the map, and the members average to it."""
-    environment = {**os.environ, "DUALFLUX_RUN": str(demo / "runs/demo"), "MPLBACKEND": "agg"}
+    environment = {**os.environ, "DUALFLUX_RUN": str(tiny_run), "MPLBACKEND": "agg"}
     script = ROOT / "examples/notebook/finished_run.py"
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

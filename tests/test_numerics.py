@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conftest import on_its_own
 from dualflux.cli import main
 from dualflux.constraints.inversions.constraint import InversionScore
 from dualflux.constraints.inversions.locations import regional_operator
@@ -151,7 +152,7 @@ print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in fluxes)).hexdiges
 
 
 def _digest(cores: set[int]) -> str:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    env = {**on_its_own(), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
     how = {"env": env, "capture_output": True, "text": True, "check": True, "preexec_fn": lambda: os.sched_setaffinity(0, cores)}
     return str(subprocess.run([sys.executable, "-c", FLUXES], **how).stdout.split()[-1])  # type: ignore[call-overload]
 

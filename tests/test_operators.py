@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.constraints.areas import Locations, every_location
-from dualflux.constraints.inversions.locations import draw_locations, point_operator, regional_operator, stratify
+from dualflux.constraints.inversions.locations import draw_locations, regional_operator, stratify
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.units import PETAGRAM
 from small_world import CELLS
 
-CELL = np.array([3, 50, 3])  # two towers share a cell
 PLACE = np.random.default_rng(0).normal(size=(len(CELLS.index), 3))
 STRATA = stratify(CELLS, PLACE)
 
@@ -35,7 +34,6 @@ def in_blocks() -> np.ndarray:
 
 Matrix = Callable[[], object]
 OPERATORS: dict[str, Matrix] = {
-    "point": lambda: point_operator(CELL, len(CELLS.index)),
     "regional integral": lambda: regional_operator(CELLS),
     "all cells in blocks": in_blocks,
     "random locations": lambda: as_matrix(draw_locations(STRATA, jax.random.key(1), 4)),
@@ -72,11 +70,6 @@ def test_the_gradient_of_an_integral_is_the_adjoint() -> None:
     upstream = jnp.asarray([0.3, -1.2])
     _, pull = jax.vjp(lambda flux: locations.weight @ flux[locations.cell], jnp.ones(len(CELLS.index)))
     np.testing.assert_allclose(pull(upstream)[0], as_matrix(locations).T @ upstream, rtol=1e-5)
-
-
-def test_a_point_is_the_flux_of_its_cell() -> None:
-    flux = np.arange(float(len(CELLS.index)))
-    np.testing.assert_array_equal(OPERATORS["point"]() @ flux, CELL)  # type: ignore[operator]
 
 
 def test_a_uniform_flux_integrates_to_area_by_hand() -> None:

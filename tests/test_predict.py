@@ -17,13 +17,12 @@ from dualflux.errors import InputError
 from dualflux.features import needs_mean_season
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
-from dualflux.prediction import layout
+from dualflux.prediction import in_chunks, layout
 from dualflux.prediction import tile_preparation as prepare
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.in_chunks import Plan, upscale_chunk
 from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
 from dualflux.prediction.tile_store import PredictorStore
-from dualflux.stages import predict_elsewhere as prediction
 from dualflux.stages.predict_elsewhere import Execution, predict
 from dualflux.study.settings import Study, load_study
 from predict_world import DROPPED, ICE, finished_run, is_land
@@ -240,7 +239,7 @@ def test_a_damaged_predictor_store_is_named(monthly: Run, tmp_path: Path) -> Non
     chunk = next(p for p in (tmp_path / "predictors/dynamic/c/0").rglob("*") if p.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-40] + bytes(36) + chunk.read_bytes()[-4:])
     plan = Plan(tmp_path / "predictors", monthly[0].out / "models/dual/weights.npz", tmp_path / "other", daily=False)
-    prediction.run.create_products(plan, layout.Layout.load(plan.predictors), {})
+    in_chunks.create_products(plan, layout.Layout.load(plan.predictors), {})
     with pytest.raises(InputError, match="dynamic of tile 0 is damaged"):
         upscale_chunk(plan, next(t for t in layout.Layout.load(plan.predictors).tasks() if t.band == 1))
 

@@ -158,7 +158,8 @@ def test_results_do_not_depend_on_the_number_of_devices(tmp_path: Path) -> None:
     """Three devices in another process, which compiles for each of them."""
     np.savez(tmp_path / "one.npz", *jax.tree.leaves(train(make_objective(CUBE, TOWERS, REGIONAL)).snapshots))
     cache = str(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3", "PYTHONPATH": path}
     subprocess.run([sys.executable, __file__, str(tmp_path / "three.npz"), cache], check=True, env=environment)
     with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "three.npz") as three:
         assert one.files == three.files

@@ -16,7 +16,6 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
-from tests.small_world import CELLS, NETWORK, make_cube
 
 from dualflux.errors import InputError
 from dualflux.fitting.training import TrainingSettings
@@ -58,6 +57,7 @@ from dualflux.twin.scoring.scores import (
     tropical_regions,
 )
 from dualflux.units import PETAGRAM, days_in_month
+from small_world import CELLS, NETWORK, make_cube
 
 RNG = np.random.default_rng(0)
 MONTHS = pd.date_range("2001-01-01", periods=48, freq="MS")

@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 import pytest
-from tests.small_world import make_cube, make_towers
 
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.twin.scoring.boosted_trees import BoostedTrees, train_boosted_trees, tree_months
+from small_world import make_cube, make_towers
 
 sklearn = pytest.importorskip("sklearn", reason="boosted trees need scikit-learn")
 

@@ -15,11 +15,6 @@ from dualflux.grid import LandCells
 from dualflux.units import PETAGRAM
 
 
-def point_operator(cell: np.ndarray, cells: int) -> sparse.csr_matrix:
-    """Tower operator (tower, cell): picks the flux of each tower's cell."""
-    return sparse.csr_matrix((np.ones(len(cell)), (np.arange(len(cell)), cell)), shape=(len(cell), cells))
-
-
 def regional_operator(cells: LandCells) -> sparse.csr_matrix:
     """Regional-integral operator (region + 1, cell): PgC d-1 from gC m-2 d-1; the last row is the globe (all land)."""
     area = np.vstack([cells.region_area, cells.land_area])
