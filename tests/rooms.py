@@ -96,8 +96,8 @@ def room_graph(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def upward(graph: Mapping[str, set[str]]) -> list[str]:
-    """Imports from a room that stands above."""
-    pairs = sorted((module, other) for module, others in graph.items() for other in others)
+    """Imports from a room that stands above; the package's face, which imports its names when they are asked for, stands in front."""
+    pairs = sorted((module, other) for module, others in graph.items() if module != "__init__" for other in others)
     return [f"{module} imports {other}" for module, other in pairs if LEVEL[room(other)] > LEVEL[room(module)]]
 
 

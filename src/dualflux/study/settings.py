@@ -145,7 +145,7 @@ class StudySettings(BaseModel):
             return values
         if values.get("towers") == [] and values.get("inversions") == []:
             raise ValueError(NOTHING_CONSTRAINS)
-        there = [name for name in get_args(ConstraintName) if values.get(name)]
+        there = [name for name in get_args(ConstraintName) if values.get(name, True)]  # a missing key is said elsewhere
         return {**values, "variants": list(possible(there))} if there else values
 
     @model_validator(mode="after")
