@@ -29,6 +29,7 @@ ROOMS = (
     "variants",
     "run_folder",
     "grid",
+    "sphere",
     "units",
     "errors",
     "__init__",

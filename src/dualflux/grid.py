@@ -8,8 +8,8 @@ import xarray as xr
 from scipy import sparse
 
 from dualflux.errors import InputError
+from dualflux.sphere import EARTH_RADIUS
 
-EARTH_RADIUS = 6_371_007.2  # m, authalic
 SMALLEST_STEP = 1e-5  # degrees between cells: a metre
 LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
 LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")
