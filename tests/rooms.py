@@ -30,7 +30,7 @@ ROOMS = (
     "variants",
     "run_folder",
     "grid",
-    "coordinates",
+    "geometry",
     "units",
     "unit_spelling",
     "errors",

@@ -54,14 +54,14 @@ def double_precision() -> Iterator[None]:
 @contextmanager
 def quick_compilation(folder: Path) -> Iterator[None]:
     """Compile with less care; programs are kept in the folder of the session, or in `folder` where it has none."""
-    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_disable_most_optimizations")}
-    jax.config.update("jax_compilation_cache_dir", before["jax_compilation_cache_dir"] or str(folder))
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", before or str(folder))
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
+        jax.config.update("jax_compilation_cache_dir", before)
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def land_cells() -> LandCells:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dualflux.model.spatial_effect import EARTH_RADIUS, HARMONICS, SPACING, SpatialBasis, SpatialSettings, harmonics
+from dualflux.geometry.sphere import MEAN_RADIUS_KM
+from dualflux.model.spatial_effect import HARMONICS, SPACING, SpatialBasis, SpatialSettings, harmonics
 
 LENGTH = 1500.0
 
@@ -17,7 +18,7 @@ def haversine(lat: float, lon: float, lats: np.ndarray, lons: np.ndarray) -> np.
     """Great-circle distance [km] by another formula than the code's."""
     one, two, east = np.radians(lat), np.radians(lats), np.radians(lons - lon)
     half = np.sin((two - one) / 2) ** 2 + np.cos(one) * np.cos(two) * np.sin(east / 2) ** 2
-    return 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
+    return 2 * MEAN_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0)))
 
 
 def land(seed: int = 0, count: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from scipy import sparse
 
-from dualflux.coordinates import in_degrees, refuse_corners, refuse_radians
 from dualflux.errors import InputError
+from dualflux.geometry.coordinates import in_degrees, refuse_corners, refuse_radians
+from dualflux.geometry.sphere import EARTH_RADIUS
 
-EARTH_RADIUS = 6_371_007.2  # m, authalic
 SMALLEST_STEP = 1e-5  # degrees between cells: a metre
 LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
 LONGITUDE_NAMES = ("lon", "longitude", "nav_lon", "x")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from dualflux.grid import EARTH_RADIUS
+from dualflux.geometry.sphere import EARTH_RADIUS, great_circle
 from dualflux.metrics.paired import group_draws, interval, weighted_median
 from dualflux.metrics.sites import UNITS, at_scale, by_site, scales_of, series
 from dualflux.metrics.statistics import METRICS, PairStatistics
@@ -26,9 +26,8 @@ def distance_to_training(sites: pd.DataFrame) -> pd.Series:
     sites : DataFrame
         Index site; lat, lon [degrees], fold. With one fold there is no training site: NaN.
     """
-    lat, lon = (np.radians(sites[c].to_numpy(dtype=float)) for c in ("lat", "lon"))
-    half = np.sin((lat[:, None] - lat) / 2) ** 2 + np.cos(lat[:, None]) * np.cos(lat) * np.sin((lon[:, None] - lon) / 2) ** 2
-    apart = 2 * EARTH_RADIUS / 1e3 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+    lat, lon = (sites[c].to_numpy(dtype=float) for c in ("lat", "lon"))
+    apart = 1e-3 * EARTH_RADIUS * great_circle(lat[:, None], lon[:, None], lat, lon)
     fold = sites["fold"].to_numpy()
     apart[fold[:, None] == fold] = np.inf
     nearest = apart.min(axis=1, initial=np.inf)

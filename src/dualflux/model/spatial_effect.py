@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-EARTH_RADIUS = 6371.0  # km
+from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
+
 SPACING = 1.5  # correlation lengths between bumps: wider ones leave gaps, closer ones add little
 HARMONICS = 3  # mean, cosine and sine of the year
 
@@ -45,7 +46,7 @@ class SpatialBasis:
     @classmethod
     def create(cls, lat: np.ndarray, lon: np.ndarray, length: float) -> "SpatialBasis":
         """Bumps on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
-        place = _on_sphere(lat, lon)
+        place = unit_vectors(lat, lon)
         chosen, apart = [0], _distance(place, place[:1])[:, 0]
         while apart.max() > SPACING * length:
             chosen.append(int(apart.argmax()))
@@ -59,7 +60,7 @@ class SpatialBasis:
 
     def at(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
         """phi (place, bump), scaled so that their squares sum to 1: the field's prior variance is the same everywhere."""
-        away = _distance(_on_sphere(lat, lon), _on_sphere(*self.centre.T)) / self.length
+        away = _distance(unit_vectors(lat, lon), unit_vectors(*self.centre.T)) / self.length
         bump = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
         return bump / np.sqrt((bump**2).sum(axis=1, keepdims=True))
 
@@ -82,11 +83,6 @@ def harmonics(season: np.ndarray, seasons: int) -> np.ndarray:
     return np.stack([np.ones_like(angle), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)], axis=-1)
 
 
-def _on_sphere(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    phi, theta = np.radians(np.asarray(lat, dtype=np.float64)), np.radians(np.asarray(lon, dtype=np.float64))
-    return np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)], axis=-1)
-
-
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Great-circle distance [km], (one, other)."""
-    return np.asarray(EARTH_RADIUS * np.arccos(np.clip(one @ other.T, -1.0, 1.0)))
+    return MEAN_RADIUS_KM * angle_of(one @ other.T)

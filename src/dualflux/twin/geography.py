@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import uniform_filter
 
-from dualflux.grid import EARTH_RADIUS, Grid, LandCells, grid_of, regrid
+from dualflux.geometry.sphere import EARTH_RADIUS, great_circle
+from dualflux.grid import Grid, LandCells, grid_of, regrid
 from dualflux.sources.land.region_masks import read_regions
 
 Bumps = list[tuple[float, float, float, float]]  # latitude, longitude, radius [km], height
@@ -64,10 +65,8 @@ def _continentality(land: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> np.nd
 
 
 def distance_km(lat: np.ndarray, lon: np.ndarray, lat0: np.ndarray | float, lon0: np.ndarray | float) -> np.ndarray:
-    """Great-circle distance [km] (haversine), broadcasting."""
-    half_lat, half_lon = np.radians(lat - lat0) / 2, np.radians(lon - lon0) / 2
-    chord = np.sin(half_lat) ** 2 + np.cos(np.radians(lat)) * np.cos(np.radians(lat0)) * np.sin(half_lon) ** 2
-    return 2e-3 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(chord, 0, 1)))
+    """Great-circle distance [km], broadcasting."""
+    return 1e-3 * EARTH_RADIUS * great_circle(lat, lon, lat0, lon0)
 
 
 def draw(lat: np.ndarray, lon: np.ndarray, bumps: Bumps) -> np.ndarray:

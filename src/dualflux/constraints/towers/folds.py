@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from dualflux.errors import InputError
+from dualflux.geometry.sphere import great_circle
 
 LARGEST_INNER_SHARE = 0.5  # with more, the held-out groups of a member could be all there are
 
@@ -47,11 +48,7 @@ def _near(lat: np.ndarray, lon: np.ndarray, resolution: float) -> np.ndarray:
     north_south = np.abs(lat[:, None] - lat)
     east_west = np.abs(lon[:, None] - lon)
     east_west = np.minimum(east_west, 360 - east_west)
-    haversine = (
-        np.sin(np.radians(north_south) / 2) ** 2
-        + np.cos(np.radians(lat))[:, None] * np.cos(np.radians(lat)) * np.sin(np.radians(east_west) / 2) ** 2
-    )
-    distance = np.degrees(2 * np.arcsin(np.sqrt(np.clip(haversine, 0, 1))))
+    distance = np.degrees(great_circle(lat[:, None], lon[:, None], lat, lon))
     return ((north_south <= tolerance) & (east_west <= tolerance)) | (distance <= tolerance)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.coordinates import centres_from_bounds
 from dualflux.errors import InputError
+from dualflux.geometry.coordinates import centres_from_bounds
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
 from dualflux.sources.files.chunks import UNWRITTEN, with_unwritten
 from dualflux.sources.files.containers import (

@@ -11,7 +11,8 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from dualflux.errors import InputError
-from dualflux.grid import EARTH_RADIUS, LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates
+from dualflux.geometry.sphere import EARTH_RADIUS, unit_vectors
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates
 from dualflux.sources.files.cell_maps import AreasInCells, Raster, areas_in
 
 COAST_REACH = 500e3  # m: as far as the coarsest transport-model cells put land flux beyond the true coast
@@ -99,8 +100,7 @@ def _nearest(grid: Grid, lost: np.ndarray, known: np.ndarray) -> sparse.csr_matr
     size = grid.lat.size * grid.lon.size
     if not lost.any() or not known.any():
         return sparse.csr_matrix((size, size))
-    lat, lon = (np.radians(a).ravel() for a in np.meshgrid(grid.lat, grid.lon, indexing="ij"))
-    point = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    point = unit_vectors(*(a.ravel() for a in np.meshgrid(grid.lat, grid.lon, indexing="ij")))
     chord = 2 * np.sin(COAST_REACH / EARTH_RADIUS / 2)
     distance, index = cKDTree(point[known]).query(point[lost], distance_upper_bound=chord)
     reached = np.isfinite(distance)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.spatial import cKDTree
 
 from dualflux.errors import InputError
+from dualflux.geometry.sphere import unit_vectors
 from dualflux.grid import LandCells
 
 
@@ -19,12 +20,6 @@ class FillValue(BaseModel):
 
 
 MissingRule = Literal["error", "drop", "nearest"] | FillValue
-
-
-def unit_vectors(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    """Points on the unit sphere, (point, 3), from degrees."""
-    north, east = np.radians(lat), np.radians(lon)
-    return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=-1)
 
 
 def fill_missing(values: np.ndarray, rule: MissingRule, cells: LandCells, what: str) -> tuple[np.ndarray, float, np.ndarray]:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import Problems
-from dualflux.grid import EARTH_RADIUS, LandCells
-from dualflux.sources.predictors.missing import unit_vectors
+from dualflux.geometry.sphere import EARTH_RADIUS, angle_of, unit_vectors
+from dualflux.grid import LandCells
 
 TOWER_REACH = 2  # cells
 
@@ -83,4 +83,4 @@ def _nearest_land(cells: LandCells, position: np.ndarray, row: int, column: int,
         return -1, 0.0
     cosine = unit_vectors(cells.lat()[found], cells.lon()[found]) @ unit_vectors(np.array(lat), np.array(lon))
     best = int(np.argmax(cosine))
-    return int(found[best]), float(EARTH_RADIUS / 1e3 * np.arccos(np.clip(cosine[best], -1, 1)))
+    return int(found[best]), float(EARTH_RADIUS / 1e3 * angle_of(cosine[best]))
