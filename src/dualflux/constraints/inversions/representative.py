@@ -35,7 +35,7 @@ from dualflux.errors import InputError
 
 NUGGET = 0.1
 ROUNDS = 20  # of k-means
-MOVED = 2.0  # times the stated error: where members show more at an anchor, the weights are fitted anew
+MOVED = 2.0  # times the stated error: where members show more, the weights are fitted anew
 _BLOCK = 20_000_000  # distances held at once
 
 
