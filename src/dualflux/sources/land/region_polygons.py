@@ -111,7 +111,7 @@ def united(shapes: Sequence[Any], grid: Grid) -> Any:
             if moved.bounds[2] > west and moved.bounds[0] < east:
                 inside = moved.bounds[0] >= west and moved.bounds[2] <= east
                 parts.append(moved if inside else shapely.intersection(moved, window))
-    return shapely.union_all(parts)
+    return parts[0] if len(parts) == 1 else shapely.union_all(parts)
 
 
 def area_inside(shape: Any, grid: Grid) -> np.ndarray:
