@@ -28,7 +28,8 @@ from dualflux.fitting.weight import choose_weight
 from dualflux.metrics import site_metrics
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_predictions
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prepared import Prepared
 from dualflux.stages import prepare as preparation
 from dualflux.study.settings import Study, StudySettings, load_study

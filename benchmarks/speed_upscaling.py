@@ -36,7 +36,7 @@ from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prediction import in_chunks as run
-from dualflux.prediction.in_memory import stack_ensembles
+from dualflux.prediction.engine import stack_ensembles
 from dualflux.prediction.kernel import LANES, EnsembleKernel, Shape, Tile, months_of
 from dualflux.prediction.layout import Layout
 from dualflux.prediction.tile_preparation import Sources, prepare_store

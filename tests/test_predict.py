@@ -20,8 +20,9 @@ from dualflux.model.ensemble import Ensemble
 from dualflux.prediction import layout
 from dualflux.prediction import tile_preparation as prepare
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
+from dualflux.prediction.engine import stack_ensembles
 from dualflux.prediction.in_chunks import Plan, upscale_chunk
-from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prediction.tile_store import PredictorStore
 from dualflux.stages import predict_elsewhere as prediction
 from dualflux.stages.predict_elsewhere import Execution, predict

@@ -41,7 +41,7 @@ def evaluate(study: Study, out: Path) -> None:
     predictions = read_tower_predictions(out / "models")
     members = pd.read_csv(out / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, study.settings.inversion_term, study.settings.fitted)
-    regional = regional_table(members[members.run == ""], prepared, make(None, None))
+    regional = regional_table(members[members.run == ""], prepared)
     own, region_names = load_models(out / "models")[0], prepared.cells.region_names
     left_out = left_out_table(members, make, study.settings.holdout, region_names)
     predicted = left_out_predictions(members, make, region_names)
