@@ -1,5 +1,6 @@
 """A drawn world of 10 degrees, and the folder of a finished run on it, without any training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def study_text(time_step: str, first: str = "2001-01-01", last: str = "2003-12-3
         "no_flux": {"rule": "zero"},
         "regions": {"bands": {"north": [0, 90], "south": [-90, 0]}},
         "inversions": [{"path": "inversions.csv", "format": "table"}],
+        "variants": ["towers", "dual"],
     }
 
 
@@ -102,7 +104,8 @@ def members(cube: Cube, basis: SpatialBasis, count: int, network: NetworkSetting
         model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, basis.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
-    return Ensemble(jax.vmap(one)(jax.random.split(jax.random.key(0), count)), np.arange(count) % 2, network, cube.columns.names, basis)
+    fold = np.arange(count) % 2 if count > 1 else np.array([-1])
+    return Ensemble(jax.vmap(one)(jax.random.split(jax.random.key(0), count)), fold, network, cube.columns.names, basis)
 
 
 def finished_run(folder: Path, time_step: str, count: int = 3, **period: str) -> tuple[Study, Cube, LandCells]:
@@ -135,11 +138,15 @@ def towers(cells: LandCells, cube: Cube) -> tuple[pd.DataFrame, pd.DataFrame, np
     return sites, table, cube.rows(step, np.repeat(cell, 12))
 
 
-def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int]) -> None:
-    """The folders of `prepare` and `train` with their markers; each variant gets members of its own size."""
+def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int], broken: int | None = None) -> None:
+    """The folders of `prepare` and `train` with their markers; each variant gets some members, of which the broken one knows no number."""
     cells = prepared.cells
     basis = SpatialBasis.create(cells.lat(), cells.lon(), 2000.0)
     ensembles = {variant: members(prepared.cube, basis, size) for variant, size in sizes.items()}
+
+    if broken is not None:
+        spoil = lambda e: replace(e, model=jax.tree.map(lambda a: a.at[broken].set(np.nan), e.model))  # noqa: E731
+        ensembles = {variant: spoil(ensemble) for variant, ensemble in ensembles.items()}
 
     def train() -> None:
         for variant, ensemble in ensembles.items():
