@@ -164,7 +164,8 @@ def flip(path: Path) -> None:
 DESCRIBED = [f"dual/nee_monthly.zarr/{name}" for name in ("zarr.json", "lat/zarr.json", "land_area/c/0/0", "nee/zarr.json")]
 MORE_DESCRIBED = [
     *(f"dual/nee_monthly.zarr/{n}" for n in ("time_bounds/c/0/0", "applicability/c/0/0", "member/zarr.json", "nee_std_total/c/0/0/0")),
-    *(f"predictors/{n}" for n in ("region_fraction.npy", "zarr.json", "dynamic/zarr.json", "mean_year/c/0/0/0", ".chunks/layout.json.json")),
+    *(f"predictors/{n}" for n in ("region_fraction.npy", "zarr.json", "dynamic/zarr.json", "mean_year/c/0/0/0")),
+    "predictors/.chunks/layout.json.json",
     *(f"dual/.chunks/{n}" for n in ("nee_monthly.zarr.json", "b00000_s000.npy", "b00000_s000.json", "integrals.npy")),
     "predictors/layout.json",
 ]  # fmt: skip
