@@ -38,8 +38,8 @@ class Plan:
         Folder of the products.
     daily : bool
         Also write each day.
-    unseen : float
-        Variance of a cell beyond the members [(gC m-2 d-1)^2], see `uncertainty.cell_scale_variance`.
+    unseen : float or None
+        Variance of a cell beyond the members [(gC m-2 d-1)^2], see `uncertainty.cell_scale_variance`; None where no towers tell it.
     key : str
         Changes with the content of `predictors` and `weights`: a cluster's workers outlive a run.
     """
@@ -48,7 +48,7 @@ class Plan:
     weights: Path
     out: Path
     daily: bool
-    unseen: float
+    unseen: float | None
     key: str = ""
 
     @property
@@ -113,14 +113,14 @@ def upscale_chunk(plan: Plan, task: Task) -> None:
     plan.journal.mark(task_name(task), files)
 
 
-def _month_fields(found: Found, unseen: float, members: bool) -> dict[str, np.ndarray]:
+def _month_fields(found: Found, unseen: float | None, members: bool) -> dict[str, np.ndarray]:
     """Layers of months: (month, cell), of members (member, month, cell)."""
     each = [layer_values(*month, unseen) for month in zip(*found.months, strict=True)]
     fields = {name: np.stack([month[name] for month in each]) for name in each[0]}
     return {**fields, "nee_member": np.asarray(found.months.landscape).swapaxes(0, 1)} if members else fields
 
 
-def _step_fields(found: Found, count: np.ndarray, unseen: float) -> dict[str, np.ndarray]:
+def _step_fields(found: Found, count: np.ndarray, unseen: float | None) -> dict[str, np.ndarray]:
     """Layers of the steps that months have, (step, cell)."""
     if found.steps is None:
         raise ValueError("the engine was not asked for steps")

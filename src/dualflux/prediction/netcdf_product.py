@@ -149,7 +149,7 @@ class ProductWriter:
         tower_like : array, (member, cell)
             f + g [gC m-2 d-1]; equal to `landscape` where there is no g.
         total_variance_extra : array, (cell,)
-            Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + extra)``.
+            Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + extra)``; NaN where nobody knows it.
         """
         extra = np.asarray(total_variance_extra, dtype=np.float64)
         self._check_month(t, landscape, tower_like, extra)
@@ -167,7 +167,7 @@ class ProductWriter:
         if landscape.shape != wanted or tower_like.shape != wanted or extra.shape != (cells,) or wanted[0] < 1:
             shapes = f"landscape {landscape.shape}, tower_like {tower_like.shape}, total_variance_extra {extra.shape}"
             raise ValueError(f"month {t}: {shapes}; wanted (member, cell) = {wanted} twice and ({cells},)")
-        bad = int((~np.isfinite(landscape)).sum() + (~np.isfinite(tower_like)).sum() + (~(extra >= 0)).sum())
+        bad = int((~np.isfinite(landscape)).sum() + (~np.isfinite(tower_like)).sum() + (extra < 0).sum())
         if bad:
             raise ValueError(f"month {times[t]:%Y-%m}: {bad} values are not finite or a variance is negative; every cell needs a flux")
 

@@ -45,7 +45,7 @@ _LAYERS: dict[str, dict[str, str]] = {
     },
     "nee_std_total": {
         **_FLUX,
-        "long_name": "standard deviation of nee of a cell: members and the part that no predictor sees",
+        "long_name": "standard deviation of nee of a cell: members and the part that no predictor sees (missing where no towers tell it)",
         "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
     },
 }
@@ -156,24 +156,24 @@ class Product:
         return found if self.members is None else {**found, "nee_member": Layer(("member", "time", *MAP), _MEMBER_LAYER)}
 
 
-def layer_values(landscape: np.ndarray, tower_like: np.ndarray, unseen: np.ndarray | float) -> dict[str, np.ndarray]:
+def layer_values(landscape: np.ndarray, tower_like: np.ndarray, unseen: np.ndarray | float | None) -> dict[str, np.ndarray]:
     """Layers of one month, by name, each (cell,) [gC m-2 d-1], in double precision.
 
     Parameters
     ----------
     landscape, tower_like : array, (member, cell)
         f and f + g [gC m-2 d-1].
-    unseen : array, (cell,) or float
-        Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + unseen)``.
+    unseen : array, (cell,), float or None
+        Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + unseen)``; None where no towers tell it.
     """
     landscape, tower_like = (np.asarray(x, dtype=np.float64) for x in (landscape, tower_like))
     std = landscape.std(axis=0, ddof=1) if len(landscape) > 1 else np.full(landscape.shape[1:], np.nan)
     return {"nee": landscape.mean(axis=0), "nee_tower": tower_like.mean(axis=0), "nee_std": std, "nee_std_total": total_std(std, unseen)}
 
 
-def total_std(std: np.ndarray, unseen: np.ndarray | float) -> np.ndarray:
-    """Standard deviation of a cell from that of the members and the variance that no predictor sees."""
-    found: np.ndarray = np.sqrt(std**2 + unseen)
+def total_std(std: np.ndarray, unseen: np.ndarray | float | None) -> np.ndarray:
+    """Standard deviation of a cell from that of the members and the variance that no predictor sees, NaN where nobody knows it."""
+    found: np.ndarray = np.sqrt(std**2 + (np.nan if unseen is None else unseen))
     return found
 
 

@@ -123,15 +123,15 @@ class _Run:
     prepared : Prepared
     attrs : dict
         Of the product.
-    unseen : float
-        Variance of a cell that no predictor sees [(gC m-2 d-1)^2].
+    unseen : float or None
+        Variance of a cell that no predictor sees [(gC m-2 d-1)^2]; None where no towers tell it.
     made_from : dict
         Changes with all of these and the networks.
     """
 
     prepared: Prepared
     attrs: dict[str, str]
-    unseen: float
+    unseen: float | None
     made_from: dict[str, Any]
 
     @property
@@ -140,9 +140,11 @@ class _Run:
         cube = self.prepared.cube
         return Standard(cube.columns, cube.centre, cube.scale, cube.steps)
 
-    def applicability(self, layout: Layout, predictors: Path) -> np.ndarray:
-        """Of each cell of a prepared store to the towers where they stand in the run's own predictors, (cell,)."""
+    def applicability(self, layout: Layout, predictors: Path) -> np.ndarray | None:
+        """Of each cell of a prepared store to the towers where they stand in the run's own predictors, (cell,); None without towers."""
         sites, store = self.prepared.sites, PredictorStore(predictors)
+        if not len(sites):
+            return None
         towers = self.prepared.cube.mean_year()[sites.cell.to_numpy()]
         reach = TowerReach.of(towers, sites.fold.to_numpy())
 
@@ -162,7 +164,7 @@ def _open_run(study: Study, variant: str, weights: Path, known: "_Checksums") ->
     prepared = load(study.out / "prepared")
     _check_columns(Ensemble.load(weights), prepared.cube.columns.names, weights)
     attrs = product_attributes(study, prepared, variant)
-    return _Run(prepared, attrs, unseen_cell_variance(study.out, prepared)[variant], {"run": content, "attributes": attrs})
+    return _Run(prepared, attrs, unseen_cell_variance(study.out, prepared).get(variant), {"run": content, "attributes": attrs})
 
 
 def _refuse_resolution(resolution: float | None) -> None:

@@ -28,7 +28,8 @@ def upscale(study: Study, out: Path) -> None:
     model = stack_ensembles([*own.values(), *left_out.values()])
     place = next(iter(own.values())).basis.at(cells.lat(), cells.lon())
     ends = np.cumsum([e.size for e in own.values()])
-    similar = applicability(prepared.cube, prepared.sites.cell.to_numpy(), prepared.sites.fold.to_numpy())
+    sites = prepared.sites
+    similar = applicability(prepared.cube, sites.cell.to_numpy(), sites.fold.to_numpy()) if len(sites) else None
     unseen = unseen_cell_variance(out, prepared)
     integrals = np.empty((sum(e.size for e in [*own.values(), *left_out.values()]), len(steps.months), len(cells.region_names) + 1))
     with ExitStack() as open_files:
@@ -44,7 +45,9 @@ def upscale(study: Study, out: Path) -> None:
             integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
                 mine = slice(end - own[variant].size, end)
-                writer.write(month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen[variant]))
+                writer.write(
+                    month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen.get(variant, np.nan))
+                )
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
         (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
     ]
