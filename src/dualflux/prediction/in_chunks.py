@@ -21,8 +21,6 @@ from dualflux.prediction.tile_store import PredictorStore
 from dualflux.prediction.workers import Execution, run_tasks
 from dualflux.prediction.zarr_product import MapStore, copy_to_netcdf, seal, unseal
 
-CHUNK_DAYS = 31  # steps of a chunk of the daily products
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -158,7 +156,7 @@ def monthly_path(out: Path) -> Path:
 def daily_path(out: Path, layout: Layout, span: slice) -> Path:
     """The daily product of a span, named by its year, or by its months where it is no calendar year."""
     months = layout.steps.months[span]
-    whole = months[0].month == 1 and months[-1].month == 12 and months[0].year == months[-1].year
+    whole = months[0].is_year_start and months[0] + pd.offsets.YearEnd(1) == months[-1] + pd.offsets.MonthEnd(1)
     return out / f"nee_daily_{months[0]:%Y}.zarr" if whole else out / f"nee_daily_{months[0]:%Y%m}-{months[-1]:%Y%m}.zarr"
 
 
@@ -181,7 +179,7 @@ def products(plan: Plan, layout: Layout, attrs: Mapping[str, str], applicability
     for span in layout.spans if plan.daily else ():
         days = layout.steps.of_months(span).time
         daily = make(days, days + pd.Timedelta(days=1), None, attrs, applicability)
-        found.append(Store(daily_path(plan.out, layout, span), daily, CHUNK_DAYS))
+        found.append(Store(daily_path(plan.out, layout, span), daily, layout.shape.steps))
     return found
 
 
