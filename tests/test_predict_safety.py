@@ -340,15 +340,17 @@ def test_a_grid_that_is_too_fine_or_none_is_refused_at_once(study: Study, tmp_pa
 
 
 def test_predictors_that_change_meanwhile_are_noticed(study: Study, tmp_path: Path) -> None:
-    """Land read at the start, and another at the end."""
+    """A predictor is another once it was read; nothing is made of it, also not when it is put back."""
     shutil.copytree(study.root, tmp_path / "data")
     moved = dataclasses.replace(study, root=tmp_path / "data")
 
     def advance(text: str) -> Callable[[int, int], None]:
-        return lambda done, of: flip(tmp_path / "data/height.nc") if text == "upscaling" else None
+        return lambda done, of: flip(tmp_path / "data/height.nc") if text == "preparing predictors" and done == 1 else None
 
     assert "changed while they were read" in refused(moved, tmp_path / "out", advance=advance)
-    assert not (tmp_path / "out/tables").exists()
+    assert not (tmp_path / "out/tables").exists() and not (tmp_path / "out/dual").exists()
+    flip(tmp_path / "data/height.nc")
+    assert "not of this command" in refused(moved, tmp_path / "out")
 
 
 def test_the_note_of_the_table_is_ours(study: Study, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dualflux.run_folder.files import read_sealed, sha256, write_sealed
 
 T = TypeVar("T")
 FOLDER = ".chunks"
+_MADE_FROM = "made_from.json"
 UNFINISHED = (".*.tmp", "*.partial")  # what we, NumPy's files and Zarr call a file that is not whole yet
 
 
@@ -37,7 +38,7 @@ class Journal:
         InputError
             The store was begun from something else, its note is damaged, or the folder holds what is not ours.
         """
-        note = self.folder / FOLDER / "made_from.json"
+        note = self.path(_MADE_FROM)
         there = read_sealed(note)
         if there is not None and there != made_from:
             changed = ", ".join(k for k in {**there, **made_from} if there.get(k) != made_from.get(k))
@@ -54,6 +55,10 @@ class Journal:
             write_sealed(note, made_from)
         for left in [p for pattern in UNFINISHED for p in self.folder.rglob(pattern)]:
             left.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """No longer say what the store is made from: it is never gone on with."""
+        self.path(_MADE_FROM).unlink()
 
     def is_done(self, chunk: str) -> bool:
         """Whether the chunk's files are there and as they were written."""

@@ -99,17 +99,15 @@ def predict(
         known = _Checksums(out / MARKERS / "checksums.json")
         run = _open_run(study, variant, weights, known)
         made_from = _made_from(sources, study, known)
-        Journal(out / "predictors").begin(made_from)
-        layout = prepare_store(sources, run.standard, out / "predictors", where, advance)
+        store = out / "predictors"
+        Journal(store).begin(made_from)
+        layout = prepare_store(sources, run.standard, store, where, advance)
+        _require_unchanged(made_from, _made_from(sources, study, known), store)
         key = _digest({**made_from, "weights": sha256(weights)})
-        plan = Plan(out / "predictors", weights, out / variant, daily, run.unseen, key=key)
+        plan = Plan(store, weights, out / variant, daily, run.unseen, key=key)
         plan.journal.begin({**run.made_from, "predictors": made_from, "daily": daily, "version": __version__})
         stores = products(plan, layout, run.attrs, run.applicability(layout, plan.predictors))
         upscale(plan, stores, where, advance("upscaling"))
-        if made_from != _made_from(sources, study, known):
-            raise InputError(
-                f"{out}: predictors, land or regions changed while they were read; leave them alone, delete {out} and run again"
-            )
         _write_table(plan, layout, run.prepared, out)
         return netcdf_copies(stores) if form == "netcdf" else [store.path for store in stores]
 
@@ -291,6 +289,13 @@ def input_files(sources: Sources) -> list[Path]:
             found += [sources.root / each] if store else find_files(each, sources.root, getattr(one, "suffix", ".nc"))
     parts = [part for path in found if path.suffix == ".shp" for part in path.parent.glob(f"{path.stem}.*")]
     return sorted({*found, *parts})
+
+
+def _require_unchanged(before: dict[str, Any], now: dict[str, Any], store: Path) -> None:
+    """Raise InputError where a store may be made from two things at once, and never go on with it."""
+    if before != now:
+        Journal(store).forget()
+        raise InputError(f"{store}: predictors, land or regions changed while they were read; leave them alone, delete it and run again")
 
 
 def _digest(content: dict[str, Any]) -> str:
