@@ -106,7 +106,7 @@ def upscale(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> No
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to put the products; an interrupted command goes on there.")],
-    resolution: Annotated[float | None, typer.Option(help="Cell size [degrees]; default: the run's.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Cell size [degrees], 0.05 or more; default: the run's.")] = None,
     period: Annotated[
         tuple[datetime, datetime] | None, typer.Option(metavar="FIRST LAST", help="Whole months; default: the run's.")
     ] = None,
