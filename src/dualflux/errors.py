@@ -1,6 +1,9 @@
-"""The one error users see: every problem found with their input, at once."""
+"""The one error users see: every problem found with their input, at once; and how text of theirs is shown."""
 
+import unicodedata
 from collections.abc import Iterable
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (also those that turn the direction of writing), halves of pairs, line ends
 
 
 class InputError(Exception):
@@ -60,3 +63,18 @@ class Problems:
 
 class NumericalError(InputError, FloatingPointError):
     """A value is infinite or no number; the message names it and says where it arose."""
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that would steer a terminal written as an escape: names of files may hold anything.
+
+    >>> printable("a\x1b[2Jb\u202ec.nc")
+    'a\\x1b[2Jb\\u202ec.nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

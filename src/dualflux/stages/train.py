@@ -1,10 +1,9 @@
 """The stage train: every ensemble fitted in one program, and left-out towers predicted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from rich.console import Console
 
 from dualflux.constraints.inversions.constraint import constraint_maker
@@ -19,8 +18,6 @@ from dualflux.prepared import Prepared, load
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
-from dualflux.run_folder.run_folder import MARKERS, digest
-from dualflux.stages.plan import stage_plan
 from dualflux.study.settings import Study
 
 
@@ -45,14 +42,8 @@ def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint:
     return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]
 
 
-def training_checkpoint(study: Study, out: Path, name: str, say: Callable[[str], None]) -> Checkpoint:
-    """Where an interrupted training goes on from; other kinds of device differ in the last digits."""
-    stage = next(stage for stage in stage_plan(study) if stage.name == "train")
-    return Checkpoint(out / MARKERS / f"{name}.checkpoint", f"{digest(out, stage)} {jax.devices()[0].device_kind}", say)
-
-
-def train(study: Study, out: Path, console: Console, say: Callable[[str], None]) -> None:
-    """Fit every ensemble in one program and predict left-out towers."""
+def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Checkpoint]) -> None:
+    """Fit every ensemble in one program and predict left-out towers; `checkpoints` has one for each of `TRAININGS`."""
     s, prepared = study.settings, load(out / "prepared")
     towers = tower_constraint(study, prepared)
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
@@ -60,7 +51,7 @@ def train(study: Study, out: Path, console: Console, say: Callable[[str], None])
     objective = build_objective(
         towers, regional, prepared.cube, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
     )
-    for_weight, for_networks = (training_checkpoint(study, out, name, say) for name in TRAININGS)
+    for_weight, for_networks = checkpoints
     weight, trial = choose_weight(
         objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed, for_weight
     )
