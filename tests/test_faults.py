@@ -311,7 +311,12 @@ def test_a_patient_file_is_a_file_whatever_the_disk_says(
         (OSError(errno.EACCES, "x", "a"), "a: Permission denied; see that it is there and may be read and written"),
         (OSError(errno.ESTALE, "x", "a"), "a: Stale file handle"),
         (MemoryError("Unable to allocate 4.00 TiB"), r"not enough memory \(Unable to allocate 4.00 TiB\); `dualflux check` says"),
+        (MemoryError(), "not enough memory; `dualflux check` says"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "not enough memory"),
+        (RuntimeError("INTERNAL: std::bad_alloc"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "not enough memory"),
+        (ImportError("libjax_common.so: failed to map segment from shared object"), "not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
     ],
 )
 def test_what_the_machine_lacks_is_said_in_one_sentence(error: BaseException, says: str) -> None:
@@ -330,7 +335,15 @@ def test_what_a_library_wraps_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("x"), RuntimeError("stage a did not write b"), OSError(errno.EINVAL, "x"), OSError("x")]
+    "error",
+    [
+        ZeroDivisionError("x"),
+        ImportError("no module named x"),
+        SystemError("x"),
+        RuntimeError("stage a did not write b"),
+        OSError(errno.EINVAL, "x"),
+        OSError("x"),
+    ],
 )
 def test_a_defect_of_ours_is_none_of_the_machines(error: BaseException) -> None:
     assert machine_problem(error) is None
@@ -416,6 +429,58 @@ def test_a_limit_on_files_is_said_by_the_command(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("dualflux: error: ") and "the file would be larger" in done.stderr and "Traceback" not in done.stderr
+
+
+CHILD = "import os, sys\nfrom dualflux import cli\n"
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "says"),
+    [
+        ("os.abort()", 2, "not enough memory (a library ended the process with SIGABRT; memory is limited to 64.0 GB)"),
+        ("7", 7, ""),
+        ("print('said') or 7", 7, ""),
+        ("bytes(2 * 10**11) and 0", 2, "not enough memory"),
+    ],
+)
+def test_a_library_that_aborts_under_a_limit_of_memory_is_said_in_a_sentence(tmp_path: Path, work: str, status: int, says: str) -> None:
+    """std::bad_alloc that nobody catches ends a process without a word; here somebody is left to say it."""
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    limit = (64 * 10**9, 64 * 10**9)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+        preexec_fn=lambda: (resource.setrlimit(resource.RLIMIT_AS, limit), resource.setrlimit(resource.RLIMIT_CORE, (0, 0))),
+    )  # fmt: skip
+    assert done.returncode == status and says in done.stderr and "Traceback" not in done.stderr
+    assert ("said" in done.stdout) == ("said" in work)
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["free", "limited memory"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: signal.Signals) -> None:
+    work = "(print('working', flush=True), __import__('time').sleep(100))"
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: limited and resource.setrlimit(resource.RLIMIT_AS, (64 * 10**9, 64 * 10**9)),
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 130 and said.count("interrupted") == 1 and number.name in said
+
+
+def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:
+    work = "(print('working', flush=True), __import__('time').sleep(1.0), 0)[2]"
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(300) == 0
+    process.stdout.close()
 
 
 def test_stage_without_its_folder_says_so(tmp_path: Path) -> None:

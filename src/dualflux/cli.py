@@ -14,9 +14,10 @@ import typer
 
 from dualflux import __version__
 from dualflux.errors import InputError, printable
-from dualflux.run_folder.machine_errors import machine_problem
+from dualflux.run_folder.machine_errors import MAY_BE_THE_MACHINE, machine_problem, too_little_memory
 from dualflux.run_folder.pulse import Manner
 from dualflux.run_folder.signals import stop_when_asked, why_stopped
+from dualflux.run_folder.supervised import supervised
 from dualflux.run_folder.unread_output import UnreadOutput, copy_of, occupy_standard_files
 
 DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
@@ -245,7 +246,11 @@ def main(arguments: list[str] | None = None) -> int:
     errors = copy_of(sys.stderr)
     plain = errors is None or not errors.isatty()  # on a terminal, bars move the cursor
     with contextlib.redirect_stdout(UnreadOutput(sys.stdout, plain=True)), contextlib.redirect_stderr(UnreadOutput(errors, plain)):
-        return _status(arguments)
+        return supervised(lambda: _status(arguments), _died)
+
+
+def _died(limit: int, name: str) -> int:
+    return _wrong([too_little_memory(f"a library ended the process with {name}; memory is limited to {limit / 1e9:.1f} GB")])
 
 
 def _status(arguments: list[str] | None) -> int:
@@ -257,7 +262,7 @@ def _status(arguments: list[str] | None) -> int:
         return _wrong(error.problems)
     except _USAGE_ERROR as error:
         return _wrong([f"{error.format_message()}; try `dualflux --help`."])
-    except (OSError, RuntimeError, MemoryError) as error:
+    except MAY_BE_THE_MACHINE as error:
         problem = machine_problem(error)
         if problem is None:
             raise
