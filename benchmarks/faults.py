@@ -5,7 +5,9 @@
 
 A small synthetic study is run once in quiet. Each fault then strikes a copy of it in one stage; the fault goes away, the same
 command is given again, and every file (but the times of day in provenance.json and report.html) is compared with the
-quiet run's. One record per fault: `fault, stage, survived, bytes_lost, message`. `bytes_lost` counts bytes of stages that were
+quiet run's. The file holds `faults, bytes_lost, silent_damage, litter` (numbers) and in `cases` one record per fault: `fault, stage,
+survived, bytes_lost, silent_damage, litter, message`. Damage is silent where a command ends with 0 and bytes are lost; litter are files
+that nobody asked for. `bytes_lost` counts bytes of stages that were
 done, of inputs and of the user's own files that are gone or changed after the fault, and of results that differ at the end.
 A fault that this account cannot inject is reported as skipped. Exit status 1 where one was not survived.
 """
@@ -421,7 +423,8 @@ def judge(study: Study, fault: Fault) -> dict[str, object]:
     try:
         struck = fault.strike(study, out)
     except RuntimeError as error:
-        return {"fault": fault.name, "stage": fault.stage, "survived": None, "bytes_lost": None, "message": f"skipped: {error}"}
+        skipped = {"survived": None, "bytes_lost": None, "silent_damage": None, "litter": None}
+        return {"fault": fault.name, "stage": fault.stage, **skipped, "message": f"skipped: {error}"}
     again = study.run(out)
     lost, more = struck.lost + study.lost(out), study.more(out)
     said = struck.done.said
@@ -435,7 +438,9 @@ def judge(study: Study, fault: Fault) -> dict[str, object]:
     message = struck.done.problem or next((line for line in said.splitlines() if any(words in line for words in struck.says)), "")
     shutil.rmtree(out)
     text = "; ".join(faults) if faults else _short(message, study) or "same bytes"
-    return {"fault": fault.name, "stage": fault.stage, "survived": not faults and lost == 0, "bytes_lost": lost, "message": text}
+    damaged = lost > 0 and (struck.done.status == DONE or again.status == DONE)
+    found = {"survived": not faults and lost == 0, "bytes_lost": lost, "silent_damage": damaged, "litter": bool(more)}
+    return {"fault": fault.name, "stage": fault.stage, **found, "message": text}
 
 
 def _has_traceback(said: str) -> bool:
@@ -473,7 +478,9 @@ def run() -> int:
     skipped = sum(r["survived"] is None for r in records)
     lost = sum(int(str(r["bytes_lost"])) for r in records if r["bytes_lost"] is not None)
     print(f"{len(records)} faults: {survived} survived, {len(records) - survived - skipped} not, {skipped} skipped; {lost} bytes lost")
-    arguments.out.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    numbers = {name: sum(r[name] is True for r in records) for name in ("silent_damage", "litter")}
+    found = {"faults": len(records) - skipped, "bytes_lost": lost, **numbers, "cases": records}
+    arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0 if survived + skipped == len(records) else 1
 
 

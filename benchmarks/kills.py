@@ -4,8 +4,8 @@
     python benchmarks/kills.py --command run --stage train --kills 20 --out kills_train.json
     python benchmarks/kills.py --command predict --stage any --kills 20 --out kills_predict.json
 
-A small study is run once in quiet, in a folder beside FILE. Each kill then strikes a fresh run (with `--stage train` one in which all before
-training is done) at a moment drawn uniformly from the time it took; the command is given again until it ends, and every file but the
+A small study is run once in quiet, in a folder beside FILE. Each kill then strikes a fresh run (with `--stage train` one in which all
+before training is done) at a moment drawn uniformly from the time it took; the command is given again until it ends, and every file but the
 times of day is compared. FILE holds `kills` and `same_bytes`, how many of them left the same files with the same bytes, and one record
 for each. This command may be killed itself: with `--resume` it goes on. Exit status 1 where bytes differ.
 """
