@@ -148,7 +148,8 @@ def run_comparison(comparison: Comparison, manner: Manner | None = None) -> None
         for stage in plan:
             act = actions[stage.name]
             folder.stage(stage, lambda place, act=act: act(replace(comparison, out=place)))  # type: ignore[misc]
-    print(f"report: {comparison.out / 'report.html'}")
+    if manner is None or not manner.quiet:
+        print(f"report: {comparison.out / 'report.html'}")
 
 
 def stage_plan(comparison: Comparison) -> list[Stage]:
