@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -15,12 +16,14 @@ import yaml
 
 from dualflux.cli import main
 from dualflux.errors import InputError
+from dualflux.run_folder.files import read_sealed, write_sealed
 from dualflux.run_folder.log import LOG
-from dualflux.run_folder.own_files import refuse_own, write_own
+from dualflux.run_folder.own_files import ours, refuse_own, write_own
 from dualflux.run_folder.pulse import STEP, Manner, pulse, read_pulse
 from dualflux.run_folder.run_folder import MARKERS, RunFolder, is_done, reason_to_redo
 from dualflux.run_folder.stage import matches, read_marker
 from dualflux.run_folder.unread_output import UnreadOutput
+from dualflux.study.settings import load_study
 from test_stages import Study, write
 
 
@@ -68,6 +71,24 @@ def test_a_file_that_comes_while_the_stage_runs_is_refused_too(study: Study) -> 
     assert study.run() == ["copy", "count"]
 
 
+def test_a_file_of_the_users_where_a_killed_stage_did_not_get_to_is_theirs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when names are noted and no file is in its place; then the user saves one under such a name."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("dualflux.run_folder.own_files._move", killed)
+        study.run()
+    write(study.out, "a/copy.txt")
+    with pytest.raises(InputError, match="dualflux did not write this"):
+        study.run()
+    assert (study.out / "a/copy.txt").read_text() == "x"
+
+
 def test_a_users_file_beside_the_results_is_no_reason_to_redo(study: Study) -> None:
     study.run()
     for name in ("a/mine.txt", "a/other.txt.bak", "b/deep/count.txt"):
@@ -89,14 +110,11 @@ def test_names_that_only_data_know_are_the_users_too_once_a_run_has_begun(study:
     assert (study.out / "a/cycle_mine.txt").read_text() == "x"
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/absolute.txt", "a/../../outside.txt"])
+@pytest.mark.parametrize("name", ["../outside.txt", "/absolute.txt", "a/../../outside.txt"])
 def test_notes_that_name_files_outside_the_folder_are_not_followed(study: Study, tmp_path: Path, name: str) -> None:
-    from dualflux.run_folder.files import write_sealed
-    from dualflux.run_folder.own_files import ours
-
     (tmp_path / "outside.txt").write_text("mine")
-    write_sealed(study.out / MARKERS / "begun_copy.json", {"names": [name]})
-    assert ours(study.out, "copy") == set()
+    write_sealed(study.out / MARKERS / "begun_copy.json", {"files": {name: "0"}})
+    assert ours(study.out, "copy") == {}
     study.run()
     assert (tmp_path / "outside.txt").read_text() == "mine"
 
@@ -212,8 +230,6 @@ def test_a_damaged_provenance_is_made_again_and_a_foreign_one_refused(study: Stu
 
 
 def rewrite(study: Study, **changes: object) -> None:
-    from dualflux.run_folder.files import read_sealed, write_sealed
-
     path = study.out / MARKERS / "stage_copy.json"
     marker = read_sealed(path)
     assert marker is not None
@@ -349,8 +365,6 @@ def status(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def begun(starter: Path, out: Path) -> Path:
     """A run folder as a killed or working run leaves it."""
-    from dualflux.study.settings import load_study
-
     (out / MARKERS).mkdir(parents=True)
     (out / "study.yaml").write_text(load_study(starter, out=out).to_yaml(), encoding="utf-8")
     return out
@@ -358,8 +372,6 @@ def begun(starter: Path, out: Path) -> Path:
 
 @pytest.mark.parametrize("who", ["this process", "a dead one", "another computer"])
 def test_status_of_a_folder_says_who_works_there(starter: Path, tmp_path: Path, who: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import socket
-
     out = begun(starter, tmp_path / "out")
     pid = {"this process": os.getpid(), "a dead one": 2**22 + 1, "another computer": 7}[who]
     host = "another" if who == "another computer" else socket.gethostname()

@@ -6,26 +6,39 @@ file that the user puts among the results, whenever it comes, stays what it is.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from dualflux.errors import InputError, Problems
-from dualflux.run_folder.files import read_sealed, write_atomically, write_sealed
+from dualflux.run_folder.files import read_sealed, sha256, write_atomically, write_sealed
 from dualflux.run_folder.stage import MARKERS, Stage, marker_path, matches, outputs_of, read_marker
 
 _SEEN_BY_STAGES = ("provenance.json",)  # what a stage may read beside the results of the stages before it
 _MADE_AGAIN = ("provenance.json",)  # where it was damaged; any other of these files, once changed, is the user's
 
 
-def ours(out: Path, stage: str) -> set[str]:
-    """Names of files that a stage is noted to have written, whether it came to its end or not."""
-    begun = read_sealed(_begun_path(out, stage)) or {}
-    names = {record["path"] for record in outputs_of(read_marker(out, stage))} | set(begun.get("names", ()))
-    return {name for name in names if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts}
+def ours(out: Path, stage: str) -> dict[str, str]:
+    """Files that a stage is noted to have written, whether it came to its end or not, and the SHA-256 that they had.
+
+    Of a stage that did not come to its end, a file with other content is not ours: it came after a crash, where ours never got to.
+    """
+    done = {record["path"]: record["sha256"] for record in outputs_of(read_marker(out, stage))}
+    begun = (read_sealed(_begun_path(out, stage)) or {}).get("files", {})
+    left = {name: digest for name, digest in begun.items() if name not in done and _inside(name)}
+    return {n: d for n, d in done.items() if _inside(n)} | {n: d for n, d in left.items() if _has(out / n, d)}
+
+
+def _inside(name: str) -> bool:
+    """Notes lie in the folder, where anybody may write them: none leads out of it."""
+    return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+
+
+def _has(path: Path, digest: str) -> bool:
+    return not os.path.lexists(path) or (path.is_file() and sha256(path) == digest)
 
 
 def refuse_foreign(out: Path, stages: Iterable[Stage]) -> None:
@@ -73,12 +86,12 @@ def _at(out: Path, pattern: str) -> Iterator[str]:
 
 def clear(out: Path, stage: Stage) -> None:
     """Remove what earlier runs of a stage wrote, whether they came to their end or not."""
-    names = sorted(ours(out, stage.name))
-    write_sealed(_begun_path(out, stage.name), {"names": names})
+    files = ours(out, stage.name)
+    write_sealed(_begun_path(out, stage.name), {"files": files})
     marker_path(out, stage.name).unlink(missing_ok=True)
-    for name in names:
+    for name in sorted(files):
         (out / name).unlink(missing_ok=True)
-    write_sealed(_begun_path(out, stage.name), {"names": []})
+    write_sealed(_begun_path(out, stage.name), {"files": {}})
 
 
 @contextmanager
@@ -122,8 +135,8 @@ def written(place: Path, stage: Stage) -> list[str]:
     return sorted(names)
 
 
-def publish(out: Path, stage: Stage, place: Path, names: list[str]) -> None:
-    """Note the names of what a stage wrote, then put the files there.
+def publish(out: Path, stage: Stage, place: Path, files: dict[str, str]) -> None:
+    """Note the names (and SHA-256) of what a stage wrote, then put the files there.
 
     Raises
     ------
@@ -131,12 +144,12 @@ def publish(out: Path, stage: Stage, place: Path, names: list[str]) -> None:
         Something of the user's has come there meanwhile.
     """
     problems = Problems()
-    for name in names:
+    for name in files:
         for found in _at(out, name):
             problems.add(_foreign(out, found, stage.name))
     problems.raise_if_any()
-    write_sealed(_begun_path(out, stage.name), {"names": names})
-    for name in names:
+    write_sealed(_begun_path(out, stage.name), {"files": files})
+    for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         _move(place / name, out / name)
 
@@ -229,4 +242,4 @@ def _known(out: Path) -> dict[str, list[str]]:
 
 
 def _digest(content: bytes) -> str:
-    return sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest()

@@ -152,7 +152,7 @@ class RunFolder:
         """Put what a stage wrote to its place, and mark it done."""
         names = written(place, stage)
         outputs = [{**checksum(place / name), "path": name} for name in names]
-        publish(self.out, stage, place, names)
+        publish(self.out, stage, place, {one["path"]: one["sha256"] for one in outputs})
         for one in outputs:
             self.detail(f"{stage.name}: wrote {one['path']} ({one['bytes']} bytes)")
         marker = {
