@@ -43,7 +43,7 @@ from dualflux.prediction.tile_preparation import Sources, prepare_store
 from dualflux.prediction.tile_store import PredictorStore, features
 from dualflux.prediction.workers import Execution
 from dualflux.run_folder.files import sha256
-from dualflux.run_folder.run_folder import peak_memory_gb
+from dualflux.run_folder.memory import peak_memory_gb
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import BandSettings
 from dualflux.sources.predictors.settings import PredictorSettings
