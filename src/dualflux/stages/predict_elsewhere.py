@@ -17,6 +17,7 @@ from dualflux.errors import InputError
 from dualflux.evaluation.regional import integral_rows, regional_table
 from dualflux.features import Standard
 from dualflux.fitting.parallel import cores
+from dualflux.grid import Grid
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import PREDICTIONS
 from dualflux.prediction.in_chunks import Plan, integrals, netcdf_copies, products, upscale
@@ -167,8 +168,10 @@ def _open_run(study: Study, variant: str, weights: Path, known: "_Checksums") ->
 
 def _refuse_resolution(resolution: float | None) -> None:
     """Before anything is made of it: a grid finer than this would not fit into memory."""
-    if resolution is not None and not resolution >= FINEST:
-        raise InputError(f"--resolution {resolution}: allowed are {FINEST} to 90 degrees, dividing 180; use for example 0.25 or 0.5")
+    if resolution is not None:
+        if not FINEST <= resolution <= 90:
+            raise InputError(f"--resolution {resolution}: allowed are {FINEST} to 90 degrees, dividing 180; use for example 0.25 or 0.5")
+        Grid.global_regular(resolution)
 
 
 def _refuse_folder(study: Study, out: Path) -> None:
