@@ -31,11 +31,14 @@ def supervised(work: Callable[[], int], died: Callable[[int, str], int]) -> int:
     limit = memory_limit()
     if limit is None:
         return work()
+    numbers = {number for name in ("SIGINT", *ASK_TO_STOP) if signal.getsignal(number := getattr(signal, name)) is not signal.SIG_IGN}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # what comes now waits until it can be forwarded
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.setpgid(0, 0)  # signals come through the parent, each once
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             status = work()
         finally:  # also at a defect of ours, which the interpreter would show: nothing may go on as a second parent
             kind, error, trace = sys.exc_info()
@@ -44,10 +47,9 @@ def supervised(work: Callable[[], int], died: Callable[[int, str], int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    for name in ("SIGINT", *ASK_TO_STOP):
-        number = getattr(signal, name)
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _forward_to(child))
+    for number in numbers:
+        signal.signal(number, _forward_to(child))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     _, ended = os.waitpid(child, 0)
     if os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in _ENDS:
         return died(limit, signal.Signals(os.WTERMSIG(ended)).name)
