@@ -31,7 +31,7 @@ GCB = "land_flux_only_fossil_cement_adjusted"
 
 
 class Corruption(NamedTuple):
-    """A change of the good files of a kind of source, and a word that the message must contain."""
+    """A change of the good files of a kind of source; its message must hold the word `cause`."""
 
     name: str
     source: str

@@ -210,7 +210,7 @@ TABLES: dict[str, dict[str, tuple[Change, str]]] = {
 }  # fmt: skip
 
 
-CORRUPTIONS = [
+TABLE_CORRUPTIONS = [
     Corruption(f"{kind}: {name}", kind, change, cause) for kind, changes in TABLES.items() for name, (change, cause) in changes.items()
 ]
 
@@ -249,4 +249,4 @@ HARMLESS = [
         ",".join(f'"{field}"' for field in row) for row in rows])),
 ]  # fmt: skip
 
-__all__ = ["CORRUPTIONS", "HARMLESS", "TABLES"]
+__all__ = ["HARMLESS", "TABLES", "TABLE_CORRUPTIONS"]

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-from corruptions_tables import CORRUPTIONS, HARMLESS, TABLES
+from corruptions_tables import HARMLESS, TABLE_CORRUPTIONS, TABLES
 from good_inputs import write_good
 from mutations import result_of, same, sweep
 
 
 def test_names_are_unique_and_each_has_a_cause() -> None:
-    assert len({c.name for c in CORRUPTIONS}) == len(CORRUPTIONS) >= 20 and all(c.cause for c in CORRUPTIONS)
+    assert len({c.name for c in TABLE_CORRUPTIONS}) == len(TABLE_CORRUPTIONS) >= 20 and all(c.cause for c in TABLE_CORRUPTIONS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TABLES)
 def test_each_is_an_error_that_names_its_cause(kind: str, tmp_path: Path) -> None:
-    chosen = [c for c in CORRUPTIONS if c.source == kind]
+    chosen = [c for c in TABLE_CORRUPTIONS if c.source == kind]
     records = list(sweep(tmp_path, chosen))
     assert [r for r in records if r["outcome"] != "error" or "\n" in r["message"]] == []
     assert [(c.name, c.cause, r["message"]) for c, r in zip(chosen, records, strict=True) if c.cause not in r["message"]] == []
