@@ -88,9 +88,10 @@ def check_rows(rows: pd.DataFrame, what: str, largest: float = IMPOSSIBLE_FLUX) 
             raise InputError(f"{what}: {int((rows[part] < 0).sum())} negative uncertainties; give standard deviations")
     beyond = rows["nee"].abs() > largest
     if beyond.any():
+        way_out = "; `implausible: accept` takes values as they are" if largest < ACCEPTED_FLUX else ""
         raise InputError(
-            f"{what}: {int(beyond.sum())} fluxes beyond +-{largest:g} gC m-2 d-1, first {rows.loc[beyond, 'nee'].iloc[0]:g}; "
-            f"correct the unit, or the fill value to {MISSING:g}"
+            f"{what}: {int(beyond.sum())} fluxes beyond +-{largest:g} gC m-2 d-1, first {rows.loc[beyond, 'nee'].iloc[0]:g}, which no "
+            f"ecosystem has; correct the unit, or the fill value to {MISSING:g}{way_out}"
         )
     twice = rows.duplicated(["site", "time"])
     if twice.any():
