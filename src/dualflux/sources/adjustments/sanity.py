@@ -3,10 +3,10 @@
 import pandas as pd
 
 from dualflux.sources.adjustments.target import ADDED, OWN_SUBTRACTED, SUBTRACTED, Target
+from dualflux.sources.files.plausible import PLAUSIBLE_NBE
 from dualflux.sources.inversions import Inversions
 
-# Global annual means [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
-PLAUSIBLE_NBE = (-6.0, 2.0)
+# Global annual means [PgC yr-1]
 _FIRE = (1.0, 4.5)  # GFED4.1s 2.2 (van der Werf et al. 2017), GFED5 3.4 (Chen et al. 2023)
 PLAUSIBLE_TERM = {"fire": _FIRE, "own_fire": _FIRE}
 

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_values
+from dualflux.sources.files.declared import declare
+from dualflux.sources.files.gridded import find_variable, open_gridded, read_values, without_single
+from dualflux.sources.files.plausible import FillValues, Implausible, fill_values
+from dualflux.sources.files.shares import plausible_share, require_percent, share_units
 from dualflux.sources.land.region_masks import RegionSettings, read_regions
 from dualflux.sources.predictors.read import read_class_fractions
 from dualflux.sources.predictors.regrid import ToGrid
@@ -21,6 +24,7 @@ from dualflux.units import convert_units
 
 WATER_CLASSES = ("WAT",)
 OUTSIDE = "outside_regions"
+_UNWRITTEN = "write it anew with all chunks: of a land fraction they would be sea"
 
 
 class LandFractionSettings(BaseModel):
@@ -30,6 +34,11 @@ class LandFractionSettings(BaseModel):
 
     path: str = Field(description="NetCDF file or Zarr store, relative to the data root")
     variable: str = Field("land_fraction", description="Fraction of each cell that is land, 0 to 1 (or %); missing is sea")
+    units: str | None = Field(
+        None, description="unit of the file's values (1 or %), where its attribute is wrong, cannot be read or absent"
+    )
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
     towers_at_sea: Literal["error", "nearest"] = Field("error", description=f"nearest: the nearest land cell within {TOWER_REACH} cells")
 
 
@@ -146,12 +155,15 @@ def read_land_fraction(settings: LandFractionSettings, root: Path, grid: Grid) -
     what = f"{settings.path}: `{settings.variable}`"
     with open_gridded(path) as file:
         data = find_variable(file, settings.variable, path)
+        data = declare(without_single(data), fill_values(settings.fill_value), settings.implausible == "accept")
         if data.ndim != 2:
             raise InputError(f"{what} has dimensions {list(data.dims)}; a land fraction has latitude and longitude only")
         if np.isinf(read_values(data, what)).any():
             raise InputError(f"{what}: infinite values; allowed: 0 to 1, missing is sea; correct the file")
-        mean, valid = ToGrid(grid, what)(data)
-    values = convert_units(np.nan_to_num(mean) * valid, str(data.attrs.get("units", "1")), "1", what)
+        units = share_units(data, settings.units, what)
+        mean, valid = ToGrid(grid, what, plausible_share(data, what, units, settings.implausible == "accept"), _UNWRITTEN)(data)
+    values = convert_units(np.nan_to_num(mean) * valid, units, "1", what)
+    require_percent(values, units, what)
     if values.min() < -1e-6 or values.max() > 1 + 1e-6:
         raise InputError(f"{what}: land fractions from {values.min():.4g} to {values.max():.4g}; allowed: 0 to 1, or 0 to 100 with unit %")
     return np.clip(values, 0.0, 1.0)

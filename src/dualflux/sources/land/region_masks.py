@@ -10,8 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts, read_values
+from dualflux.sources.files.chunks import UNWRITTEN, require_written
+from dualflux.sources.files.declared import declare
+from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts, read_values, without_single
+from dualflux.sources.files.plausible import FillValues, Implausible, fill_values
+from dualflux.sources.files.shares import plausible_share, require_percent, share_units
 from dualflux.sources.land.region_polygons import read_polygons
+from dualflux.units import convert_units
 
 TRANSCOM = {  # numbers of the TransCom-3 land regions in CarbonTracker's regions.nc; 12 and above are sea and ice
     "North_American_Boreal": 1, "North_American_Temperate": 2, "South_American_Tropical": 3, "South_American_Temperate": 4,
@@ -27,6 +32,11 @@ class MaskSettings(BaseModel):
 
     path: str = Field(description="NetCDF file or Zarr store, relative to the data root")
     variable: str
+    units: str | None = Field(
+        None, description="unit of a mask of fractions (1 or %), where its attribute is wrong, cannot be read or absent"
+    )
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
     names: dict[str, int | list[int]] | None = Field(
         None,
         min_length=1,
@@ -68,9 +78,9 @@ def read_regions(settings: RegionSettings, root: Path, grid: Grid) -> Regions:
     if isinstance(settings, PolygonSettings):
         return without_overlap(*read_polygons(root / settings.path, settings.property, grid), grid, settings.path)
     if isinstance(settings, MaskSettings):
-        return _mask(root / settings.path, settings.variable, settings.names, grid, f"{settings.path}: `{settings.variable}`")
+        return _mask(root / settings.path, settings, grid, f"{settings.path}: `{settings.variable}`")
     with as_file(files("dualflux") / "data" / "gcp18.nc") as path:
-        return _mask(path, "region_fraction", None, grid, "packaged mask gcp18")
+        return _mask(path, MaskSettings(path=str(path), variable="region_fraction"), grid, "packaged mask gcp18")
 
 
 def without_overlap(names: list[str], fraction: np.ndarray, grid: Grid, what: str) -> Regions:
@@ -111,11 +121,17 @@ def _bands(settings: BandSettings, grid: Grid) -> Regions:
     return without_overlap(list(settings.bands), np.stack(rows), grid, "regions")
 
 
-def _mask(path: Path, variable: str, names: dict[str, int | list[int]] | None, grid: Grid, what: str) -> Regions:
+def _mask(path: Path, settings: MaskSettings, grid: Grid, what: str) -> Regions:
+    names, as_it_is = settings.names, settings.implausible == "accept"
     with open_gridded(path) as file:
-        mask = find_variable(file, variable, path)
-        mask = mask.copy(data=read_values(mask, what))
+        mask = declare(find_variable(file, settings.variable, path), fill_values(settings.fill_value), as_it_is)
+        mask = _without_single(mask, file)
+        if not as_it_is:
+            require_written(mask, np.array(True), what, "write it anew with all chunks: they would belong to no region")
+        mask = mask.drop_vars(UNWRITTEN, errors="ignore").copy(data=read_values(mask, what))
         if mask.ndim == 2:
+            if settings.units is not None:
+                raise InputError(f"{what}: a mask of whole numbers has no unit; remove `units`")
             return _numbered(mask, _numbers(mask, names, what), grid, what)
         if names is not None:
             raise InputError(f"{what} has dimensions {list(mask.dims)}; `names` give the numbers of a mask (lat, lon): remove them")
@@ -125,7 +141,19 @@ def _mask(path: Path, variable: str, names: dict[str, int | list[int]] | None, g
             raise InputError(
                 f"{what} has dimensions {list(mask.dims)}; a mask has latitude and longitude, and a region dimension if it holds fractions"
             )
-        return _fractions(mask, _region_names(file, mask, str(leading[0]), what), grid, what)
+        units = share_units(mask, settings.units, what)
+        plausible_share(mask, what, units, as_it_is).require(mask.to_numpy().reshape(mask.shape[0], -1))
+        share = mask.copy(data=convert_units(mask.to_numpy(), units, "1", what))
+        require_percent(np.nan_to_num(share.to_numpy()), units, what)
+        return _fractions(share, _region_names(file, mask, str(leading[0]), what), grid, what)
+
+
+def _without_single(mask: xr.DataArray, file: xr.Dataset) -> xr.DataArray:
+    """Without dimensions of size 1, but with that of the region where the file names a single one."""
+    known = [str(d) for d in mask.dims if d in file.variables]
+    regions = [d for d in known if file[d].dtype.kind in "OSUT" or "flag_meanings" in file[d].attrs]
+    named = ["region"] if "region_name" in file.variables else []
+    return without_single(mask, *regions, *named)
 
 
 def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what: str) -> dict[str, list[int]]:
