@@ -48,6 +48,8 @@ def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
                 folder.stage(stage, actions[stage.name])
                 if stage.name == "prepare":
                     folder.cite(preparation.tower_citations(out / "prepared"))
+                    for line in preparation.read_doubts(out / "prepared"):
+                        say(f"doubt: {line}")
                 if stage.name == "train":
                     for name in TRAININGS:
                         training_checkpoint(study, out, name, say).remove()

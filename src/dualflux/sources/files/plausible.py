@@ -39,6 +39,7 @@ PLAUSIBLE_NEE: dict[str, tuple[float, float]] = {"hourly": (-150.0, 150.0), "dai
 PLAUSIBLE_FIELD: dict[str, tuple[float, float]] = {"net flux": (-60.0, 60.0), "emission": (-1000.0, 1000.0)}  # peat fires reach 200
 # Global annual mean [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
 PLAUSIBLE_NBE = (-6.0, 2.0)
+PLAUSIBLE_PRODUCT = (-35.0, 5.0)  # NEE of products to compare with: those made from towers alone reach -25
 PLAUSIBLE_REGION_MONTH = 8.0  # PgC month-1 either way: the whole land reaches -3
 
 _NINES = [float(f"{'9' * n}{tail}") for n in range(2, 8) for tail in ("", ".9", ".99")]
@@ -135,7 +136,7 @@ class Plausible:
             return
         worst = values[wrong][np.abs(values[wrong] - (low + high) / 2).argmax()]
         self._say(
-            f"{worst:.6g} {_shown(self.units)} in {self._count(wrong)}, which no {self.quantity} can be ({low:.4g} to {high:.4g}); "
+            f"{worst:.6g}{_shown(self.units)} in {self._count(wrong)}, which no {self.quantity} can be ({low:.4g} to {high:.4g}); "
             "a wrong unit, or a fill value that is not declared?",
             f"{self._right_units(values)}say `fill_value: {worst:.10g}` if it marks missing values",
         )
@@ -180,7 +181,7 @@ def plausible_flux(
 
 
 def _shown(units: str) -> str:
-    return "" if units in ("1", "") else units
+    return "" if units in ("1", "") else f" {units}"
 
 
 def undeclared_fill(values: np.ndarray, more: Iterable[float] = ()) -> float | None:
