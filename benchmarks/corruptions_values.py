@@ -207,7 +207,8 @@ HARMLESS_VALUES = [  # other ways to write the same: the result must be the same
     Corruption("land fraction: the study states percent", "land_fraction", several(
         land(units="%"), fields(_M, times("land_fraction", 100, unit="share")))),
     Corruption("land fraction: with a time of one step", "land_fraction", fields(_M, lambda d: d.expand_dims(time=[0]))),
-    Corruption("region mask: with a time of one step", "region_mask", fields(_R, lambda d: d.expand_dims(time=[pd.Timestamp("2001-01-01")]))),
+    Corruption("region mask: with a time of one step", "region_mask", fields(
+        _R, lambda d: d.expand_dims(time=[pd.Timestamp("2001-01-01")]))),
     Corruption("inversions: a unit with a factor", "inversions_gridded", several(
         entry("inversions_gridded", "inversions", 0, units=None), fields(_G, _as_sums))),
     Corruption("inversions: a level of size one", "inversions_gridded", fields(_G, lambda d: d.assign(nbe=d.nbe.expand_dims("level", 1)))),
