@@ -17,6 +17,7 @@ _W, _S, _G, _M, _R, _B, _I, _L, _P = (
     "weather.nc", "static.nc", "flux.nc", "land.nc", "regions.nc", "gcb.nc", "inversions.csv", "lateral.nc", "product.nc",
 )  # fmt: skip
 _GCB = "land_flux_only_fossil_cement_adjusted"
+_ATTRIBUTES = ("units", "flag_values", "flag_meanings")
 Edit = Callable[[xr.Dataset], xr.Dataset]
 
 
@@ -49,7 +50,7 @@ def unwritten(name: str, variable: str, kept: int) -> Change:
 
     def change(folder: Path) -> None:
         with h5py.File(folder / name, "r+") as file:
-            old, attributes = file[variable][:], {"units": file[variable].attrs["units"]}
+            old, attributes = file[variable][:], {k: v for k, v in file[variable].attrs.items() if k in _ATTRIBUTES}
             scales = [file[variable].dims[i][0].name for i in range(old.ndim)]
             del file[variable]
             new = file.create_dataset(variable, old.shape, old.dtype, chunks=(1, *old.shape[1:]))
@@ -156,7 +157,7 @@ VALUES: dict[str, dict[str, tuple[Change, str]]] = {
     },
     "region_mask": {
         "a unit of whole numbers": (study(regions={"path": _R, "variable": "band", "units": "%"}), "remove `units`"),
-        "never written": (unwritten(_R, "band", 3), ""),
+        "never written": (unwritten(_R, "band", 3), "never written"),
         "CDF-5": (content(_R, b"CDF\x05" + bytes(200)), "CDF-5"),
     },
     "inversions_gridded": {
@@ -171,7 +172,7 @@ VALUES: dict[str, dict[str, tuple[Change, str]]] = {
     },
     "inversions_gcb": {
         "-99 in a cell": (fields(_B, with_value(_GCB, -99.0, latitude=2, longitude=5)), "-99"),
-        "a thousandth of the unit": (fields(_B, units(_GCB, "kgC m-2 yr-1")), "PgC"),
+        "twelve times as large": (fields(_B, times(_GCB, 12)), "global sum"),
     },
     "inversions_table": {
         "-999 in a row": (table(_I, where("value", -999.0, 7)), "-999"),

@@ -78,7 +78,9 @@ def test_a_variable_in_a_group(tmp_path: Path) -> None:
     assert "group `forecast/surface`" in said and "ncks -G : -g forecast/surface x.nc" in said
 
 
-@pytest.mark.parametrize(("code", "name"), [(32015, "zstd"), (32001, "Blosc"), (32026, "Blosc2"), (4242, "an unknown compression")])
+@pytest.mark.parametrize(
+    ("code", "name"), [(32015, "Zstandard (zstd)"), (32001, "Blosc"), (32026, "Blosc2"), (4242, "an unknown compression")]
+)
 def test_compressions_without_their_filter(code: int, name: str, tmp_path: Path) -> None:
     FIELD.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
     with h5py.File(tmp_path / "x.nc", "r+") as file:
