@@ -135,7 +135,7 @@ VALUES: dict[str, dict[str, tuple[Change, str]]] = {
         "a fill as text": (fields(_S, said("height", missing_value="-32768")), "missing_value as text"),
         "Zstandard without its filter": (filtered(_S, "height", 32015), "zstd"),
         "Blosc without its filter": (filtered(_S, "height", 32001), "Blosc"),
-        "LZ4 in a coordinate": (filtered(_S, "lat", 32004), "LZ4"),
+        "LZ4 without its filter": (filtered(_S, "cover", 32004), "LZ4"),
         "CDF-5": (content(_W, b"CDF\x05" + bytes(200)), "CDF-5"),
         "HDF4": (content(_W, b"\x0e\x03\x13\x01" + bytes(200)), "HDF4"),
         "GRIB": (content(_W, b"GRIB" + bytes(200)), "GRIB"),
