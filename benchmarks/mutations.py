@@ -26,6 +26,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from corruptions import CORRUPTIONS, Corruption
 from corruptions_tables import TABLE_CORRUPTIONS
+from corruptions_values import VALUE_CORRUPTIONS
 from good_inputs import CHANGES, write_good
 
 from dualflux.cli import INPUT_WRONG, main
@@ -153,7 +154,7 @@ def run() -> int:
     parser.add_argument("--out", type=Path, default=Path("mutations.json"))
     parser.add_argument("--only", nargs="+", choices=sorted(CHANGES), default=sorted(CHANGES), help="kinds of source")
     arguments = parser.parse_args()
-    chosen = [c for c in [*CORRUPTIONS, *TABLE_CORRUPTIONS] if c.source in arguments.only]
+    chosen = [c for c in [*CORRUPTIONS, *TABLE_CORRUPTIONS, *VALUE_CORRUPTIONS] if c.source in arguments.only]
     records = []
     with tempfile.TemporaryDirectory() as folder:
         for record in sweep(Path(folder), chosen):

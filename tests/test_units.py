@@ -117,11 +117,50 @@ def test_an_annual_total_has_a_unit_per_year(profile: np.ndarray | None) -> None
         ("Kelvin", "K"),
         ("percent", "%"),
         ("-", "1"),
+        ("(0 - 1)", "1"),
+        ("[0..1]", "1"),
+        ("fraction (0-1)", "1"),
+        ("(0 - 100)", "%"),
+        ("% (0 to 100)", "%"),
+        ("mol/(m2 s)", "mol m-2 s-1"),
+        ("kg (m2 s)-1", "kg m-2 s-1"),
+        ("W·m⁻²", "W m-2"),
+        ("m**3 m**-3", "m3 m-3"),
+        ("[K]", "K"),
+        ("deg C", "degC"),
+        ("1e-3 kg", "0.001 kg"),
+        ("10^-3 m", "0.001 m"),
+        ("0.1mm", "0.1 mm"),
+        ("mm/hr", "mm h-1"),
     ],
 )
 def test_spellings(written: str, ours: str) -> None:
     assert normalise_units(written) == ours
     assert normalise_units(ours) == ours
+
+
+@pytest.mark.parametrize(
+    "written", ["m (0-7 cm)", "degC (x 10)", "degC*10", "fraction (0-100)", "mm (x 0.1)", "(0 - 255)", "tenths of degC"]
+)
+def test_what_is_not_understood_stays_and_is_refused(written: str) -> None:
+    assert normalise_units(written) == written
+    with pytest.raises(InputError, match="allowed here"):
+        convert_units(np.ones(1), written, "degC", "x")
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "wanted", "expected"),
+    [(25.0, "0.1 degC", "K", 275.65), (3.0, "0.1 mm", "m", 3e-4), (7.0, "1e-3", "1", 0.007), (50.0, "(0 - 100)", "(0 - 1)", 0.5)],
+)
+def test_a_factor_in_a_unit_is_applied(value: float, found: str, wanted: str, expected: float) -> None:
+    assert convert_units(np.array([value]), found, wanted, "x")[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_factor_in_the_unit_of_a_flux_is_applied() -> None:
+    micro = flux_to_daily(np.ones(1), "1e-6 mol m-2 s-1", FEBRUARY)[0]
+    assert micro == pytest.approx(flux_to_daily(np.ones(1), "umolCO2 m-2 s-1", FEBRUARY)[0])
+    assert integral_to_monthly(np.ones(1), "1e-3 PgC month-1", FEBRUARY)[0] == pytest.approx(1e-3)
+    assert annual_to_monthly(np.ones(1), "10 TgC yr-1", FEBRUARY)[0] == pytest.approx(0.01 * 28 / 365)
 
 
 def test_units_that_cannot_be_used_are_named() -> None:

@@ -48,6 +48,8 @@ def run(study: Study, out: Path, stages: list[str] | None = None, manner: Manner
                 folder.stage(stage, action(study, stage, out, console, folder.say))
                 if stage.name == "prepare":
                     folder.cite(preparation.tower_citations(out / "prepared"))
+                    for line in preparation.read_doubts(out / "prepared"):
+                        folder.say(f"doubt: {line}")
                 if stage.name == "train":
                     for checkpoint in checkpoints(out, stage, folder.say):
                         checkpoint.remove()

@@ -13,7 +13,7 @@ from dualflux.checking.resources import resources
 from dualflux.checking.towers import check_places, check_towers
 from dualflux.checking.units import units_table
 from dualflux.cube import Steps
-from dualflux.errors import Problems
+from dualflux.errors import Problems, doubts
 from dualflux.grid import Grid
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import PredictorScan, check_predictors
@@ -32,7 +32,16 @@ def check_study(study: Study) -> CheckReport:
     CheckReport
         Sections of the sources that are right, problems of all others.
     """
-    report, problems = CheckReport(), Problems()
+    report = CheckReport()
+    with doubts() as found:
+        problems = _check_sources(study, report)
+    report.add("Doubts: taken, but look at them; `run` says them again and the report shows them", found)
+    report.problems = list(dict.fromkeys([*problems.found, *report.problems]))
+    return report
+
+
+def _check_sources(study: Study, report: CheckReport) -> Problems:
+    problems = Problems()
     land = towers = scan = inversions = None
     with problems.collect():
         land = _check_land(study, report)
@@ -69,8 +78,7 @@ def check_study(study: Study) -> CheckReport:
         observations = 0 if towers is None else len(towers.observations)
         products = len(study.settings.inversions) if inversions is None else len(inversions.notes)
         report.add("Expected resources", resources(study, land, observations, products))
-    report.problems = list(dict.fromkeys([*problems.found, *report.problems]))
-    return report
+    return problems
 
 
 def _missing_files(study: Study) -> list[str]:

@@ -9,6 +9,7 @@ from dualflux.errors import InputError, Problems
 from dualflux.metrics.budget import read_budgets
 from dualflux.sources.adjustments import make_target, plausibility_line, read_adjustments, sanity_lines
 from dualflux.sources.files.gridded import find_variable, open_gridded, time_axis
+from dualflux.sources.files.plausible import PLAUSIBLE_PRODUCT
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import Inversions, read_inversions
 from dualflux.sources.land.read import Land
@@ -17,7 +18,6 @@ from dualflux.stages.consistency import check_constraints
 from dualflux.study.settings import Study
 
 _SCANNED_MONTHS = 12  # of a gridded product to compare with
-_PLAUSIBLE_NEE = (-35.0, 5.0)  # PgC yr-1: products made from towers alone reach -25
 
 
 def check_inversions(study: Study, land: Land, report: CheckReport) -> Inversions | None:
@@ -125,7 +125,7 @@ def _scan(study: Study, land: Land, source: ReferenceSource, months: pd.Datetime
         annual = 12 * float(flux.mean())
         missing = float(read["missing_share"].sel(product=name, region="global"))
         rows.append({"product": name, "first": used[0], "last": used[-1], "months": len(used), "land_without_value": missing})
-        lines.append(plausibility_line(f"{name} {known[0]:%Y-%m} to {known[-1]:%Y-%m}", annual, _PLAUSIBLE_NEE))
+        lines.append(plausibility_line(f"{name} {known[0]:%Y-%m} to {known[-1]:%Y-%m}", annual, PLAUSIBLE_PRODUCT))
     return rows, lines
 
 

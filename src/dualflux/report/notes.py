@@ -29,6 +29,7 @@ def study_notes(out: Path) -> list[str]:
     if (folder / "about.json").is_file():
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         notes += [NO_TARGET if about["target"] is None else target_note(*about["target"]), variability_note(about["columns"][2])]
+    notes.append(doubt_note(_table(folder / "doubts.csv")))
     notes.append(land_note(_table(folder / "land_shares.csv"), _table(folder / "predictors_filled.csv")))
     notes.append(tower_note(_table(folder / "observations.csv"), _table(folder / "towers_dropped.csv")))
     product = next((p for v in ("dual", "plain", "towers") if (p := out / f"products/{v}/nee_monthly.nc").is_file()), None)
@@ -46,6 +47,11 @@ def target_note(name: str, kind: str, attributes: dict[str, str]) -> str:
         f"{text} Not accounted for: {_list(missing)}. The target therefore still contains these fluxes, which towers do not see; "
         "what they amount to stands in the difference between tower-like and landscape flux, so that g is no pure tower bias."
     )
+
+
+def doubt_note(doubts: pd.DataFrame) -> str:
+    """What was taken although the check doubts it."""
+    return f"Doubted, but taken as it is: {'; '.join(doubts['doubt'])}." if len(doubts) else ""
 
 
 def variability_note(dynamic: list[str]) -> str:

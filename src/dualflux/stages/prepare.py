@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from dualflux.cube import Cube, Steps
-from dualflux.errors import InputError, Problems
+from dualflux.errors import InputError, Problems, doubts
 from dualflux.features import build_cube, default_memory, require_finite_predictors, tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.prepared import Prepared, read_table, save
-from dualflux.sources.adjustments import Target, make_target, read_adjustments
+from dualflux.sources.adjustments import Target, make_target, plausibility_line, read_adjustments, sanity_lines
+from dualflux.sources.files.plausible import PLAUSIBLE_PRODUCT
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import read_predictors
@@ -20,16 +22,32 @@ from dualflux.stages.consistency import place_sites, site_classes, site_columns,
 from dualflux.study.settings import Study, StudySettings
 
 SITE_COLUMNS = ["lat", "lon", "igbp", "cell", "group", "fold"]
+DOUBTS = "doubts.csv"
 
 
 def prepare(study: Study, folder: Path) -> None:
     """Read and check all sources and write them to `folder` as plain arrays and tables.
+
+    What is taken although it is doubted stands in `doubts.csv`, see `read_doubts`.
 
     Raises
     ------
     InputError
         Every problem found in any source.
     """
+    with doubts() as found:
+        _prepare(study, folder)
+    (folder / DOUBTS).unlink(missing_ok=True)
+    if found:
+        pd.DataFrame({"doubt": found}).to_csv(folder / DOUBTS, index=False)
+
+
+def read_doubts(folder: Path) -> list[str]:
+    """What `prepare` took although it was doubted, one sentence each."""
+    return list(read_table(folder / DOUBTS)["doubt"]) if (folder / DOUBTS).is_file() else []
+
+
+def _prepare(study: Study, folder: Path) -> None:
     s = study.settings
     grid = Grid.global_regular(s.grid.resolution)
     steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
@@ -47,6 +65,7 @@ def prepare(study: Study, folder: Path) -> None:
         if s.references:
             with problems.collect():
                 references = read_references(s.references, study.root, grid, land.regions, land.land_fraction, steps.months)
+                _doubt_references(references)
     cube = None
     if land is not None:
         with problems.collect():
@@ -64,6 +83,12 @@ def prepare(study: Study, folder: Path) -> None:
     shift.to_csv(folder / "site_minus_cell.csv", index=False)
     land.shares.to_csv(folder / "land_shares.csv")
     filled.to_csv(folder / "predictors_filled.csv", index=False)
+
+
+def _doubt_references(references: xr.DataArray) -> None:
+    annual = 12 * references.sel(region="global").mean("time")
+    for name in references["product"].to_numpy():
+        plausibility_line(str(name), float(annual.sel(product=name)), PLAUSIBLE_PRODUCT)
 
 
 def save_tower_tables(towers: Towers, folder: Path) -> None:
@@ -97,7 +122,9 @@ def read_target(study: Study, land: Land, steps: Steps) -> Target:
     problems.raise_if_any()
     if inversions is None or adjustments is None:
         raise InputError("inversions: a source could not be read")
-    return make_target(s.target, inversions, adjustments)
+    target = make_target(s.target, inversions, adjustments)
+    sanity_lines(inversions, target)  # says what is doubted
+    return target
 
 
 def read_library(study: Study, land: Land, steps: Steps) -> np.ndarray:

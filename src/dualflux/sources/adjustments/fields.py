@@ -26,22 +26,33 @@ _YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})(?!\d)")
 def gridded_term(settings: GriddedAdjustment, root: Path, place: Place) -> np.ndarray:
     """Monthly integrals, (study month, region + 1) [PgC month-1], in the file's sign."""
     flux = Flux(
-        settings.variable, settings.per, settings.units, None, settings.area, settings.missing, annual=settings.monthly_profile != "file"
+        settings.variable,
+        settings.per,
+        settings.units,
+        None,
+        settings.area,
+        settings.missing,
+        annual=settings.monthly_profile != "file",
+        kind="emission",
     )
-    return _with_profile(settings, find_files(settings.path, root, settings.suffix), Weights(flux, place))
+    return _with_profile(settings, find_files(settings.path, root, settings.suffix), Weights(flux.as_stated(settings), place))
 
 
 def lateral_term(settings: LateralAdjustment, root: Path, place: Place) -> np.ndarray:
     """Monthly integrals of one variable of the lateral-flux file; cells without a value have no such flux."""
     sparse, annual = settings.missing == "zero", settings.monthly_profile != "file"
-    flux = Flux(settings.field, "area", settings.units, "gC m-2 yr-1", None, settings.missing, sparse=sparse, annual=annual)
-    return _with_profile(settings, find_files(settings.path, root, settings.suffix), Weights(flux, place))
+    flux = Flux(
+        settings.field, "area", settings.units, "gC m-2 yr-1", None, settings.missing, sparse=sparse, annual=annual, kind="emission"
+    )
+    return _with_profile(settings, find_files(settings.path, root, settings.suffix), Weights(flux.as_stated(settings), place))
 
 
 def gfed4_term(settings: Gfed4Adjustment, root: Path, place: Place) -> np.ndarray:
     """Monthly integrals of GFED4.1s carbon emissions."""
-    flux = Flux("C", "area", "gC m-2 month-1", None, "grid_cell_area", "zero", sparse=True)
-    return read_months(find_files(settings.path, root, settings.suffix), Weights(flux, place), "fire", opened=open_gfed4)
+    flux = Flux("C", "area", "gC m-2 month-1", None, "grid_cell_area", "zero", sparse=True, kind="emission")
+    return read_months(
+        find_files(settings.path, root, settings.suffix), Weights(flux.as_stated(settings), place), "fire", opened=open_gfed4
+    )
 
 
 def gfed5_term(settings: Gfed5Adjustment, root: Path, place: Place) -> np.ndarray:
@@ -51,8 +62,8 @@ def gfed5_term(settings: Gfed5Adjustment, root: Path, place: Place) -> np.ndarra
         known = [v for v in (settings.variable, "C", "carbon_emissions") if v is not None and v in data]
         if not known or (settings.variable is not None and known[0] != settings.variable):
             raise InputError(f"{paths[0]}: no variable `{settings.variable or 'C'}`; it has {', '.join(map(str, data.data_vars))}")
-    flux = Flux(known[0], "cell", None, "gC month-1", None, "zero", sparse=True)
-    return read_months(paths, Weights(flux, place), "fire", _dated_by_year)
+    flux = Flux(known[0], "cell", None, "gC month-1", None, "zero", sparse=True, kind="emission")
+    return read_months(paths, Weights(flux.as_stated(settings), place), "fire", _dated_by_year)
 
 
 @contextmanager

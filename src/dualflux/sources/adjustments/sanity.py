@@ -2,11 +2,12 @@
 
 import pandas as pd
 
+from dualflux.errors import doubt
 from dualflux.sources.adjustments.target import ADDED, OWN_SUBTRACTED, SUBTRACTED, Target
+from dualflux.sources.files.plausible import PLAUSIBLE_NBE
 from dualflux.sources.inversions import Inversions
 
-# Global annual means [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
-PLAUSIBLE_NBE = (-6.0, 2.0)
+# Global annual means [PgC yr-1]
 _FIRE = (1.0, 4.5)  # GFED4.1s 2.2 (van der Werf et al. 2017), GFED5 3.4 (Chen et al. 2023)
 PLAUSIBLE_TERM = {"fire": _FIRE, "own_fire": _FIRE}
 
@@ -38,8 +39,15 @@ def sanity_lines(inversions: Inversions, target: Target) -> list[str]:
 
 
 def plausibility_line(what: str, mean: float, limits: tuple[float, float] | None) -> str:
-    """A global annual mean [PgC yr-1] against the range it should be in, for example ``X 2001-2012: -2.55 PgC/yr, inside -6..+2``."""
+    """A global annual mean [PgC yr-1] against the range it should be in, for example ``X 2001-2012: -2.55 PgC/yr, inside -6..+2``.
+
+    One outside its range is a doubt, too.
+    """
     if limits is None:
         return f"{what}: {mean:.2f} PgC/yr"
     span = "..".join(f"{round(limit, 1) + 0.0:+g}" for limit in limits)
-    return f"{what}: {mean:.2f} PgC/yr, " + (f"inside {span}" if limits[0] <= mean <= limits[1] else f"OUTSIDE {span}: check unit and sign")
+    if limits[0] <= mean <= limits[1]:
+        return f"{what}: {mean:.2f} PgC/yr, inside {span}"
+    line = f"{what}: {mean:.2f} PgC/yr, OUTSIDE {span}: check unit and sign"
+    doubt(line)
+    return line

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dualflux.sources.files.plausible import FillValues, Implausible
 from dualflux.units import INTEGRAL_UNITS
 
 Emission = Literal["fire", "crop_consumption", "biofuel_consumption", "wood_consumption", "river_evasion", "lateral_emissions"]
@@ -46,6 +47,10 @@ class _Adjustment(BaseModel):
         Relative standard deviation, fully correlated between regions; without it the term adds nothing to R.
     sign : {"to_atmosphere", "to_land"}
         What a positive value means.
+    fill_value : float or list of float, optional
+        Missing besides what the file declares, in the file's unit.
+    implausible : {"error", "accept"}
+        ``accept``: values that no such flux can have are taken as they are, and said.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +58,8 @@ class _Adjustment(BaseModel):
     monthly_profile: Profile | None = None
     uncertainty: Annotated[float, Field(ge=0)] | None = None
     sign: Literal["to_atmosphere", "to_land"] = "to_atmosphere"
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
 
     @field_validator("monthly_profile")
     @classmethod

@@ -18,6 +18,7 @@ from dualflux.sources.files.regional_table import (
     pivot_once,
     say_months,
     with_global,
+    without_fills,
 )
 from dualflux.units import annual_to_monthly, integral_to_monthly, require_units
 
@@ -25,6 +26,7 @@ from dualflux.units import annual_to_monthly, integral_to_monthly, require_units
 def table_term(settings: TableAdjustment, path: Path, place: Place) -> np.ndarray:
     """Monthly integrals, (study month, region + 1) [PgC month-1], in the table's sign."""
     table = _one_product(load_table(path, ["region", "value", "unit"]), settings, path)
+    table = without_fills(table, settings.fill_value, settings.implausible == "accept", path)
     check_regions(table, place.regions.names, path)
     what = f"{path}: column unit"
     if "time" in table:

@@ -15,7 +15,7 @@ import xarray as xr
 from dualflux.errors import InputError
 from dualflux.geometry.coordinates import centres_from_bounds
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
-from dualflux.sources.files.chunks import UNWRITTEN, with_unwritten
+from dualflux.sources.files.chunks import UNWRITTEN, require_written, with_unwritten
 from dualflux.sources.files.containers import (
     engine_of,
     folder_to_unpack,
@@ -27,6 +27,7 @@ from dualflux.sources.files.containers import (
 )
 from dualflux.sources.files.declared import refuse_text_for_numbers, without_missing
 from dualflux.sources.files.foreign import why_not_opened
+from dualflux.sources.files.plausible import Plausible
 from dualflux.sources.files.region_weights import RegionalWeights
 from dualflux.sources.files.tables import MISSING
 from dualflux.units import (
@@ -193,6 +194,7 @@ def integrate_fields(
     what: str,
     block_bytes: float = BLOCK_BYTES,
     valid_cells: ValidCells | None = None,
+    plausible: Plausible | None = None,
 ) -> np.ndarray:
     """Weighted sums of the fields at `positions` along time, block of months by block of months.
 
@@ -206,6 +208,8 @@ def integrate_fields(
         absent: NaN.
     valid_cells : ValidCells, optional
         Shared by the files of one product.
+    plausible : Plausible, optional
+        What the values can be.
 
     Returns
     -------
@@ -229,8 +233,12 @@ def integrate_fields(
         field = read_values(block, what).reshape(len(chosen), -1)
         valid = np.isfinite(field) & (field != MISSING) & (np.abs(np.nan_to_num(field)) < LARGEST_VALUE)
         present = valid.any(axis=1)
+        todo = "say `missing: zero`" if missing == "error" and not known.sparse else ""
+        require_written(block, weights.required.reshape(block.shape[1:]), what, todo)
         if not present.any():
             continue
+        if plausible is not None:
+            plausible.require(np.where(valid, field, np.nan))
         known.check(valid[present], weights.required, missing, what)
         sums[start : start + step][present] = (weights.matrix @ np.where(valid, field, 0.0)[present].T).T
     return sums

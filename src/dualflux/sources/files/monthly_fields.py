@@ -3,15 +3,16 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
+from dualflux.sources.files.declared import declare
 from dualflux.sources.files.gridded import (
     TIME_NAMES,
     ValidCells,
@@ -22,12 +23,26 @@ from dualflux.sources.files.gridded import (
     read_values,
     stated_units,
     time_axis,
+    without_single,
 )
+from dualflux.sources.files.plausible import fill_values, plausible_flux
 from dualflux.sources.files.region_weights import Place, RegionalWeights, regional_weights
 from dualflux.sources.files.regional_table import no_overlap, say_months
 from dualflux.units import FLUX_UNITS, INTEGRAL_UNITS
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(0[1-9]|1[0-2])(?!\d)")
+
+
+class Stated(Protocol):
+    """What the settings of every source of fluxes have."""
+
+    @property
+    def fill_value(self) -> float | list[float] | None:
+        """Missing besides what the file declares."""
+
+    @property
+    def implausible(self) -> Literal["error", "accept"]:
+        """What becomes of implausible values."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,12 @@ class Flux:
         A cell without a value means zero, in whichever months.
     annual : bool
         Each field is a year's, so a total per month is no unit for it.
+    fills : tuple of float
+        Values that the study says are missing.
+    accept : bool
+        Implausible values are taken as they are.
+    kind : {"net flux", "emission"}
+        What is plausible.
     """
 
     variable: str
@@ -64,6 +85,13 @@ class Flux:
     surface: Literal["land", "all"] = "land"
     sparse: bool = False
     annual: bool = False
+    fills: tuple[float, ...] = ()
+    accept: bool = False
+    kind: Literal["net flux", "emission"] = "net flux"
+
+    def as_stated(self, source: Stated) -> "Flux":
+        """With what the study says of the file's numbers."""
+        return replace(self, fills=fill_values(source.fill_value), accept=source.implausible == "accept")
 
     def units_of(self, variable: xr.DataArray, what: str) -> str:
         """The unit of the file's values, in our spelling; InputError where it is unknown or contradicts the study."""
@@ -218,7 +246,8 @@ def read_fields(
     unit_of: dict[str, Path] = {}
     for path in paths:
         with opened(path) as data:
-            variable = dated(data, weights.flux.variable, path)
+            variable = without_single(dated(data, weights.flux.variable, path), *TIME_NAMES)
+            variable = declare(variable, weights.flux.fills, weights.flux.accept)
             dimension, _ = time_axis(variable, path)
             stamps = pd.DatetimeIndex(variable[dimension].to_numpy())
             files.append((path, stamps))
@@ -230,7 +259,9 @@ def read_fields(
                 raise InputError(f"{name}: units differ between its files: {said}; correct the files, or give the product's own only")
             found = weights.of(variable, data, path)
             if inside.size:
-                sums = integrate_fields(variable, inside, found, weights.flux.missing, f"{path}: {name}", valid_cells=cells)
+                what, flux = f"{path}: {name}", weights.flux
+                plausible = plausible_flux(variable, f"{what}: `{flux.variable}`", units, flux.accept, flux.kind)
+                sums = integrate_fields(variable, inside, found, flux.missing, what, valid_cells=cells, plausible=plausible)
                 monthly = monthly_integrals(sums, units, months_of(stamps[inside]), weights.flux.per)
                 used.append(pd.DataFrame(monthly, index=stamps[inside]))
     stamps = pd.DatetimeIndex(np.concatenate([s.to_numpy() for _, s in files]) if files else [])

@@ -14,7 +14,7 @@ import xarray as xr
 from pydantic import Field
 
 from dualflux.errors import InputError, doubt
-from dualflux.units import convert_units, quantity_of, units_of_quantity
+from dualflux.units import FLUX_UNITS, convert_units, flux_to_daily, normalise_units, quantity_of, split_factor, units_of_quantity
 
 # Lowest and highest value by quantity, in the first unit of the quantity (`units.units_of_quantity`); rounding is inside.
 PLAUSIBLE: dict[str, tuple[float, float]] = {
@@ -37,6 +37,9 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
 # Net exchange [gC m-2 d-1]: towers by the length of a value (crops reach -25 a day, half hours -80), fields of a month by kind.
 PLAUSIBLE_NEE: dict[str, tuple[float, float]] = {"hourly": (-150.0, 150.0), "daily": (-60.0, 60.0), "monthly": (-30.0, 30.0)}
 PLAUSIBLE_FIELD: dict[str, tuple[float, float]] = {"net flux": (-60.0, 60.0), "emission": (-1000.0, 1000.0)}  # peat fires reach 200
+# Global annual mean [PgC yr-1]: wide enough for any product of the satellite era; a wrong unit or sign falls outside.
+PLAUSIBLE_NBE = (-6.0, 2.0)
+PLAUSIBLE_PRODUCT = (-35.0, 5.0)  # NEE of products to compare with: those made from towers alone reach -25
 PLAUSIBLE_REGION_MONTH = 8.0  # PgC month-1 either way: the whole land reaches -3
 
 _NINES = [float(f"{'9' * n}{tail}") for n in range(2, 8) for tail in ("", ".9", ".99")]
@@ -91,6 +94,8 @@ class Plausible:
         Takes the values to the units in which they would be plausible.
     units_key : str
         Of the study file, which says the unit of the file's values.
+    counted : str
+        What the last dimension of the values is.
     """
 
     what: str
@@ -101,6 +106,7 @@ class Plausible:
     fills: tuple[float, ...] = ()
     other_units: Callable[[np.ndarray], list[str]] | None = None
     units_key: str = "units"
+    counted: str = "cell"
 
     def require(self, values: np.ndarray) -> None:
         """Look at (..., cell) values, NaN where missing.
@@ -117,7 +123,7 @@ class Plausible:
             others = values[np.isfinite(values) & ~_near(values, fill)]
             beside = f", far from all others ({others.min():.4g} to {others.max():.4g})" if others.size else ""
             self._say(
-                f"the value {fill:.6g} stands in {_count(_near(values, fill))}{beside}: a fill value that is not declared?",
+                f"the value {fill:.6g} stands in {self._count(_near(values, fill))}{beside}: a fill value that is not declared?",
                 f"say `fill_value: {fill:.10g}` to take it as missing",
             )
         elif self.limits is not None:
@@ -130,10 +136,15 @@ class Plausible:
             return
         worst = values[wrong][np.abs(values[wrong] - (low + high) / 2).argmax()]
         self._say(
-            f"{worst:.6g} {_shown(self.units)} in {_count(wrong)}, which no {self.quantity} can be ({low:.4g} to {high:.4g}); "
+            f"{worst:.6g}{_shown(self.units)} in {self._count(wrong)}, which no {self.quantity} can be ({low:.4g} to {high:.4g}); "
             "a wrong unit, or a fill value that is not declared?",
             f"{self._right_units(values)}say `fill_value: {worst:.10g}` if it marks missing values",
         )
+
+    def _count(self, wrong: np.ndarray) -> str:
+        """``1 cell``, or for several steps ``1 cell (24 values)``."""
+        cells, values = int(wrong.reshape(-1, wrong.shape[-1]).any(axis=0).sum()), int(wrong.sum())
+        return f"{cells} {self.counted}{'s' if cells > 1 else ''}" + (f" ({values} values)" if values > cells else "")
 
     def _right_units(self, values: np.ndarray) -> str:
         fitting = [] if self.other_units is None else self.other_units(values)
@@ -157,8 +168,20 @@ def plausible_variable(
     return Plausible(what, units, quantity, limits, accept, packed_fills(variable), other, units_key)
 
 
+def plausible_flux(
+    variable: xr.DataArray, what: str, units: str, accept: bool, kind: Literal["net flux", "emission"] = "net flux"
+) -> Plausible:
+    """What a field of carbon fluxes can be; of integrals over cells only fills are known."""
+    limits = None
+    if split_factor(normalise_units(units))[1] in FLUX_UNITS:
+        month = np.array(["2001-01-01"], dtype="datetime64[ns]")
+        one = float(flux_to_daily(np.ones(1), units, month)[0])
+        limits = (PLAUSIBLE_FIELD[kind][0] / one, PLAUSIBLE_FIELD[kind][1] / one)
+    return Plausible(what, units, kind, limits, accept, packed_fills(variable))
+
+
 def _shown(units: str) -> str:
-    return "" if units in ("1", "") else units
+    return "" if units in ("1", "") else f" {units}"
 
 
 def undeclared_fill(values: np.ndarray, more: Iterable[float] = ()) -> float | None:
@@ -214,13 +237,6 @@ def _any_near(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _near(values: np.ndarray, fill: float) -> np.ndarray:
     return np.abs(values - fill) <= 1e-6 * abs(fill)
-
-
-def _count(wrong: np.ndarray) -> str:
-    """``1 cell``, or for several steps ``1 cell (24 values)``."""
-    cells = int(wrong.reshape(-1, wrong.shape[-1]).any(axis=0).sum()) if wrong.ndim else 1
-    values = int(wrong.sum())
-    return f"{cells} cell{'s' if cells > 1 else ''}" + (f" ({values} values)" if values > cells else "")
 
 
 def packed_fills(variable: xr.DataArray) -> tuple[float, ...]:

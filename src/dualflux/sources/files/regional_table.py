@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.plausible import Plausible, fill_values
 from dualflux.sources.files.tables import few, first_line, read_table, to_numbers, to_times
 
 
@@ -39,6 +40,24 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise InputError(f"{path.name}: {empty.sum()} rows without `{column}`, first in line {line}; fill it in")
     stripped = {c: table[c].astype(str).str.strip() for c in text}
     return table.assign(value=to_numbers(table["value"], f"{path.name}: column value"), **stripped)
+
+
+def without_fills(table: pd.DataFrame, fill_value: float | list[float] | None, accept: bool, path: Path) -> pd.DataFrame:
+    """A table whose `value` is missing where the study says so, after a look at each product's (and unit's) values for other fills.
+
+    Raises
+    ------
+    InputError
+        A value that suggests an undeclared fill, see `Plausible.require`.
+    """
+    value = table["value"].mask(table["value"].isin(fill_values(fill_value)))
+    problems = Problems()
+    for name, rows in table.groupby([c for c in ("product", "unit") if c in table], dropna=False):
+        with problems.collect():
+            what = f"{path.name}: {' '.join(map(str, name if isinstance(name, tuple) else (name,)))}: column value"
+            Plausible(what, "", accept=accept, counted="row").require(value[rows.index].to_numpy(dtype=float)[None])
+    problems.raise_if_any()
+    return table.assign(value=value)
 
 
 def parse_months(text: pd.Series, path: Path) -> pd.Series:

@@ -41,7 +41,7 @@ def read_global_carbon_budget(source: GlobalCarbonBudgetInversions, root: Path, 
         names = member_names(find_variable(data, "ensemble_member_name", path), path)
         area = "cell_area" if "cell_area" in data else None
     keep = choose(names, source.products, path)
-    weights = Weights(Flux(source.variable, "area", source.units, "PgC m-2 yr-1", area, source.missing), place)
+    weights = Weights(Flux(source.variable, "area", source.units, "PgC m-2 yr-1", area, source.missing).as_stated(source), place)
     problems, records = Problems(), []
     for name in keep:
         with problems.collect():
@@ -63,7 +63,7 @@ def read_cams(source: CamsInversions, root: Path, place: Place) -> list[Record]:
     choose([source.product], source.products, str(source.path))
     require_land_flux(source.variable, str(source.path))
     paths = find_files(source.path, root, source.suffix)
-    flux = Flux(source.variable, "area", source.units, "kgC m-2 month-1", "area", source.missing)
+    flux = Flux(source.variable, "area", source.units, "kgC m-2 month-1", "area", source.missing).as_stated(source)
     months = read_months(paths, Weights(flux, place), source.product, dated_by_name)
     return [Record(source.product, say_files(paths), months, source.variable, contents(source))]
 
@@ -73,7 +73,7 @@ def read_carboscope(source: CarboScopeInversions, root: Path, place: Place) -> l
     path = root / source.path
     choose([source.product], source.products, path)
     require_land_flux(source.variable, path)
-    flux = Flux(source.variable, "cell", source.units, "PgC yr-1", None, source.missing)
+    flux = Flux(source.variable, "cell", source.units, "PgC yr-1", None, source.missing).as_stated(source)
     months = read_months([path], Weights(flux, place), source.product, _valid_years, finer=True)
     return [Record(source.product, path.name, months, source.variable, contents(source))]
 
@@ -106,8 +106,15 @@ def read_carbontracker(source: CarbonTrackerInversions, root: Path, place: Place
         if len(found) != 1:
             wanted = " or ".join(f"`{b}` and `{f}`" for b, f in CARBONTRACKER.items())
             raise InputError(f"{paths[0]}: not a CarbonTracker flux file; needed: {wanted}; it has {', '.join(map(str, data.data_vars))}")
-    own = {"units": source.units, "usual": "mol m-2 s-1", "missing": source.missing}
-    bio, fire = (read_months(paths, Weights(Flux(v, "area", **own), place), source.product, dated_by_name) for v in found[0])  # type: ignore[arg-type]
+    bio, fire = (
+        read_months(
+            paths,
+            Weights(Flux(variable, "area", source.units, "mol m-2 s-1", None, source.missing).as_stated(source), place),
+            source.product,
+            dated_by_name,
+        )
+        for variable in found[0]
+    )
     _check_same_months(bio, fire, source.product, paths, place)
     kept = fire if source.own_fire else None
     return [Record(source.product, say_files(paths), bio + fire, " + ".join(found[0]), contents(source), kept)]
@@ -134,7 +141,7 @@ def read_oco2_mip(source: Oco2MipInversions, root: Path, place: Place) -> list[R
 
 def _read_mip_model(source: Oco2MipInversions, path: Path, name: str, place: Place) -> Record:
     usual, surface = ("gC m-2 yr-1", "land") if source.variable == "land" else ("gC m-2 d-1", "all")
-    flux = Flux(source.variable, "area", source.units, usual, None, source.missing, surface)  # type: ignore[arg-type]
+    flux = Flux(source.variable, "area", source.units, usual, None, source.missing, surface).as_stated(source)  # type: ignore[arg-type]
     months = read_months([path], Weights(flux, place), name, _started(source.first))
     return Record(name, path.name, months, source.variable, contents(source))
 
@@ -175,11 +182,11 @@ def read_gridded(source: GriddedInversions, root: Path, place: Place) -> list[Re
     require_land_flux(source.variable, str(source.path))
     paths = find_files(source.path, root, source.suffix)
     sign = -1 if source.sign == "to_land" else 1
-    flux = Flux(source.variable, source.per, source.units, None, source.area, source.missing)
+    flux = Flux(source.variable, source.per, source.units, None, source.area, source.missing).as_stated(source)
     months = sign * read_months(paths, Weights(flux, place), source.product)
     fire = None
     if source.fire_variable is not None:
-        own = Flux(source.fire_variable, source.per, source.units, None, source.area, source.missing)
+        own = Flux(source.fire_variable, source.per, source.units, None, source.area, source.missing).as_stated(source)
         fire = sign * read_months(paths, Weights(own, place), f"{source.product} fire")
         _check_same_months(months, fire, source.product, paths, place)
         months = months + fire if source.includes_fire is False else months

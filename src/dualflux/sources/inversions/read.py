@@ -1,7 +1,7 @@
 """All inversions of a study as monthly regional integrals, checked against each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ def read_inversions(
         problems.add("inversions: none given; list at least one file")
     for source in sources:
         with problems.collect():
-            records += _read(source, root, place)
+            records += [replace(record, accept=source.implausible == "accept") for record in _read(source, root, place)]
     names = [r.product for r in records]
     for name in sorted({n for n in names if names.count(n) > 1}):
         where = ", ".join(r.source for r in records if r.product == name)
@@ -94,6 +94,7 @@ def read_inversions(
     for record in records:
         with problems.collect():
             record.check(place.times)
+            record.require_plausible(place.times)
     problems.raise_if_any()
     return _assemble(records, place)
 

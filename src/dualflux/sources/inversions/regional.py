@@ -15,6 +15,7 @@ from dualflux.sources.files.regional_table import (
     parse_months,
     pivot_once,
     with_global,
+    without_fills,
 )
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose
@@ -28,6 +29,7 @@ def read_table(source: TableInversions, root: Path, place: Place) -> list[Record
     table = load_table(path, ["product", "region", "time", "value", "unit"])
     keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
     table = table[table["product"].isin(keep)]
+    table = without_fills(table, source.fill_value, source.implausible == "accept", path)
     check_regions(table, place.regions.names, path)
     table = table.assign(time=parse_months(table["time"], path))
     table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))

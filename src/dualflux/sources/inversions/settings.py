@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dualflux.sources.files.plausible import FillValues, Implausible
+
 Missing = Literal["error", "zero"]
 
 
@@ -16,11 +18,17 @@ class _Source(BaseModel):
         Keep these only; by default all.
     includes_fire : bool, optional
         Whether the flux contains fire emissions; by default as `contents` knows the variable.
+    fill_value : float or list of float, optional
+        Missing besides what the file declares, in the file's unit.
+    implausible : {"error", "accept"}
+        ``accept``: values and global sums that no inversion can have are taken as they are, and said.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     products: Annotated[list[str], Field(min_length=1)] | None = None
     includes_fire: bool | None = None
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
 
 
 class _OneFile(_Source):

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid, LandCells, Regions, grid_of, normalise_coordinates
 from dualflux.sources.files.cell_maps import Raster
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_values
+from dualflux.sources.files.declared import declare
+from dualflux.sources.files.gridded import find_variable, open_gridded, read_values, without_single
+from dualflux.sources.files.plausible import FillValues, Implausible, fill_values
+from dualflux.sources.files.shares import plausible_share, require_percent, share_units
 from dualflux.sources.land.region_masks import RegionSettings, read_regions
 from dualflux.sources.predictors.read import read_class_fractions
 from dualflux.sources.predictors.regrid import ToGrid
@@ -24,6 +27,7 @@ WATER_CLASSES = ("WAT",)
 OUTSIDE = "outside_regions"
 MOST_OUTSIDE, MOST_LEFT_OUT = 0.75, 0.1  # of the land: beyond that the regions are hardly meant so
 ANTARCTIC = -60.0  # degrees north; no inversion's land regions hold Antarctica
+_UNWRITTEN = "write it anew with all chunks: of a land fraction they would be sea"
 
 
 class LandFractionSettings(BaseModel):
@@ -33,6 +37,11 @@ class LandFractionSettings(BaseModel):
 
     path: str = Field(description="NetCDF file or Zarr store, relative to the data root")
     variable: str = Field("land_fraction", description="Fraction of each cell that is land, 0 to 1 (or %); missing is sea")
+    units: str | None = Field(
+        None, description="unit of the file's values (1 or %), where its attribute is wrong, cannot be read or absent"
+    )
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
     towers_at_sea: Literal["error", "nearest"] = Field("error", description=f"nearest: the nearest land cell within {TOWER_REACH} cells")
     outside_regions: float | None = Field(
         None,
@@ -197,14 +206,17 @@ def land_fractions(settings: LandFractionSettings, root: Path, grid: Grid) -> tu
     what = f"{settings.path}: `{settings.variable}`"
     with open_gridded(path) as file:
         data = find_variable(file, settings.variable, path)
+        data = declare(without_single(data), fill_values(settings.fill_value), settings.implausible == "accept")
         if data.ndim != 2:
             raise InputError(f"{what} has dimensions {list(data.dims)}; a land fraction has latitude and longitude only")
         if np.isinf(read_values(data, what)).any():
             raise InputError(f"{what}: infinite values; allowed: 0 to 1, missing is sea; correct the file")
+        units = share_units(data, settings.units, what)
+        plausible = plausible_share(data, what, units, settings.implausible == "accept")
         source = grid_of(normalise_coordinates(data, what), what)
-        (own, own_valid), (mean, valid) = ToGrid(source, what)(data), ToGrid(grid, what)(data)
-        unit = str(data.attrs.get("units", "1"))
-    values, fine = (convert_units(np.nan_to_num(v) * part, unit, "1", what) for v, part in ((mean, valid), (own, own_valid)))
+        (own, own_valid), (mean, valid) = (ToGrid(on, what, plausible, _UNWRITTEN)(data) for on in (source, grid))
+    values, fine = (convert_units(np.nan_to_num(v) * part, units, "1", what) for v, part in ((mean, valid), (own, own_valid)))
+    require_percent(fine, units, what)
     if fine.min() < -1e-6 or fine.max() > 1 + 1e-6:
         raise InputError(f"{what}: land fractions from {fine.min():.4g} to {fine.max():.4g}; allowed: 0 to 1, or 0 to 100 with unit %")
     return np.clip(values, 0.0, 1.0), Raster.of(source, np.clip(fine, 0.0, 1.0))

@@ -13,8 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
 from dualflux.sources.files.cell_maps import NumberedRaster, Raster
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts, read_values
+from dualflux.sources.files.chunks import UNWRITTEN, require_written
+from dualflux.sources.files.declared import declare
+from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts, read_values, without_single
+from dualflux.sources.files.plausible import FillValues, Implausible, fill_values
+from dualflux.sources.files.shares import plausible_share, require_percent, share_units
 from dualflux.sources.land.region_polygons import check_overlap, read_polygons
+from dualflux.units import convert_units
 
 TRANSCOM = {  # numbers of the TransCom-3 land regions in CarbonTracker's regions.nc; 12 and above are sea and ice
     "North_American_Boreal": 1, "North_American_Temperate": 2, "South_American_Tropical": 3, "South_American_Temperate": 4,
@@ -38,6 +43,11 @@ class MaskSettings(BaseModel):
 
     path: str = Field(description="NetCDF file or Zarr store, relative to the data root")
     variable: str
+    units: str | None = Field(
+        None, description="unit of a mask of fractions (1 or %), where its attribute is wrong, cannot be read or absent"
+    )
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
     names: dict[str, int | list[int]] | None = Field(
         None,
         min_length=1,
@@ -169,10 +179,16 @@ def _bands(settings: BandSettings, grid: Grid) -> Regions:
 
 
 def _mask(path: Path, settings: MaskSettings, grid: Grid, what: str) -> Regions:
+    as_it_is = settings.implausible == "accept"
     with open_gridded(path) as file:
-        mask = find_variable(file, settings.variable, path)
-        mask = mask.copy(data=read_values(mask, what))
+        mask = declare(find_variable(file, settings.variable, path), fill_values(settings.fill_value), as_it_is)
+        mask = _without_single(mask, file)
+        if not as_it_is:
+            require_written(mask, np.array(True), what, "write it anew with all chunks: they would belong to no region")
+        mask = mask.drop_vars(UNWRITTEN, errors="ignore").copy(data=read_values(mask, what))
         if mask.ndim == 2:
+            if settings.units is not None:
+                raise InputError(f"{what}: a mask of whole numbers has no unit; remove `units`")
             return _numbered(mask, settings, grid, what)
         if settings.names is not None:
             raise InputError(f"{what} has dimensions {list(mask.dims)}; `names` give the numbers of a mask (lat, lon): remove them")
@@ -186,7 +202,25 @@ def _mask(path: Path, settings: MaskSettings, grid: Grid, what: str) -> Regions:
         if len(names) != mask.sizes[leading[0]]:
             raise InputError(f"{what}: {len(names)} names for {mask.sizes[leading[0]]} fields; give one name per region")
         kept = which_are_regions(names, settings.classes, what)
-        return _chosen(_fractions(mask.isel({leading[0]: kept}), [names[i] for i in kept], grid, what), kept, names)
+        chosen = mask.transpose(leading[0], ...).isel({leading[0]: kept})
+        return _chosen(_fractions(_shares(chosen, settings, what), [names[i] for i in kept], grid, what), kept, names)
+
+
+def _shares(mask: xr.DataArray, settings: MaskSettings, what: str) -> xr.DataArray:
+    """Fractions (region, lat, lon) in 1, which they must be able to be."""
+    units = share_units(mask, settings.units, what)
+    plausible_share(mask, what, units, settings.implausible == "accept").require(mask.to_numpy().reshape(mask.shape[0], -1))
+    share = mask.copy(data=convert_units(mask.to_numpy(), units, "1", what))
+    require_percent(np.nan_to_num(share.to_numpy()), units, what)
+    return share
+
+
+def _without_single(mask: xr.DataArray, file: xr.Dataset) -> xr.DataArray:
+    """Without dimensions of size 1, but with that of the region where the file names a single one."""
+    known = [str(d) for d in mask.dims if d in file.variables]
+    regions = [d for d in known if file[d].dtype.kind in "OSUT" or "flag_meanings" in file[d].attrs]
+    named = ["region"] if "region_name" in file.variables else []
+    return without_single(mask, *regions, *named)
 
 
 def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what: str) -> dict[str, list[int]]:

@@ -13,7 +13,18 @@ from scipy import sparse
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
-from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units, time_axis
+from dualflux.sources.files.declared import declare
+from dualflux.sources.files.gridded import (
+    LARGEST_VALUE,
+    TIME_NAMES,
+    find_variable,
+    open_gridded,
+    read_values,
+    stated_units,
+    time_axis,
+    without_single,
+)
+from dualflux.sources.files.plausible import Plausible, fill_values, plausible_flux
 from dualflux.sources.files.region_weights import region_areas, shares_of
 from dualflux.sources.files.tables import MISSING, find_files
 from dualflux.sources.references.settings import GriddedFields
@@ -101,7 +112,8 @@ def reference_steps(
     files = find_files(source.path, root, ".nc")
     for path in files:
         with open_gridded(path) as data:
-            variable = find_variable(data, source.variable, path)
+            variable = without_single(find_variable(data, source.variable, path), *TIME_NAMES)
+            variable = declare(variable, fill_values(source.fill_value), source.implausible == "accept")
             what = f"{path.name}: `{source.variable}`"
             units = stated_units(variable, source.units, FLUX_UNITS, what)
             name, months = time_axis(variable, path)
@@ -114,10 +126,11 @@ def reference_steps(
                     when = f"{stamp:%Y-%m}" if stamps is months else f"{stamp:%Y-%m-%d}"
                     raise InputError(f"{what}: {when} stands more than once (also in {seen[stamp]}); give one mean value per {step_word}")
                 seen[stamp] = path.name
+            plausible = plausible_flux(variable, f"{what} ({source.product})", units, source.implausible == "accept")
             regridder = _Regridder.of(variable.isel({name: 0}), data, source.land_fraction, grid, land_fraction, path, sums)
             for step, (stamp, month) in enumerate(zip(stamps, months, strict=True)):
                 if month in wanted:
-                    yield regridder.month(variable.isel({name: step}), stamp, units)
+                    yield regridder.month(variable.isel({name: step}), stamp, units, plausible)
     known = {stamp.replace(day=1) for stamp in seen}
     if not wanted & known:
         raise InputError(
@@ -227,10 +240,11 @@ class _Regridder:
         own = _own_land(find_variable(data, land_name, path), source, path)
         return cls(what, source, target, overlap, own, regrid(np.ones(source.shape), source, target, own, overlap)[1], sums)
 
-    def month(self, field: xr.DataArray, time: pd.Timestamp, units: str) -> ReferenceMonth:
+    def month(self, field: xr.DataArray, time: pd.Timestamp, units: str, plausible: Plausible) -> ReferenceMonth:
         """Convert and regrid one field."""
         values = read_values(normalise_coordinates(field, self.what), self.what)
         values[(values == MISSING) | (np.abs(np.nan_to_num(values)) > LARGEST_VALUE)] = np.nan
+        plausible.require(values.reshape(1, -1))
         daily = flux_to_daily(values[None], units, np.array([time], dtype="datetime64[ns]"), self.what)[0]
         flux, valid = regrid(daily, self.source, self.target, self.own_land, self.overlap)
         if self.own_land is None:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import Grid, Regions
-from dualflux.sources.files.regional_table import convert_by_unit, load_table, parse_months, pivot_once
+from dualflux.sources.files.regional_table import convert_by_unit, load_table, parse_months, pivot_once, without_fills
 from dualflux.sources.files.tables import find_file
 from dualflux.sources.references.maps import reference_maps
 from dualflux.sources.references.settings import GriddedFields, ReferenceSource, TableReference
@@ -104,6 +104,7 @@ def _table_products(
             f"{path.name}: the file says unit `{table['unit'].iloc[0]}`, the study `{source.units}`; correct or remove `units`"
         )
     table = table.assign(**{name: value for name, value in stated.items() if value is not None})
+    table = without_fills(table, source.fill_value, source.implausible == "accept", path)
     unknown = sorted(set(table["region"]) - {*regions, "global"})
     if unknown:
         raise InputError(

@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualflux.sources.files.plausible import FillValues, Implausible
+
 Missing = Literal["error", "zero"]
 
 
@@ -32,6 +34,8 @@ class GriddedFields(BaseModel):
     units: str | None = None
     land_fraction: str | None = None
     missing: Missing = "error"
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
 
 
 class GriddedReference(GriddedFields):
@@ -80,6 +84,8 @@ class TableReference(BaseModel):
     path: str
     product: str | None = None
     units: str | None = None
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
 
 
 ReferenceSource = Annotated[GriddedReference | XBaseReference | FluxcomReference | TableReference, Field(discriminator="format")]
