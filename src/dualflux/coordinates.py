@@ -1,5 +1,7 @@
 """What a file's latitudes and longitudes say: their unit and direction, and whether they are centres or corners of cells."""
 
+import re
+
 import numpy as np
 import xarray as xr
 
@@ -14,15 +16,16 @@ def in_degrees(coordinate: xr.DataArray, name: str, what: str) -> xr.DataArray:
     InputError
         A unit of another axis, or no unit of an angle.
     """
-    unit = str(coordinate.attrs.get("units", "")).strip().lower().replace(" ", "_").rstrip(".")
+    unit = str(coordinate.attrs.get("units", "")).strip().lower()
     values = coordinate.astype(float)
-    positive, negative = ("north", "south") if name == "lat" else ("east", "west")
+    positive, negative, other = ("north", "south", "east west e w") if name == "lat" else ("east", "west", "north south n s")
     if unit in ("rad", "radian", "radians"):
         return (values * (180 / np.pi)).rename(coordinate.name).assign_attrs(units=f"degrees_{positive}")
-    side = unit.removeprefix("degrees").removeprefix("degree").removeprefix("deg").removeprefix("°").strip("_")
-    if (unit.startswith(("deg", "°")) and side in ("", positive, positive[0])) or unit in ("", "1", "-", "none"):
+    side = re.sub(r"decimal|degrees?|deg|°|[\W_]+", "", unit)
+    angle = "deg" in unit or "°" in unit
+    if unit in ("", "1", "-", "none") or (angle and side not in (negative, negative[0], *other.split())):
         return values
-    if unit.startswith(("deg", "°")) and side in (negative, negative[0]):
+    if angle and side in (negative, negative[0]):
         return (-values).rename(coordinate.name).assign_attrs(units=f"degrees_{positive}")
     raise InputError(
         f"{what}: {name} has unit `{coordinate.attrs['units']}`; allowed: degrees_{positive}, degrees_{negative}, degrees, radians; "
