@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.coordinates import centres_from_bounds
+from dualflux.coordinates import BOUNDED, centres_from_bounds
 from dualflux.errors import InputError
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
 from dualflux.sources.files.containers import engine_of, unpacked, visit_hdf5
@@ -76,8 +76,7 @@ def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
         around = str(name).lower() in LONGITUDE_NAMES and not str(axis.attrs.get("units", "")).lower().startswith("rad")
         bounds = read_values(data[known[0]], f"{path}: `{known[0]}`")
         centre = centres_from_bounds(axis.to_numpy().astype(float), bounds, around, f"{path}: `{name}`")
-        if not np.array_equal(centre, axis.to_numpy().astype(float)):
-            data = data.assign_coords({name: axis.copy(data=centre)})
+        data = data.assign_coords({name: axis.copy(data=centre).assign_attrs({BOUNDED: 1})})
     return data
 
 
