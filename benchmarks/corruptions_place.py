@@ -106,7 +106,7 @@ def _vector(name: str, content: str | bytes) -> Change:
 
 _VRT = "<OGRVRTDataSource><OGRVRTLayer name='q'><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"
 _TURNED = box(150, 0, -150, 90)[::-1]
-_TWICE = [[-360, 0], [0, 0], [300, 0], [300, 90], [0, 90], [-360, 90], [-360, 0]]
+_TWICE = [*([x, 0] for x in range(-360, 301, 60)), *([x, 80] for x in range(300, -361, -60)), [-360, 0]]
 
 
 def _utf16(folder: Path) -> None:

@@ -188,8 +188,8 @@ def test_coordinates_in_other_units_are_the_same_place(tmp_path: Path, lat: Any,
         ((TEN.lat, {"units": "m"}), (TEN.lon, {"units": "m"}), "lat has unit `m`"),
         ((np.radians(TEN.lat), {}), (np.radians(TEN.lon), {}), "radians"),
         ((np.radians(TEN.lat), {}), (np.radians(TEN.lon % 360), {}), "radians"),
-        ((TEN.lat - 5, {}), (TEN.lon, {}), "18 latitudes from -90 to 80 are corners"),
-        ((TEN.lat + 5, {}), (TEN.lon, {}), "18 latitudes from -80 to 90 are corners"),
+        ((TEN.lat - 5, {}), (TEN.lon, {}), "18 latitudes from -90 to 80 look like corners"),
+        ((TEN.lat + 5, {}), (TEN.lon, {}), "18 latitudes from -80 to 90 look like corners"),
     ],
 )
 def test_coordinates_that_cannot_be_told_are_named(tmp_path: Path, lat: Any, lon: Any, message: str) -> None:
@@ -221,6 +221,14 @@ def test_bounds_of_centres_and_of_half_cells_at_the_poles_change_nothing(tmp_pat
     field = np.ones((19, 36)) * np.linspace(0, 1, 19)[:, None]
     stated = land_file(tmp_path, (lat, {"bounds": "lat_bnds"}), (TEN.lon, {}), field, lat_bnds=(("lat", "two"), bounds(edges)))
     np.testing.assert_array_equal(stated, land_file(tmp_path, (lat, {}), (TEN.lon, {}), field))
+
+
+def test_centres_without_the_last_row_are_taken_where_their_bounds_say_so(tmp_path: Path) -> None:
+    lat, field = np.arange(-90.0, 90, 10), np.linspace(0, 1, 18)[:, None] * np.ones(TEN.shape)
+    edges = np.clip(np.stack([lat - 5, lat + 5], axis=1), -90, 90)
+    land_file(tmp_path, (lat, {"bounds": "b"}), (TEN.lon, {}), field, b=(("lat", "two"), edges))
+    with open_gridded(tmp_path / "land.nc") as found:
+        np.testing.assert_array_equal(found.lat, lat)
 
 
 def test_bounds_elsewhere_are_named(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
     data = data.sortby(["lat", "lon"]).transpose(..., "lat", "lon")
     if len(np.unique(data.lat)) != data.lat.size or len(np.unique(data.lon)) != data.lon.size:
         raise InputError(f"{what}: a latitude or longitude stands twice; give each cell once")
-    refuse_corners(data.lat.values, what)
+    refuse_corners(data.lat, what)
     return data
 
 

@@ -1,9 +1,13 @@
 """What a file's latitudes and longitudes say: their unit and direction, and whether they are centres or corners of cells."""
 
+import re
+
 import numpy as np
 import xarray as xr
 
 from dualflux.errors import InputError
+
+BOUNDED = "cells_known_from_bounds"  # attribute of coordinates whose cells' bounds were read
 
 
 def in_degrees(coordinate: xr.DataArray, name: str, what: str) -> xr.DataArray:
@@ -14,16 +18,17 @@ def in_degrees(coordinate: xr.DataArray, name: str, what: str) -> xr.DataArray:
     InputError
         A unit of another axis, or no unit of an angle.
     """
-    unit = str(coordinate.attrs.get("units", "")).strip().lower().replace(" ", "_").rstrip(".")
+    unit = str(coordinate.attrs.get("units", "")).strip().lower()
     values = coordinate.astype(float)
-    positive, negative = ("north", "south") if name == "lat" else ("east", "west")
+    positive, negative, other = ("north", "south", "east west e w") if name == "lat" else ("east", "west", "north south n s")
     if unit in ("rad", "radian", "radians"):
-        return (values * (180 / np.pi)).rename(coordinate.name).assign_attrs(units=f"degrees_{positive}")
-    side = unit.removeprefix("degrees").removeprefix("degree").removeprefix("deg").removeprefix("°").strip("_")
-    if (unit.startswith(("deg", "°")) and side in ("", positive, positive[0])) or unit in ("", "1", "-", "none"):
+        return (values * (180 / np.pi)).rename(coordinate.name).assign_attrs({**coordinate.attrs, "units": f"degrees_{positive}"})
+    side = re.sub(r"decimal|degrees?|deg|°|[\W_]+", "", unit)
+    angle = "deg" in unit or "°" in unit
+    if unit in ("", "1", "-", "none") or (angle and side not in (negative, negative[0], *other.split())):
         return values
-    if unit.startswith(("deg", "°")) and side in (negative, negative[0]):
-        return (-values).rename(coordinate.name).assign_attrs(units=f"degrees_{positive}")
+    if angle and side in (negative, negative[0]):
+        return (-values).rename(coordinate.name).assign_attrs({**coordinate.attrs, "units": f"degrees_{positive}"})
     raise InputError(
         f"{what}: {name} has unit `{coordinate.attrs['units']}`; allowed: degrees_{positive}, degrees_{negative}, degrees, radians; "
         "bring the file to degrees, or correct the attribute"
@@ -40,15 +45,21 @@ def refuse_radians(lat: np.ndarray, lon: np.ndarray, what: str) -> None:
         )
 
 
-def refuse_corners(lat: np.ndarray, what: str) -> None:
+def refuse_corners(latitude: xr.DataArray, what: str) -> None:
     """Raise InputError for as many rows as fill 180 degrees, the first on a pole: corners of cells; centres would need a row more."""
+    lat = latitude.to_numpy()
     step = np.diff(lat)
-    if lat.size < 3 or np.ptp(step) > 1e-3 * step.mean() or abs(lat.size * step.mean() - 180) > 0.01 * step.mean():
+    if (
+        BOUNDED in latitude.attrs
+        or lat.size < 3
+        or np.ptp(step) > 1e-3 * step.mean()
+        or abs(lat.size * step.mean() - 180) > 0.01 * step.mean()
+    ):
         return
     if abs(abs(lat[0]) - 90) < 0.01 * step[0] or abs(abs(lat[-1]) - 90) < 0.01 * step[0]:
         raise InputError(
-            f"{what}: {lat.size} latitudes from {lat[0]:g} to {lat[-1]:g} are corners of cells, half a cell off; write the centres "
-            "of the cells, or add the bounds of the coordinates (CF attribute `bounds`), which say where the cells are"
+            f"{what}: {lat.size} latitudes from {lat[0]:g} to {lat[-1]:g} look like corners of cells, half a cell off (centres would be "
+            "one more); write the centres, or add the bounds of the coordinates (CF attribute `bounds`), which say where the cells are"
         )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
-from dualflux.geometry.coordinates import centres_from_bounds
+from dualflux.geometry.coordinates import BOUNDED, centres_from_bounds
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
 from dualflux.sources.files.chunks import UNWRITTEN, require_written, with_unwritten
 from dualflux.sources.files.containers import (
@@ -91,8 +91,7 @@ def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
         around = str(name).lower() in LONGITUDE_NAMES and not str(axis.attrs.get("units", "")).lower().startswith("rad")
         bounds = read_values(data[known[0]], f"{path}: `{known[0]}`")
         centre = centres_from_bounds(axis.to_numpy().astype(float), bounds, around, f"{path}: `{name}`")
-        if not np.array_equal(centre, axis.to_numpy().astype(float)):
-            data = data.assign_coords({name: axis.copy(data=centre)})
+        data = data.assign_coords({name: axis.copy(data=centre).assign_attrs({BOUNDED: 1})})
     return data
 
 

@@ -7,18 +7,18 @@ from dualflux.errors import InputError
 _WHOLE = 360 - 1e-6  # degrees; an edge that goes all the way round is meant as it stands
 
 
-def unwrap(ring: np.ndarray, what: str, clockwise: bool = False) -> np.ndarray:
+def unwrap(ring: np.ndarray, what: str, clockwise: bool | None = False) -> np.ndarray:
     """The ring with longitudes that never jump: those beyond 180 degrees go on, 150 to 210.
 
     An edge of over 180 degrees is the short one across the date line only where the ring's order of corners says so as well: GeoJSON wants
-    outer rings counterclockwise (RFC 7946, 3.1.6), shapefiles clockwise.
+    outer rings counterclockwise (RFC 7946, 3.1.6). Programs that write other formats turn rings as they stand on a flat map.
 
     Parameters
     ----------
     ring : array, (corner, 2)
         Longitude and latitude [degrees]; the last corner is the first.
-    clockwise : bool
-        The order of an outer ring's corners in this format.
+    clockwise : bool or None
+        The order that the format asks of such rings; None where it can tell nothing.
 
     Raises
     ------
@@ -40,12 +40,11 @@ def unwrap(ring: np.ndarray, what: str, clockwise: bool = False) -> np.ndarray:
     unwrapped = ring.copy()
     turns = np.append(0, np.cumsum(np.where(long, np.round(jump / 360), 0)))
     unwrapped[:, 0] -= 360 * turns  # whole turns: a ring that was closed stays closed to the last digit
-    if turns[-1] != 0 or (twice_area(unwrapped) > 0) == clockwise:
+    if turns[-1] != 0 or clockwise is None or (twice_area(unwrapped) > 0) == clockwise:
         at = int(np.flatnonzero(long)[0])
-        order = "counterclockwise" if clockwise else "clockwise"
         raise InputError(
             f"{what}: its edge from longitude {ring[at, 0]:g} to {ring[at + 1, 0]:g} may go {abs(short[at]):g} degrees across 180 or "
-            f"{abs(jump[at]):g} degrees the other way, and the order of the corners ({order}) does not tell; cut the polygon at 180 "
+            f"{abs(jump[at]):g} degrees the other way, and the order of the corners does not tell; cut the polygon at 180 "
             "(ogr2ogr -wrapdateline), write longitudes beyond 180 (150 to 210), or, where the long way is meant, add corners along it"
         )
     return unwrapped

@@ -59,14 +59,14 @@ def read_polygons(path: Path, name: str) -> PolygonMap:
     shapely = shapely_module()
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
-    kind, features = read_features(path, name, shapely)
+    ordered, features = read_features(path, name, shapely)
     by_name: dict[str, list[Any]] = {}
     problems = Problems()
     for number, (label, shape) in enumerate(features, start=1):
         with problems.collect():
             what = f"{path.name}: feature {number}"
             check_polygon(label, shape, what, name)
-            by_name.setdefault(str(label).strip(), []).append(placed(shape, f"{what} ({label})", kind == "shapefile", shapely))
+            by_name.setdefault(str(label).strip(), []).append(placed(shape, f"{what} ({label})", ordered, shapely))
     if not features:
         problems.add(f"{path.name}: no features; give a file with one polygon or more per region")
     problems.raise_if_any()
@@ -121,12 +121,12 @@ def check_polygon(label: Any, shape: Any, what: str, name: str) -> None:
         )
 
 
-def placed(shape: Any, what: str, clockwise: bool, shapely: ModuleType) -> Any:
+def placed(shape: Any, what: str, ordered: bool, shapely: ModuleType) -> Any:
     """The shape with its rings the right way round the globe, cut into -180..180 degrees."""
     parts = []
     for polygon in shapely.get_parts(shape):
-        outer = unwrap(shapely.get_coordinates(polygon.exterior), what, clockwise)
-        holes = [near(unwrap(shapely.get_coordinates(hole), what, not clockwise), outer) for hole in polygon.interiors]
+        outer = unwrap(shapely.get_coordinates(polygon.exterior), what, False if ordered else None)
+        holes = [near(unwrap(shapely.get_coordinates(hole), what, True if ordered else None), outer) for hole in polygon.interiors]
         parts.append(shapely.Polygon(outer, holes))
     whole = parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
     if not whole.is_valid:

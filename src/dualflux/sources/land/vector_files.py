@@ -53,8 +53,8 @@ def _beside(path: Path, suffix: str) -> Path | None:
     return next((p for p in (path.with_suffix(suffix), path.with_suffix(suffix.upper())) if p.is_file()), None)
 
 
-def read_features(path: Path, name: str, shapely: ModuleType) -> tuple[str, list[tuple[Any, Any]]]:
-    """The file's kind, and label (the property `name`) and geometry of each feature.
+def read_features(path: Path, name: str, shapely: ModuleType) -> tuple[bool, list[tuple[Any, Any]]]:
+    """Whether the order of corners means something (RFC 7946), and label (the property `name`) and geometry of each feature.
 
     Raises
     ------
@@ -63,17 +63,18 @@ def read_features(path: Path, name: str, shapely: ModuleType) -> tuple[str, list
     """
     kind = kind_of(path)
     if kind == "GeoJSON":
-        return kind, _read_geojson(path, name, shapely)
+        return _read_geojson(path, name, shapely)
     if kind == "GeoPackage":
         _look_inside(path)
-    return kind, _read_with_driver(path, name, kind, shapely)
+    return False, _read_with_driver(path, name, kind, shapely)
 
 
-def _read_geojson(path: Path, name: str, shapely: ModuleType) -> list[tuple[Any, Any]]:
+def _read_geojson(path: Path, name: str, shapely: ModuleType) -> tuple[bool, list[tuple[Any, Any]]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         features = content["features"]
-        return [((f.get("properties") or {}).get(name), shapely.from_geojson(json.dumps(f["geometry"]))) for f in features]
+        shapes = [((f.get("properties") or {}).get(name), shapely.from_geojson(json.dumps(f["geometry"]))) for f in features]
+        return "crs" not in content, shapes  # files with a `crs` are of before RFC 7946, which had no order
     except (
         UnicodeDecodeError,
         json.JSONDecodeError,

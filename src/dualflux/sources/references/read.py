@@ -79,7 +79,7 @@ def _integrals(
     position = {time: i for i, time in enumerate(times)}
     for month in reference_maps(source, root, grid, land_fraction, times, regions):
         if month.sums is None:
-            raise InputError(f"{source.product}: no regional sums")
+            raise RuntimeError(f"{source.product}: a month without the sums that were asked for")
         flux, land, missing = month.sums
         share = np.divide(missing, land, out=np.zeros_like(missing), where=land > 0)
         if source.missing == "error" and (share > 1e-9).any():
