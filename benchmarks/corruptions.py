@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
+from corruptions_place import PLACE, SAME_PLACE
 from good_inputs import (
     CHANGES,
     DAYS,
@@ -534,6 +535,8 @@ KINDS: dict[str, dict[str, Change]] = {
     "inversions_cams": INVERSIONS_CAMS, "adjustments": ADJUSTMENTS, "predictors": PREDICTORS, "region_mask": REGION_MASK,
     "land_fraction": LAND_FRACTION, "references": REFERENCES, "study_file": STUDY_FILE,
 }  # fmt: skip
+for _kind, _changes in PLACE.items():
+    KINDS[_kind] |= {name: change for name, (change, _) in _changes.items()}
 CORRUPTIONS = [Corruption(f"{kind}: {name}", kind, change) for kind, changes in KINDS.items() for name, change in changes.items()]
 
 
@@ -576,6 +579,6 @@ HARMLESS = [  # other ways to write the same: the result must be the same
     Corruption("study file: Windows line ends", "study_file", lambda folder: (folder / _Y).write_bytes(
         (folder / _Y).read_bytes().replace(b"\n", b"\r\n")) and None),
 ]  # fmt: skip
-
+HARMLESS += [Corruption(name, source, change) for name, (source, change) in SAME_PLACE.items()]
 
 __all__ = ["CORRUPTIONS", "HARMLESS", "SITES", "Corruption"]

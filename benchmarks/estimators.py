@@ -25,19 +25,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualflux import pipeline
 from dualflux.constraints.inversions.observations import InversionTermSettings, constraint_maker
+from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
-from dualflux.fitting.fit_ensembles import Trained, build_objective, close_members, linear_step, train_members
+from dualflux.fitting.fit_ensembles import Trained, build_objective, draw_members, landscape_of, linear_step, train_members
 from dualflux.model.ensemble import Ensemble
-from dualflux.model.flux_model import FluxModel
-from dualflux.prepared import Prepared
+from dualflux.prepared import Prepared, load
 from dualflux.run_folder.files import write_atomically
 from dualflux.stages import evaluate as scoring
 from dualflux.stages import prepare as preparation
+from dualflux.stages.observations import tower_constraint
 from dualflux.study.settings import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.scoring.comparison import compare_oracle, headline
+from dualflux.variants import VARIANTS
 
 MEMBERS = 3
 YEARS = 3  # drawn per step
@@ -94,18 +95,19 @@ def terms(size: Size, cells: int, regions: int) -> Iterator[tuple[InversionTermS
 def record(study: Study, prepared: Prepared, term: InversionTermSettings, share: float) -> Record:
     """Train through one estimator and score."""
     s, cube, cells = study.settings, prepared.cube, prepared.cells
-    towers = pipeline.tower_constraint(study, prepared)
+    towers = tower_constraint(study, prepared)
     regional = constraint_maker(prepared.target, cube, cells, term, s.fitted)(None, None)
-    run = Run("", "dual", (ALL_SITES,), MEMBERS, regional, np.ones(len(regional.years)))
-    stack = stack_members([run], regional.years, towers, s.tower_term, 1.0, s.seed)
+    run, device = Run("", "dual", VARIANTS["dual"], (ALL_SITES,), MEMBERS), DeviceCube.of(cube)
     begin = time.monotonic()
-    objective = build_objective(towers, regional, cube, cells, s.network, s.tower_term, term, s.training, s.seed, prepared.library)
-    linear = linear_step(objective, stack, towers, regional, cube, cells, s.spatial_term)
-    if objective.regions.structure is not None:
-        share = len(objective.regions.structure.locations.cell) / len(cells.index)
-    trained = train_members(objective, stack, linear, s.network, s.training, cube.columns.invariant)
+    objective = build_objective(towers, regional, cube, device, cells, s.network, s.tower_term, term, s.training, s.seed, prepared.library)
+    stack = stack_members(objective.constraints, [run], s.tower_term, [{}], s.seed)
+    linear = linear_step(objective, stack, landscape_of(cube, cells, s.spatial_term), device, s.spatial_term)
+    structure = objective["inversions"].in_training()
+    if structure is not None:
+        share = len(structure.locations.cell) / len(cells.index)
+    trained = train_members(objective, stack, linear, s.network, s.training)
     closing = time.monotonic()
-    fitted = close_members(trained, stack, linear, s.network, cube.columns.names)
+    fitted = draw_members(trained, stack, linear, s.network)
     end = time.monotonic()
     closed = fitted.ensembles["", "dual"]
     loss = float(fitted.history.validation_loss[fitted.history.chosen].iloc[0])
@@ -126,7 +128,7 @@ def scores(study: Study, prepared: Prepared, ensemble: Ensemble) -> dict[str, fl
 
 def before_closing(trained: Trained, closed: Ensemble) -> Ensemble:
     """The ensemble as training left it; its spatial effect is zero."""
-    return replace(closed, model=FluxModel(trained.model.network, trained.model.tower, np.zeros_like(closed.model.spatial)))
+    return replace(closed, model=replace(trained.model, spatial=np.zeros_like(closed.model.spatial)))
 
 
 def against_exact(records: list[Record]) -> pd.DataFrame:
@@ -161,7 +163,7 @@ def main() -> None:
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(size, options.seed, Path(folder))
-        prepared = preparation.load(study.out / "prepared")
+        prepared = load(study.out / "prepared")
         for term, share in terms(size, len(prepared.cells.index), len(prepared.cells.region_names)):
             records.append(record(study, prepared, term, share))
             write_atomically(options.out, json.dumps(records, indent=1))

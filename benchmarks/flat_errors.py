@@ -20,12 +20,13 @@ import pandas as pd
 import sensitivity
 import twin_seeds
 
-from dualflux import pipeline
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.prepared import load
 from dualflux.run_folder.files import write_atomically
 from dualflux.stages import evaluate as scoring
 from dualflux.stages import prepare as preparation
+from dualflux.stages.observations import tower_constraint
 from dualflux.twin.scoring.comparison import compare, compare_oracle, headline
 
 SCORES = (
@@ -47,10 +48,10 @@ def records(seed: int, folder: Path) -> list[Record]:
     """Of one world."""
     study = twin_seeds.make_study(seed, "default", folder)
     preparation.prepare(study, study.out / "prepared")
-    prepared = preparation.load(study.out / "prepared")
+    prepared = load(study.out / "prepared")
     case = scoring.twin_case(study, prepared)
     changes: dict[str, sensitivity.Change] = {"parts": lambda constraint: constraint, "flat": flat}
-    towers = pipeline.tower_constraint(study, prepared)
+    towers = tower_constraint(study, prepared)
     fitted = {name: sensitivity.fit_dual(study.settings, prepared, towers, change)[0] for name, change in changes.items()}
     tables = {name: compare_oracle(case, ensemble) for name, ensemble in fitted.items()}
     tables |= {"oracle": twin_seeds.oracle_scores(study), "inversion_mean": compare(case, {}, {})}

@@ -14,18 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import sensitivity
 
-from dualflux import pipeline
 from dualflux.constraints.inversions.observations import HoldoutSettings, constraint_maker
 from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import Stack, plan_runs, stack_members
-from dualflux.fitting.fit_ensembles import Trained, build_objective, linear_step, train_members
+from dualflux.fitting.fit_ensembles import Trained, build_objective, landscape_of, linear_step, train_members
 from dualflux.fitting.linear_posterior import estimate, solve
 from dualflux.fitting.objective import Member
-from dualflux.fitting.posterior_draws import LinearStep, close, with_parameters
+from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, with_parameters
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.prepared import Prepared
+from dualflux.stages.observations import tower_constraint
 from dualflux.study.settings import StudySettings, load_study
+from dualflux.variants import VARIANTS
 
 STRENGTHS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 100.0)  # gC m-2 d-1 per standard deviation of a predictor
 
@@ -35,25 +37,25 @@ def close_with(step: LinearStep, model: FluxModel, members: Member, slope_sd: fl
     count = len(step.family)
     parameters = [np.empty(0)] * count
     for mine, problems in step.problems(model, members, np.arange(count)):
-        spread, towers = estimate(problems, step.centre(members, mine))
+        layout = problems[0].layout
+        spread, normals = estimate(problems, step.centre(layout, members, mine))
         held = np.array([*spread[:2], slope_sd])
-        for i, problem, normal in zip(mine, problems, towers, strict=True):
+        for i, problem, normal in zip(mine, problems, normals, strict=True):
             parameters[i] = solve(problem, normal, held, draw=True)[0]
-    return with_parameters(model, np.stack(parameters), step.data.spatial)
+    return with_parameters(model, np.stack(parameters), layout)
 
 
 def train(settings: StudySettings, prepared: Prepared, towers: TowerConstraint, variant: str) -> tuple[Trained, Stack, LinearStep]:
     """One variant up to the closing step."""
     s, cube, cells = settings, prepared.cube, prepared.cells
-    make = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
-    regional = make(None, None)
+    make, device = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted), DeviceCube.of(cube)
     objective = build_objective(
-        towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
+        towers, make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
     )
-    runs = plan_runs([variant], s.network, HoldoutSettings(), make)
-    stack = stack_members(runs, regional.years, towers, s.tower_term, float(s.inversion_term.weight), s.seed)
-    linear = linear_step(objective, stack, towers, regional, cube, cells, s.spatial_term)
-    return train_members(objective, stack, linear, s.network, s.training, cube.columns.invariant), stack, linear
+    runs = plan_runs({variant: VARIANTS[variant]}, s.network, HoldoutSettings(), make)
+    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": float(s.inversion_term.weight)}], s.seed)
+    linear = linear_step(objective, stack, landscape_of(cube, cells, s.spatial_term), device, s.spatial_term)
+    return train_members(objective, stack, linear, s.network, s.training), stack, linear
 
 
 def rows(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> Iterator[dict[str, str | float]]:
@@ -61,15 +63,16 @@ def rows(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -
     names = prepared.cube.columns.names
 
     def row(prior: str, sd: float, model: FluxModel, stack: Stack, linear: LinearStep) -> dict[str, str | float]:
-        ensemble = Ensemble(model, stack.table.fold.to_numpy(), settings.network, names, linear.basis)
+        ensemble = Ensemble(model, stack.table.fold.to_numpy(), settings.network, names, linear.landscape.basis)
         found = {**sensitivity.regional_columns(ensemble, settings, prepared), **sensitivity.tower_columns(ensemble, settings, prepared)}
         return {"prior": prior, "sd": sd, **found}
 
     for variant in ("plain", "dual"):
         trained, stack, linear = train(settings, prepared, towers, variant)
-        members = stack.members._replace(site_effect_sd=jnp.asarray(trained.site_effect_sd))
-        model, spread = close(linear, trained.model, members)
-        yield row("plain" if variant == "plain" else "estimated", float(spread[:, 2].mean()), model, stack, linear)
+        members = stack.members._replace(sd={**stack.members.sd, **{n: jnp.asarray(a) for n, a in trained.sd.items()}})
+        model, spread = draw_posterior(linear, trained.model, members)
+        name = "plain" if variant == "plain" else "estimated"
+        yield row(name, float(spread["representativeness"].mean()), model, stack, linear)
     for sd in STRENGTHS:
         yield row(f"{sd:g}", sd, close_with(linear, trained.model, members, sd), stack, linear)
 
@@ -82,7 +85,7 @@ def main() -> None:
     settings = sensitivity.base_settings(study, options.members, options.steps)
     if settings.inversion_term.weight == "auto":  # the stated one: weights near it change little
         settings = sensitivity.changed_settings(settings, sensitivity.Choice("", {"inversion_term": {"weight": 1.0}}))
-    towers = pipeline.tower_constraint(study, prepared)
+    towers = tower_constraint(study, prepared)
     sensitivity.write_rows(rows(settings, prepared, towers), "prior", options.out)
 
 

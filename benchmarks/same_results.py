@@ -40,6 +40,7 @@ import pandas as pd
 import xarray as xr
 
 FOLDERS = ("models", "prepared", "products", "tables")
+_SAID = 40  # characters of a value
 ENDINGS = (".npz", ".npy", ".nc", ".csv", ".zarr")
 _NUMERIC = "biufc"
 
@@ -121,7 +122,7 @@ def stored_in(path: Path) -> Iterator[tuple[str, Stored]]:
         yield "", Stored("", lambda: np.load(path))
     elif path.suffix == ".npz":
         with np.load(path) as held:
-            names = list(held.files)
+            names = [name for name in held.files if held[name].dtype.kind in _NUMERIC]  # what a file says of itself is no result
         for name in names:
             yield name, Stored("", lambda name=name: np.load(path)[name])  # type: ignore[misc]
     elif path.suffix == ".csv":
@@ -191,7 +192,7 @@ def difference(name: str, old: Stored, new: Stored) -> Difference:
 
 def _first(a: np.ndarray, b: np.ndarray, relative: np.ndarray) -> str:
     place = np.unravel_index(np.argmax(relative), relative.shape)
-    return f"most at {tuple(int(i) for i in place)}: {a[place]} became {b[place]}"
+    return f"most at {tuple(int(i) for i in place)}: {str(a[place])[:_SAID]} became {str(b[place])[:_SAID]}"
 
 
 def _relative(a: np.ndarray, b: np.ndarray, largest: float | None = None) -> np.ndarray:

@@ -19,19 +19,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dualflux import pipeline
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import plan_runs, stack_members
-from dualflux.fitting.fit_ensembles import build_objective, train_all
+from dualflux.fitting.fit_ensembles import build_objective, landscape_of, train_all
+from dualflux.fitting.objective import Objective
 from dualflux.fitting.weight import choose_weight
 from dualflux.metrics import site_metrics
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_predictions
 from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
-from dualflux.prepared import Prepared
+from dualflux.prepared import Prepared, load
 from dualflux.stages import prepare as preparation
+from dualflux.stages.observations import tower_constraint
 from dualflux.study.settings import Study, StudySettings, load_study
+from dualflux.variants import VARIANTS
 
 Change = Callable[[RegionalConstraint], RegionalConstraint]
 
@@ -106,14 +109,25 @@ def fit_dual(
     s, cube, cells = settings, prepared.cube, prepared.cells
     plain = constraint_maker(prepared.target, cube, cells, s.inversion_term, s.fitted)
     make: Maker = lambda *left_out, **more: change(plain(*left_out, **more))  # noqa: E731
-    regional = make(None, None)
+    device, dual = DeviceCube.of(cube), {"dual": VARIANTS["dual"]}
     objective = build_objective(
-        towers, regional, cube, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
+        towers, make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
     )
-    weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, cube, s.seed)[0]
-    stack = stack_members(plan_runs(["dual"], s.network, HoldoutSettings(), make), regional.years, towers, s.tower_term, weight, s.seed)
-    fitted = train_all(objective, stack, towers, regional, cube, cells, s.network, s.training, s.spatial_term)
+    weight = weight_of(s, objective, make, prepared)
+    runs = plan_runs(dual, s.network, HoldoutSettings(), make)
+    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}], s.seed)
+    landscape = landscape_of(cube, cells, s.spatial_term)
+    fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term)
     return fitted.ensembles["", "dual"], weight
+
+
+def weight_of(settings: StudySettings, objective: Objective, make: Maker, prepared: Prepared) -> float:
+    """As stated, or chosen."""
+    s = settings
+    if s.inversion_term.weight != "auto":
+        return float(s.inversion_term.weight)
+    dual, columns = VARIANTS["dual"], prepared.cube.columns
+    return choose_weight(objective, "inversions", make, dual, s.network, s.tower_term, s.training, columns, s.seed)[0]
 
 
 def regional_members(ensemble: Ensemble, prepared: Prepared) -> np.ndarray:
@@ -172,19 +186,12 @@ def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: Towe
     """``weight: auto`` is chosen once, so that all rows but those of the weight share it."""
     s = settings
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
+    device = DeviceCube.of(prepared.cube)
     objective = build_objective(
-        towers,
-        make(None, None),
-        prepared.cube,
-        prepared.cells,
-        s.network,
-        s.tower_term,
-        s.inversion_term,
-        s.training,
-        s.seed,
+        towers, make(None, None), prepared.cube, device, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed,
         prepared.library,
-    )
-    weight = choose_weight(objective, towers, make, s.network, s.tower_term, s.inversion_term, s.training, prepared.cube, s.seed)[0]
+    )  # fmt: skip
+    weight = weight_of(s, objective, make, prepared)
     return changed_settings(s, Choice("", {"inversion_term": {"weight": weight}}))
 
 
@@ -193,13 +200,13 @@ def prepare(study: Study) -> Prepared:
     folder = study.out / "prepared"
     if not (folder / "about.json").exists():
         preparation.prepare(study, folder)
-    return preparation.load(folder)
+    return load(folder)
 
 
 def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[str, str | float]]:
     """Rows of the table, the base first."""
     prepared = prepare(study)
-    towers = pipeline.tower_constraint(study, prepared)
+    towers = tower_constraint(study, prepared)
     base = with_stated_weight(base_settings(study, members, steps), prepared, towers)
     for choice in choices(base):
         yield row(base, choice, prepared, towers)

@@ -62,10 +62,14 @@ def ours(task: Task, compared: int) -> tuple[Curve, Fit]:
     """All members; the loss is that of the first few. Compiling counts."""
     begun, seconds = time.perf_counter(), []
     found = fit(
-        task.objective, task.members, task.family, task.network, task.training, task.cube.columns.invariant,
+        task.objective, task.members, task.family, task.network, task.training, len(task.cube.columns.names),
+        task.cube.columns.invariant,
         lambda done, of: seconds.append(time.perf_counter() - begun),
     )  # fmt: skip
-    loss = [float((s.validation_loss[:compared] / s.validation_weight[:compared]).mean()) for s in found.scores]
+    loss = [
+        float((t.validation_loss[:compared] / t.validation_weight[:compared]).mean())
+        for t in (s.constraints["towers"] for s in found.scores)
+    ]
     return Curve(np.array(seconds), np.array(loss)), found
 
 
@@ -88,13 +92,15 @@ def held_out_loss(task: Task, models: list[FluxModel], place: int) -> np.ndarray
     state = jax.tree.map(lambda a: a[place], trainer.begin().states)
     shared, count = trainer.lanes.share(task.objective), len(models)
     states = [state._replace(average=model) for model in models]
-    scores = trainer.lanes.map(trainer.look, shared, states, [trainer.each[place]] * count, [trainer.held[place]] * count)
-    return np.array([float(s.validation_loss / s.validation_weight) for s in scores])
+    found = trainer.lanes.map(trainer.look, shared, states, [unstack(task.members)[place]] * count)
+    return np.array([float(s.validation_loss / s.validation_weight) for s in (one.constraints["towers"] for one in found)])
 
 
 def trainer_of(task: Task) -> Trainer:
     """What `fit` trains with."""
-    return Trainer.create(task.objective, task.members, task.family, task.network, task.training, task.cube.columns.invariant)
+    return Trainer.create(
+        task.objective, task.members, task.family, task.network, task.training, len(task.cube.columns.names), task.cube.columns.invariant
+    )  # fmt: skip
 
 
 def samples_per_step(task: Task) -> int:
@@ -103,13 +109,13 @@ def samples_per_step(task: Task) -> int:
 
 
 def interval_seconds(size: Size, repeats: int = 3) -> float:
-    """Seconds from one checkpoint to the next with an anchor between, compiled before."""
+    """Seconds from one checkpoint to the next with a control variate between, compiled before."""
     task = make_task(size, TrainingSettings(steps=100))
     trainer = trainer_of(task)
     progress, best = trainer.begin(), np.inf
     for _ in range(1 + repeats):
         begun = time.perf_counter()
-        progress = trainer.advance(trainer.set_anchors(progress, keep), anchored=True)
+        progress = trainer.advance(trainer.set_controls(progress, keep), controlled=True)
         best = min(best, time.perf_counter() - begun)
     return best
 
@@ -181,10 +187,11 @@ def live(place: Path, kills: int) -> None:
     task = make_task(KILLED, TrainingSettings(steps=20 * checkpoints, checkpoints=checkpoints, batch=64))
     checkpoint = Checkpoint(place / "networks.checkpoint", "this task", lambda line: None)
     found = fit(
-        task.objective, task.members, task.family, task.network, task.training, task.cube.columns.invariant,
+        task.objective, task.members, task.family, task.network, task.training, len(task.cube.columns.names),
+        task.cube.columns.invariant,
         lambda done, of: print(done, flush=True), checkpoint=checkpoint,
     )  # fmt: skip
-    leaves: list[Any] = jax.tree.leaves((found.snapshots, found.scores, found.steps, found.site_effect_sd))
+    leaves: list[Any] = jax.tree.leaves((found.snapshots, found.scores, found.steps, found.sd))
     np.savez(place / "fit.npz", *leaves)
 
 

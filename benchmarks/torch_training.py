@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from training_world import INVERSION_TERM, TOWER_TERM, Task
 
+from dualflux.constraints.towers.constraint import SMALLEST_SITE_EFFECT_SD, TowerParameters
 from dualflux.fitting.objective import Member
-from dualflux.fitting.site_effects import SMALLEST_SITE_EFFECT_SD
-from dualflux.fitting.training import anchored_checkpoints, optimiser_of
-from dualflux.model.flux_model import FluxModel, Network, TowerTerm
+from dualflux.fitting.training import control_times, optimiser_of
+from dualflux.model.flux_model import FluxModel, Network, Representativeness
 
 
 class Data(NamedTuple):
@@ -41,10 +41,11 @@ class Data(NamedTuple):
     def of(cls, task: Task) -> "Data":
         """Copied from the task."""
         o = task.objective
-        t, r = o.towers, o.regions
+        t, r = o["towers"], o["inversions"].regions
+        walk = r.walk
         arrays = (
-            t.predictors, t.site, t.observed, t.uncertainty, t.row_weight, r.cube.static, r.cube.seasonal, r.cube.dynamic, r.cube.season,
-            r.month_start, r.month_steps, r.month_days, r.strata.cell, r.strata.share, r.strata.area,
+            t.predictors, t.site, t.observed, t.uncertainty, t.row_weight, *walk.cube,
+            walk.month_start, walk.month_steps, walk.month_days, r.strata.cell, r.strata.share, r.strata.area,
         )  # fmt: skip
         return cls(*(torch.from_numpy(np.array(a)) for a in (*arrays, (task.cells.region_area / 1e15).astype(np.float32))))
 
@@ -95,7 +96,7 @@ def tower_loss(model: Flux, data: Data, rows: Tensor, effects: bool) -> Tensor:
 
 
 def quadratic_form(first: Tensor, second: Tensor, mean_precision: Tensor, anomaly_precision: Tensor, years: int) -> Tensor:
-    """As `dualflux.fitting.objective.quadratic_form`, all years used."""
+    """As `dualflux.constraints.inversions.constraint.quadratic_form`, all years used."""
     first, second = (torch.cat([r, r.sum(0, keepdim=True)]) for r in (first, second))
     n = first.shape[1]
     means = first.mean(1), second.mean(1)
@@ -119,13 +120,13 @@ class Loop:
     def __init__(self, task: Task, data: Data, member: Member) -> None:
         self.task, self.data, self.settings = task, data, task.training
         self.target, self.mean_precision, self.anomaly_precision = (
-            torch.from_numpy(np.array(a)) for a in (member.target, member.mean_precision, member.anomaly_precision)
+            torch.from_numpy(np.array(a)) for a in member.parts["inversions"][:1] + member.parts["inversions"][2:4]
         )
-        use, held = (np.asarray(a)[task.towers.site] for a in (member.site_use, member.site_validation))
+        use, held = (np.asarray(a)[task.towers.site] for a in member.parts["towers"][:2])
         self.cumulative = torch.from_numpy(np.cumsum(use * task.towers.weight).astype(np.float32))
         self.held = torch.from_numpy(np.flatnonzero(held))
         self.scale = float(task.towers.weight.sum())
-        self.slopes, self.effect_sd = float(member.representativeness_sd), float(member.site_effect_sd)
+        self.slopes, self.effect_sd = float(member.sd["representativeness"]), float(member.sd["site_effect"])
         self.model = Flux(task)
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.anchor: Anchored | None = None
@@ -136,7 +137,7 @@ class Loop:
         optimiser = torch.optim.Adam(self.model.parameters(), lr=1.0)
         rates, each = learning_rates(self.task), settings.steps // settings.checkpoints
         for step in range(each * settings.checkpoints):
-            if step % each == 0 and step // each in anchored_checkpoints(settings):
+            if step % each == 0 and step // each in control_times(settings):
                 self.set_anchor()
             optimiser.param_groups[0]["lr"] = float(rates[step])
             optimiser.zero_grad(set_to_none=True)
@@ -222,8 +223,8 @@ class Loop:
         network = Network(
             [named[f"network.{i}.weight"].T for i in layers], [named[f"network.{i}.bias"] for i in layers], self.task.network.activation
         )
-        tower = TowerTerm(named["intercept"], named["coefficient"], named["site_effect"], named["floor"], named["growth"])
-        return jax.tree.map(np.array, FluxModel(network, tower, jnp.zeros((3, 0))))
+        g, own = Representativeness(named["intercept"], named["coefficient"]), (named["site_effect"], named["floor"], named["growth"])
+        return jax.tree.map(np.array, FluxModel(network, g, {"towers": TowerParameters(*own)}, jnp.zeros((3, 0))))
 
 
 def learning_rates(task: Task) -> np.ndarray:

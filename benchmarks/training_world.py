@@ -12,7 +12,7 @@ from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
 from dualflux.constraints.towers.folds import fold_of_groups
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
-from dualflux.cube import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, DeviceCube, Steps
 from dualflux.fitting.ensembles import Run, Stack, stack_members
 from dualflux.fitting.fit_ensembles import build_objective
 from dualflux.fitting.objective import Member, Objective
@@ -20,6 +20,7 @@ from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.sources.adjustments import Target
+from dualflux.variants import VARIANTS
 
 PRODUCTS = 6
 TOWER_TERM = TowerTermSettings()
@@ -66,9 +67,9 @@ def make_task(size: Size, training: TrainingSettings, seed: int = 1) -> Task:
     towers = tower_data(size, cube, cells, flux, random)
     regional = inversions(cube, cells, flux, random)
     network = NetworkSettings(members=size.members, folds=size.folds)
-    objective = build_objective(towers, regional, cube, cells, network, TOWER_TERM, INVERSION_TERM, training)
-    run = Run("", "dual", tuple(range(size.folds)), size.members, regional, np.ones(len(regional.years)))
-    stack = stack_members([run], regional.years, towers, TOWER_TERM, 1.0, seed)
+    objective = build_objective(towers, regional, cube, DeviceCube.of(cube), cells, network, TOWER_TERM, INVERSION_TERM, training)
+    run = Run("", "dual", VARIANTS["dual"], tuple(range(size.folds)), size.members)
+    stack = stack_members(objective.constraints, [run], TOWER_TERM, [{}], seed)
     return Task(
         objective, stack.members, stack.table.fold.to_numpy(), network, training, cube, cells, towers, regional, stack
     )  # fmt: skip

@@ -16,9 +16,10 @@ from typing import get_args
 import pandas as pd
 
 from dualflux import pipeline
+from dualflux.prepared import load
 from dualflux.run_folder.files import write_atomically
 from dualflux.stages import evaluate as scoring
-from dualflux.stages import prepare as preparation
+from dualflux.stages.observations import tower_constraint
 from dualflux.study.settings import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.scoring.boosted_trees import train_boosted_trees
@@ -50,7 +51,7 @@ def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> li
 
 def oracle_scores(study: Study) -> pd.DataFrame:
     """Train the oracle of a finished study and score it."""
-    s, prepared = study.settings, preparation.load(study.out / "prepared")
+    s, prepared = study.settings, load(study.out / "prepared")
     case = scoring.twin_case(study, prepared).by_month()
     oracle = train_oracle(case.true_field, case.cube, case.cells, case.fitted, s.network, s.training, s.seed)
     return compare_oracle(case, oracle)
@@ -58,8 +59,8 @@ def oracle_scores(study: Study) -> pd.DataFrame:
 
 def tree_scores(study: Study) -> pd.DataFrame:
     """Fit the boosted trees to the towers of a finished study and score them."""
-    s, prepared = study.settings, preparation.load(study.out / "prepared")
-    towers = pipeline.tower_constraint(study, prepared)
+    s, prepared = study.settings, load(study.out / "prepared")
+    towers = tower_constraint(study, prepared)
     trees = train_boosted_trees(towers, s.network.folds, s.network.members, s.seed)
     return compare_boosted_trees(scoring.twin_case(study, prepared), trees)
 

@@ -10,6 +10,7 @@ PACKAGE = Path(dualflux.__file__).parent
 # From the roof to the ground; files that stand in no room are listed where they belong. `tools/draw_rooms.py` draws them in this order.
 ROOMS = (
     "cli",
+    "in_python",
     "pipeline",
     "checking",
     "stages",
@@ -29,8 +30,9 @@ ROOMS = (
     "variants",
     "run_folder",
     "grid",
-    "sphere",
+    "geometry",
     "units",
+    "unit_spelling",
     "errors",
     "__init__",
 )
@@ -94,8 +96,8 @@ def room_graph(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
 
 
 def upward(graph: Mapping[str, set[str]]) -> list[str]:
-    """Imports from a room that stands above."""
-    pairs = sorted((module, other) for module, others in graph.items() for other in others)
+    """Imports from a room that stands above; the package's face, which imports its names when they are asked for, stands in front."""
+    pairs = sorted((module, other) for module, others in graph.items() if module != "__init__" for other in others)
     return [f"{module} imports {other}" for module, other in pairs if LEVEL[room(other)] > LEVEL[room(module)]]
 
 

@@ -1,5 +1,7 @@
-"""`dualflux evaluate` on products alone: integrals, cells and towers of drawn products, by hand."""
+"""`dualflux compare`: integrals, cells and towers of drawn products, by hand; products by free names."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 import xarray as xr
 import yaml
 
+import dualflux
+from drawn_run import LAND_FRACTION, draw_run
 from dualflux import report
 from dualflux.cli import main
 from dualflux.errors import InputError
 from dualflux.grid import Grid
+from dualflux.stages import compare_products
 from dualflux.stages.compare_products import is_comparison, load_comparison
 
 GRID = Grid.global_regular(30.0)
@@ -61,8 +66,20 @@ def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "DOTS_PER_INCH", 20)
 
 
+@pytest.fixture(name="no_figures")
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes longer than what is tested."""
+
+    def write(out: Path, *_: object) -> None:
+        for name in ("figures/main_cycles.png", "report.html"):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_text("")
+
+    monkeypatch.setattr(compare_products, "write_report", write)
+
+
 def run(path: Path) -> Path:
-    assert main(["evaluate", str(path)]) == 0
+    assert main(["compare", str(path)]) == 0
     return path.parent / "runs/drawn"
 
 
@@ -113,7 +130,7 @@ def test_daily_products_are_compared_day_by_day(tmp_path: Path) -> None:
 
 
 def test_monthly_products_are_refused_as_daily(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(world(tmp_path, time_step="daily", towers=None))]) == 2
+    assert main(["compare", str(world(tmp_path, time_step="daily", towers=None))]) == 2
     assert "it has no daily values; say `time_step: monthly`" in capsys.readouterr().err
 
 
@@ -137,7 +154,7 @@ def test_what_is_done_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(world(tmp_path, **changes))]) == 2
+    assert main(["compare", str(world(tmp_path, **changes))]) == 2
     assert pd.Series([capsys.readouterr().err]).str.contains(message).all()
 
 
@@ -150,3 +167,93 @@ def test_one_product_is_no_comparison(tmp_path: Path) -> None:
 def test_a_study_is_no_comparison(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: x\nvariants: [dual]\n")
     assert not is_comparison(tmp_path / "study.yaml") and not is_comparison(tmp_path / "none.yaml") and is_comparison(world(tmp_path))
+
+
+def test_evaluate_of_such_a_file_works_and_says_its_new_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], no_figures: None) -> None:
+    path = world(tmp_path, towers=None)
+    assert main(["evaluate", str(path)]) == 0
+    assert f"is compared by `dualflux compare {path}`" in capsys.readouterr().err
+    assert (tmp_path / "runs/drawn/tables/summary.csv").is_file()
+
+
+def study(folder: Path) -> Path:
+    """A study of the drawn world: of what a model needs it names files that are not there, for nothing reads them."""
+    settings = yaml.safe_load(world(folder).read_text())
+    settings.pop("products")
+    settings["predictors"] = [{"name": "ta", "path": "none.nc", "variable": "ta", "kind": "dynamic"}]
+    settings["inversions"], settings["target"] = [{"path": "inversions.csv", "format": "table"}], "nbe"
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_products_are_compared_by_free_names_with_a_studys_inversions_and_towers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None
+) -> None:
+    """The same numbers as of a file that lists them; towers see B."""
+    monkeypatch.chdir(tmp_path)
+    file = study(tmp_path)
+    assert main(["compare", "flat=b.nc", "turned=c.nc", "--study", str(file), "--against", "flat", "--out", "out"]) == 0
+    summary = pd.read_csv("out/tables/summary.csv").set_index(["product", "region", "metric"])["value"]
+    area = GRID.cell_area.sum()
+    assert summary["turned", "global", "bias"] == pytest.approx(
+        -365 * area / 1e15 - 2 * SEASON @ MONTHS.days_in_month * area / 1e15, rel=1e-5
+    )
+    assert summary["target", "global", "mean_annual"] == pytest.approx(-7)
+    sites = pd.read_csv("out/tables/site_metrics.csv").query("scale == 'monthly' and site == 'pooled' and prediction == 'landscape'")
+    assert sites.set_index(["product", "metric"])["value"]["flat", "nse"] == pytest.approx(1)
+
+
+def test_in_python_runs_tables_and_files_stand_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> None:
+    """A run is its product of `dual`; its study says on what land; a table of one product keeps its free name."""
+    monkeypatch.chdir(tmp_path)
+    run = dualflux.open_run(draw_run(tmp_path / "mine"))
+    shutil.copy(study(tmp_path), tmp_path / "mine/study.yaml")
+    settings = yaml.safe_load((tmp_path / "mine/study.yaml").read_text())
+    settings.update(data_root=str(tmp_path), variants=["towers", "dual"])
+    (tmp_path / "mine/study.yaml").write_text(yaml.safe_dump(settings))
+    land = xr.DataArray(LAND_FRACTION, {"lat": GRID.lat, "lon": GRID.lon}, ("lat", "lon"), "land", {"units": "1"})
+    land.to_netcdf(tmp_path / "land.nc", engine="h5netcdf")
+    towers = tmp_path / "towers.csv"
+    towers.write_text(towers.read_text().replace("15,15,", "15,-105,").replace("-45,75,", "-45,-105,"))
+    rows = [f"any,{r},{t:%Y-%m},12,PgC yr-1" for r in ("north", "south") for t in MONTHS]
+    (tmp_path / "one.csv").write_text("product,region,time,value,unit\n" + "\n".join(rows) + "\n")
+    found = dualflux.compare([run, "B=mine/products/towers/nee_monthly.nc", "table=one.csv"], against="mine")
+    assert found.products == ["mine", "B", "table"] and found.against == "mine" and found.folder == tmp_path / "runs/compare_mine_B_table"
+    summary = found.table("summary").set_index(["product", "region", "metric"])["value"]
+    np.testing.assert_allclose(summary["mine", "north", "mean_annual"], run.total("north")["mean"].iloc[0], rtol=1e-6)
+    assert summary["B", "global", "bias"] == pytest.approx(0, abs=1e-9) and summary["table", "north", "mean_annual"] == pytest.approx(12)
+    assert f"{run.total('north')['mean'].iloc[0]:.2f}" in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A=a.nc", "A=b.nc", "--study", "study.yaml"], "two products are called `A`"),
+        (["a.nc", "b.nc"], "no run among the products, so no land and no regions; name a study file with --study"),
+        (["dual=a.nc", "b.nc", "--study", "study.yaml"], "`dual` is a name of ours"),
+        (["I0=a.nc", "b.nc", "--study", "study.yaml"], "I0: a product and an inversion have this name"),
+        (["A=land.nc", "b.nc", "--study", "study.yaml"], "A: .*land.nc has no variable `nee`, it has land; .*`products`"),
+        (["A=inversions.csv", "b.nc", "--study", "study.yaml"], "A: .*inversions.csv has the products I0, I1"),
+        (["A=none.nc", "b.nc", "--study", "study.yaml"], "none.nc: no such"),
+        (["A=.", "b.nc", "--study", "study.yaml"], "no run folder; it has a.nc"),
+        (["study.yaml"], "lists no `products`; a study is run by `dualflux run`"),
+        (["comparison.yaml", "--against", "A"], "such a file says itself"),
+        (["none.yaml"], "none.yaml: no such"),
+        (["A=a.nc", "b.nc", "--study", "study.yaml", "--against", "C"], "against: no product `C`; allowed: A, b"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study(tmp_path)
+    assert main(["compare", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said) and "Traceback" not in said
+
+
+def test_a_list_is_compared(tmp_path: Path) -> None:
+    for wrong, message in (("a.nc", "give a list of products"), ([], "no product given"), ([3], "a int came")):
+        with pytest.raises(InputError, match=message):
+            dualflux.compare(wrong)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from test_data_sources import snippets, validate
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 NEED_NOTHING = ("howto/towers", "howto/predictors", "howto/inversions", "howto/regions")
-NEED_A_RUN = ("tutorial", "howto/products")
+NEED_A_RUN = ("tutorial", "howto/products", "howto/python")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -78,6 +78,20 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["score", "figure", "tower_format", "inversion_format"])
+def test_what_a_page_on_adding_names_is_there(page: str) -> None:
+    """Files, and names that stand in one of the files of the page."""
+    text = (DOCS / f"add/{page}.md").read_text(encoding="utf-8")
+    marked = set(re.findall(r"`([^`\n]+)`", text))
+    files = {name for name in marked if re.fullmatch(r"[\w/]+\.(py|md)", name)}
+    places = {name: next((p for p in (ROOT / name, Path(dualflux.__file__).parent / name) if p.is_file()), None) for name in files}
+    assert [name for name, place in places.items() if place is None] == []
+    code = "".join(place.read_text(encoding="utf-8") for name, place in places.items() if place is not None and name.endswith(".py"))
+    names = {name for name in marked if re.fullmatch(r"_?[A-Za-z]+(_[a-z]+)*|_[A-Z]+", name) and (name[0] == "_" or name != name.lower())}
+    names |= {name for name in marked if re.fullmatch(r"[a-z]+(_[a-z]+)+", name)}
+    assert [name for name in names if name not in code] == []
 
 
 def test_every_room_has_its_place_in_the_api_pages() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from corruptions import CORRUPTIONS, HARMLESS, KINDS, Corruption
+from corruptions_place import WORDS
 from good_inputs import write_good
 from mutations import Result, as_text, judge, result_of, same, sweep
 
@@ -25,6 +26,7 @@ def test_corruptions_are_named_or_counted(kind: str, tmp_path: Path, capsys: pyt
         print(f"\n{as_text(records)}")
     assert [r for r in records if r["outcome"] not in OUTCOMES] == []
     assert all(r["message"] and "\n" not in r["message"] for r in records)
+    assert [r for r in records if WORDS.get(r["name"], "") not in r["message"]] == []
 
 
 @pytest.fixture(scope="module", name="good")

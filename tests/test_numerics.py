@@ -13,7 +13,9 @@ import pytest
 
 from conftest import on_its_own
 from dualflux.cli import main
+from dualflux.constraints.inversions.constraint import InversionScore
 from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.constraints.towers.constraint import TowerScore
 from dualflux.errors import NumericalError
 from dualflux.features import require_finite_predictors
 from dualflux.fitting.objective import Member, Score
@@ -199,12 +201,12 @@ def test_fluxes_that_are_numbers_pass() -> None:
 
 
 def test_a_diverged_member_is_named_with_its_misfits() -> None:
-    nothing = np.zeros((3, 4))
-    found = Score(
-        np.array([1.0, np.nan, np.inf]), np.array([1.0, 5.0, 2.0]), *(np.zeros(3),) * 2, nothing, nothing, np.array([1.0, np.inf, 2])
-    )
+    towers = TowerScore(np.array([1.0, 5.0, 2.0]), *(np.zeros(3),) * 2, *(np.zeros((3, 4)),) * 2)  # type: ignore[arg-type]
+    inversions = InversionScore(np.array([1.0, np.inf, 2]))  # type: ignore[arg-type]
+    found = Score(np.array([1.0, np.nan, np.inf]), {"towers": towers, "inversions": inversions})  # type: ignore[arg-type]
     with pytest.raises(
-        NumericalError, match=r"2 member.s. is not finite at checkpoint 4: the first is member 1, with 5 at the towers and inf at"
+        NumericalError,
+        match=r"2 member.s. is not finite at checkpoint 4: the first is member 1, with 5 \(validation_loss of towers.* inf \(reg",
     ):
         _require_finite(found, 3)
 

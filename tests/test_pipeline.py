@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import yaml
 
+import dualflux
 from conftest import SHARED
 from dualflux import pipeline
 from dualflux.constraints.inversions.observations import constraint_maker
@@ -89,6 +90,26 @@ def test_a_product_of_an_earlier_run_joins_the_library_of_representative_locatio
         wanted = product["nee"].to_numpy().reshape(len(product["time"]), -1)[:, prepared.cells.index]
     np.testing.assert_allclose(prepared.library, wanted[None], rtol=1e-5, atol=1e-6)
     assert pd.read_csv(out / "models/structure.csv").locations.iloc[-1] > 0
+
+
+@pytest.mark.parametrize("region", ["global", "BRA", "EU"])
+def test_in_python_a_total_is_the_table_and_an_area_of_the_studys_mask_the_total(tiny_run: Path, region: str) -> None:
+    run = dualflux.open_run(tiny_run)
+    total, shares = run.total(region), run.land_shares
+    rows = pd.read_csv(tiny_run / "tables/regional_monthly.csv", parse_dates=["time"], keep_default_na=False)
+    rows = rows[(rows["product"] == "dual") & (rows.region == region)]
+    annual = rows.groupby(["member", rows.time.dt.year])["value"].sum()
+    for member, name in (("", "mean"), *((str(m), f"member_{m}") for m in range(4))):
+        np.testing.assert_allclose(total[name], annual[member])
+    mask = xr.ones_like(shares[0]) if region == "global" else shares.sel(region=region)
+    pd.testing.assert_frame_equal(run.aggregate(mask), total, rtol=1e-6)
+
+
+def test_in_python_figures_of_a_run_are_those_of_its_report(tiny_run: Path) -> None:
+    run = dualflux.open_run(tiny_run)
+    assert run.plot.sites("towers").figure.axes and run.plot.map().figure.axes
+    assert "EU" in run.plot.seasonal_cycle("EU").get_title(loc="left")
+    assert "dual" in run._repr_html_() and "traceback" not in run._repr_html_()
 
 
 def test_grid_of_the_product_is_the_study_grid(tiny_run: Path) -> None:

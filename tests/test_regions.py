@@ -190,7 +190,7 @@ def test_a_shapefile_reads_as_geojson_does(tmp_path: Path) -> None:
     [
         (
             [("a", "Polygon", [ring(0, 0, 30, 30)]), ("b", "Polygon", [ring(20, 0, 50, 30)])],
-            "regions a and b overlap, summing to 2 in a cell",
+            r"regions a and b overlap in 3\.542e\+06 km2 \(0\.33 of the smaller\)",
         ),
         ([("a", "Polygon", [[[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]])], r"feature 1 \(a\): Self-intersection.*repair the polygon"),
         ([("a", "Point", [0, 0])], r"feature 1 \(a\) is Point; allowed: Polygon, MultiPolygon"),
@@ -208,7 +208,10 @@ def test_wrong_polygons_are_named(tmp_path: Path, features: Any, message: str) -
 def test_a_file_that_is_no_geojson_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"p\.geojson: no such file"):
         polygons(tmp_path)
-    for text in ("<html>", '{"type": "Topology"}', "[1, 2]"):
+    (tmp_path / "p.geojson").write_text("<html>")
+    with pytest.raises(InputError, match="neither GeoJSON, GeoPackage nor shapefile"):
+        polygons(tmp_path)
+    for text in ('{"type": "Topology"}', "[1, 2]"):
         (tmp_path / "p.geojson").write_text(text)
         with pytest.raises(InputError, match="not a GeoJSON collection of features"):
             polygons(tmp_path)

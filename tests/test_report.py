@@ -412,6 +412,15 @@ def test_figures_beyond_the_limit_are_linked(run: Path, monkeypatch: pytest.Monk
     assert 0 < len(links) < len(pictures) and all((run / "figures" / name).is_file() for name in links) and "stays below 15 MB" in html
 
 
+def test_a_figure_that_no_section_lists_is_an_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be drawn and vanish from the report without a word."""
+    monkeypatch.setitem(document._SECTIONS, "Diagnostics", ())
+    lost = [document.Picture(name, "t", "c", "a", run / "none.png") for name in ("main_cycles", "taylor", "trade_off")]
+    with pytest.raises(ValueError, match="no section of the report lists the figure taylor, trade_off; add it to _SECTIONS"):
+        document._sections(lost)
+    assert [[p.name for p in part] for _, part in document._sections(lost[:1])] == [["main_cycles"]]
+
+
 def test_same_run_same_bytes(run: Path) -> None:
     first = (run / "report.html").read_bytes()
     assert write_report(run, STUDY, notes=NOTES).read_bytes() == first

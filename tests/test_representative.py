@@ -11,22 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.constraints.areas import Locations, every_location
+from dualflux.constraints.inversions import representative
 from dualflux.constraints.inversions.constraint import InversionPart
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
 from dualflux.constraints.inversions.locations import draw_locations
 from dualflux.constraints.inversions.observations import InversionTermSettings
-from dualflux.constraints.inversions.spread import with_further_error
-from dualflux.constraints.towers.observations import TowerTermSettings
-from dualflux.cube import DeviceCube
-from dualflux.errors import InputError
-from dualflux.fitting import representative
-from dualflux.fitting.ensembles import Stack
-from dualflux.fitting.fit_ensembles import build_objective, train_all
-from dualflux.fitting.library_networks import BOOTSTRAPS, Span, bootstrapped_networks, in_years, integrals, split_time, with_perturbed
-from dualflux.fitting.objective import Control, Member, Objective
-from dualflux.fitting.representative import (
-    allocate,
+from dualflux.constraints.inversions.representative import (
+    Span,
     annual_error,
     cluster,
     fit_weights,
@@ -35,11 +27,19 @@ from dualflux.fitting.representative import (
     place,
     positive_weights,
     products_error,
-    refresh,
-    sample_networks,
     sample_products,
     structure_table,
 )
+from dualflux.constraints.inversions.spread import with_further_error
+from dualflux.constraints.towers.observations import TowerTermSettings
+from dualflux.cube import DeviceCube
+from dualflux.errors import InputError
+from dualflux.fitting import choose_locations
+from dualflux.fitting.choose_locations import allocate, refresh, sample_networks
+from dualflux.fitting.ensembles import Stack
+from dualflux.fitting.fit_ensembles import build_objective, train_all
+from dualflux.fitting.library_networks import BOOTSTRAPS, bootstrapped_networks, in_years, integrals, split_time, with_perturbed
+from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 from small_world import (
     CELLS,
@@ -346,7 +346,7 @@ def test_a_products_error_is_in_the_stated_error(objective: Objective) -> None:
     before = objective["inversions"].regions.structure
     assert found is not None and before is not None
     own = products_error(noise[:, REGIONAL.month][:, 2:], in_years(objective["inversions"].regions, np.arange(2, 4)), found.locations)
-    count = 2 * representative.TESTED_ON  # networks and their perturbed copies
+    count = 2 * choose_locations.TESTED_ON  # networks and their perturbed copies
     offset = own.mean(axis=(0, 2, 3)) ** 2 / (count + 1)
     assert (np.asarray(found.variance[0][:-1]) >= 0.99 * offset).all()
     assert (np.asarray(found.variance[2]) > 100 * np.asarray(before.variance[2])).all()

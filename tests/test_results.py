@@ -48,6 +48,7 @@ def make_prepared(cube: Cube = CUBE, references: bool = False) -> Prepared:
 
 
 PREPARED = make_prepared()
+assert PREPARED.target is not None
 MAKE = constraint_maker(PREPARED.target, CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
 
 
@@ -56,10 +57,9 @@ def constant_ensemble(values: list[float], fold: list[int]) -> Ensemble:
     model = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, {}, NETWORK)
     members = jax.tree.map(lambda a: jnp.zeros((len(values), *a.shape)), model)
     members.network.biases[-1] = jnp.asarray(values)[:, None] / 2.0
-    tower = jax.tree.map(lambda a: a, members.tower)
-    object.__setattr__(tower, "intercept", jnp.full(len(values), 10.0))
+    g = replace(members.representativeness, intercept=jnp.full(len(values), 10.0))
     nowhere = jnp.zeros((len(values), 3, BASIS.size))
-    return Ensemble(FluxModel(members.network, tower, nowhere), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
+    return Ensemble(FluxModel(members.network, g, {}, nowhere), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
 
 
 # Towers
@@ -80,7 +80,7 @@ def test_a_tower_is_predicted_with_the_spatial_effect_of_its_place_and_season() 
     """Coefficients of the mean 1, of the cosine 2 at every bump: u = (1 + 2 sqrt(2) cos) x sum of the bumps, in f and in f + g."""
     blank = constant_ensemble([0, 0], [0, 1])
     spatial = jnp.broadcast_to(jnp.asarray([1.0, 2.0, 0.0])[:, None], (2, 3, BASIS.size))
-    ensemble = replace(blank, model=FluxModel(blank.model.network, blank.model.tower, spatial))
+    ensemble = replace(blank, model=replace(blank.model, spatial=spatial))
     found = tower_predictions({"dual": ensemble}, PREPARED)
     at = PREPARED.sites.loc[found.site]
     phase = (pd.DatetimeIndex(found.time).month.to_numpy() - 0.5) / 12
@@ -136,7 +136,7 @@ def member_table(shift: dict[str, float], run: str = "", noise: float = 0.0) -> 
 
 def test_the_regional_table_by_hand() -> None:
     """Ensemble mean moved by 0.15, sd of 0.1 and 0.2 is 0.0707; inversions as they are; the target their mean."""
-    found = regional_table(member_table({"dual": 0.1}), make_prepared(references=True), MAKE(None, None))
+    found = regional_table(member_table({"dual": 0.1}), make_prepared(references=True))
     assert list(found.columns) == ["product", "member", "region", "time", "value", "std", "unit"]
     assert set(found["product"]) == {"dual", "P0", "P1", "P2", "target", "X-BASE"} and set(found.unit) == {"PgC month-1"}
     assert not found.value.isna().any() and not found.duplicated(["product", "member", "region", "time"]).any()
@@ -160,7 +160,7 @@ def test_the_parts_of_the_misfit_are_those_of_the_difference() -> None:
 
     The variance is a region's own once the sum over regions is known as it is: D - D^2 / (S + T).
     """
-    regional = regional_table(member_table({"dual": 0.1}), PREPARED, MAKE(None, None))
+    regional = regional_table(member_table({"dual": 0.1}), PREPARED)
     predictions = tower_predictions({"dual": constant_ensemble([1, 3, 2, 4], [0, 0, 1, 1])}, PREPARED)
     constraint = MAKE(None, None)
     summary = (
@@ -181,7 +181,7 @@ def test_the_parts_of_the_misfit_are_those_of_the_difference() -> None:
 
 def test_the_verdict_puts_variants_side_by_side() -> None:
     """Numbers of the summary, unchanged, each in its variant's column; a row that nobody has is not shown."""
-    regional = regional_table(member_table({"towers": 0.5, "dual": 0.1}, noise=0.01), PREPARED, MAKE(None, None))
+    regional = regional_table(member_table({"towers": 0.5, "dual": 0.1}, noise=0.01), PREPARED)
     ensembles = {v: constant_ensemble([1, 3, 2, 4], [0, 0, 1, 1]) for v in ("towers", "dual")}
     summary = summary_table(regional, tower_predictions(ensembles, PREPARED), pd.DataFrame(), MAKE(None, None), "monthly", 1)
     table = verdict_table(summary)

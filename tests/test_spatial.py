@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dualflux.geometry.sphere import MEAN_RADIUS_KM
 from dualflux.model.spatial_effect import HARMONICS, SPACING, SpatialBasis, SpatialSettings, harmonics
-from dualflux.sphere import MEAN_RADIUS_KM
 
 LENGTH = 1500.0
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualflux.sphere import angle_of, great_circle, unit_vectors
+from dualflux.geometry.sphere import angle_of, great_circle, unit_vectors
 
 LATITUDE, LONGITUDE = st.floats(-90, 90), st.floats(-360, 360)
 

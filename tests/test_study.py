@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dualflux.errors import InputError
 from dualflux.study.settings import DATA_ROOT_VARIABLE, load_study, study_schema
 from dualflux.study.yaml_reader import key_path, read_yaml
+from dualflux.variants import VARIANTS, Variant
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STARTER = REPOSITORY / "src/dualflux/data/starter_study.yaml"
@@ -53,7 +54,7 @@ def problems(folder: Path, text: str) -> list[str]:
 def test_minimal_study_and_its_places(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, SMALL))
     assert study.settings.period == (date(2001, 1, 1), date(2002, 12, 31))
-    assert study.settings.variants == ["towers", "inversions", "plain", "dual"]
+    assert list(study.settings.variants) == ["towers", "inversions", "plain", "dual"]
     assert study.root == tmp_path
     assert study.out == tmp_path / "runs" / "small"
 
@@ -146,7 +147,7 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
         ("name: small", "name: small\ngrid: {resolution: 0.7}", "line 2, grid.resolution", "does not divide 180"),
         ("name: small", "name: small\ngrid: 1", "line 2, grid", "needed: a mapping with keys of [`resolution`]"),
         ("name: small", "name: small\nvariants: [dual, dual]", "line 2, variants", "name each variant once"),
-        ("name: small", "name: small\nvariants: [dula]", "variants[0]", "allowed: `towers`, `inversions`, `plain` or `dual`"),
+        ("name: small", "name: small\nvariants: [dula]", "variants", "dula: allowed in a list: towers, inversions, plain, dual"),
         ("name: small", "name: small\ninversion_term: {weight: aut}", "weight", "came `aut`; needed: a number, or allowed: `auto`"),
         ("name: small", "name: small\ninversion_term: {library: [X]}", "study.yaml", "library: X: allowed: gridded products"),
         ("name: small", "name: small\nnetwork: {hiden: [64]}", "network.hiden", "did you mean `hidden`?"),
@@ -157,6 +158,49 @@ def test_what_is_wrong_and_what_to_do(tmp_path: Path, old: str, new: str, where:
     assert old in SMALL
     found = problems(tmp_path, SMALL.replace(old, new, 1))
     assert any(where in problem and says in problem for problem in found), found
+
+
+def test_a_study_names_its_own_variants(tmp_path: Path) -> None:
+    """Constraints and terms by name, beside the built-in ones as they are; resolved, the study is the same again."""
+    text = SMALL + "variants:\n  dual: {constraints: [towers, inversions], representativeness: true, site_effects: true}\n"
+    text += "  no_g: {constraints: [towers, inversions], site_effects: true}\n"
+    (tmp_path / "study.yaml").write_text(text)
+    study = load_study(tmp_path / "study.yaml", tmp_path)
+    assert study.settings.variants["dual"] == VARIANTS["dual"]
+    assert study.settings.variants["no_g"] == Variant(constraints=("towers", "inversions"), site_effects=True)
+    (tmp_path / "again.yaml").write_text(study.to_yaml())
+    assert load_study(tmp_path / "again.yaml").settings.variants == study.settings.variants
+
+
+@pytest.mark.parametrize(
+    ("variants", "says"),
+    [
+        ("{mine: {constraints: []}}", "constraints"),
+        ("{mine: {constraints: [towers, rivers]}}", "came `rivers`; allowed: `towers` or `inversions`"),
+        ("{mine: {constraints: [towers, towers]}}", "name each constraint once"),
+        ("{mine: {constraints: [inversions], site_effects: true}}", "add towers to `constraints`"),
+        ("{dual: {constraints: [towers]}}", "dual is built in and means something else"),
+        ("{target: {constraints: [towers]}}", "becomes a folder and a product"),
+        ("{../x: {constraints: [towers]}}", "becomes a folder and a product"),
+        ("{}", "variants"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_named(tmp_path: Path, variants: str, says: str) -> None:
+    found = problems(tmp_path, SMALL + f"variants: {variants}\n")
+    assert any("variants" in problem and says in problem for problem in found), found
+
+
+@pytest.mark.parametrize(("source", "left"), [("inversions", ["towers"]), ("towers", ["inversions"])])
+def test_a_study_may_do_without_a_source(tmp_path: Path, source: str, left: list[str]) -> None:
+    """Then its variants are those that are left; one that needs the source is named, and so is a study without any."""
+    values = yaml.safe_load(SMALL)
+    values[source] = []
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(values))
+    assert list(load_study(tmp_path / "study.yaml", tmp_path).settings.variants) == left
+    found = problems(tmp_path, yaml.safe_dump({**values, "variants": ["dual"]}))
+    assert any(f"dual is trained on {source}, of which the study has none" in problem for problem in found), found
+    found = problems(tmp_path, yaml.safe_dump({**values, "towers": [], "inversions": []}))
+    assert any("towers and inversions are both empty" in problem for problem in found), found
 
 
 def test_derived_predictor_of_something_unknown(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from dualflux.constraints.towers.constraint import TowerParameters
 from dualflux.evaluation.tower_coverage import error_scale, probability_below, tower_coverage
 from test_results import constant_ensemble
 
@@ -32,8 +33,7 @@ def test_a_sum_of_normal_and_student_is_that_of_draws(ratio: float) -> None:
 
 def test_a_folds_error_is_that_of_the_members_that_have_not_seen_it() -> None:
     ensemble = constant_ensemble([1, 2, 3], [0, 1, 1])
-    object.__setattr__(ensemble.model.tower, "log_error_floor", np.log([0.5, 1.0, 2.0]))
-    object.__setattr__(ensemble.model.tower, "log_error_growth", np.log([0.1, 0.2, 0.4]))
+    ensemble.model.own["towers"] = TowerParameters(np.zeros(0), np.log([0.5, 1.0, 2.0]), np.log([0.1, 0.2, 0.4]))  # type: ignore[arg-type]
     found = error_scale(ensemble, np.array([0, 1]), np.array([-2.0, 4.0]), np.array([0.3, 2.0]))
     np.testing.assert_allclose(found, [np.hypot(0.3, 0.7), np.hypot(2.0, 1.5 + 0.3 * 4)])
 
@@ -49,8 +49,7 @@ def test_coverage_of_what_the_model_says() -> None:
     observed = 2.0 + normal + random.standard_t(4, sites * each)
     table = pd.DataFrame({"product": "dual", "site": name, "observed": observed, "tower_like": 2.0, "std": 0.6})
     ensemble = constant_ensemble([1.0, 1.0], [0, 1])
-    object.__setattr__(ensemble.model.tower, "log_error_floor", np.log([0.8, 0.8]))
-    object.__setattr__(ensemble.model.tower, "log_error_growth", np.log([0.1, 0.1]))
+    ensemble.model.own["towers"] = TowerParameters(np.zeros(0), np.log([0.8, 0.8]), np.log([0.1, 0.1]))  # type: ignore[arg-type]
     table_of_sites = pd.DataFrame({"fold": np.arange(sites) % 2}, index=pd.Index(dict.fromkeys(name), name="site"))
     effect = pd.Series([0.8, 0.8], index=[0, 1])
     found = tower_coverage(table, {"dual": ensemble}, {"dual": effect}, table_of_sites, np.zeros(len(table)), 4.0)

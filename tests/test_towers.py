@@ -87,7 +87,7 @@ def test_quality_column_selects_rows(tmp_path: Path) -> None:
     rows = [f"A,1,1,GRA,2001-0{m}-01,{m},{q}" for m, q in ((1, "0.81"), (2, "0.8"), (3, ""))]
     towers = table(tmp_path, rows, HEAD + ",qc", quality="qc", quality_above=0.8)
     assert towers.observations["nee"].tolist() == [1]
-    assert towers.dropped["count"].tolist() == [2]
+    assert towers.dropped[["reason", "count"]].to_numpy().tolist() == [["quality unknown", 1], ["quality not above 0.8", 1]]
     with pytest.raises(ValueError, match="give both `quality`"):
         TableSource(path="x", format="table", quality="qc")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dualflux.errors import InputError
 from dualflux.sources.predictors.settings import PredictorSettings
 from dualflux.sources.towers import FluxnetSource, Towers, citations, read_towers, site_table
+from dualflux.sources.towers.halfhours import good_half_hours
 from dualflux.sources.towers.names import parse_name
 from dualflux.stages.consistency import with_site_meteorology
 
@@ -41,7 +42,8 @@ def put(folder: Path, name: str, frame: pd.DataFrame) -> None:
 def read(folder: Path, path: Any = "data", step: Any = "daily", sites: Any = "sites.csv", period: Any = PERIOD, **keys: Any) -> Towers:
     if sites == "sites.csv":
         (folder / sites).write_text(SITES)
-    return read_towers([FluxnetSource(path=path, format="fluxnet", sites=sites, **keys)], folder, period, step)
+    drawn = {"implausible": "accept", **keys}  # records of one value
+    return read_towers([FluxnetSource(path=path, format="fluxnet", sites=sites, **drawn)], folder, period, step)
 
 
 # --- names ---
@@ -151,11 +153,15 @@ def test_bad_half_hours(tmp_path: Path, change: dict[str, Any], message: str) ->
 
 
 def test_time_columns_must_be_there(tmp_path: Path) -> None:
-    put(tmp_path / "data", "FLX_DE-Hai_X_FULLSET_HH_2001-2001_1-4.csv", half_hourly(np.ones(48)).drop(columns="TIMESTAMP_END"))
+    put(
+        tmp_path / "data",
+        "FLX_DE-Hai_X_FULLSET_HH_2001-2001_1-4.csv",
+        half_hourly(np.ones(48)).drop(columns=["TIMESTAMP_START", "TIMESTAMP_END"]),
+    )
     put(tmp_path / "data", "FLX_US-Var_X_FULLSET_DD_2001-2001_1-4.csv", daily(np.ones(3)).drop(columns="TIMESTAMP"))
     with pytest.raises(InputError) as caught:
         read(tmp_path)
-    assert [("no column `TIMESTAMP_END`" in p, "no column `TIMESTAMP`" in p) for p in caught.value.problems] == [
+    assert [("no column `TIMESTAMP_START`, `TIMESTAMP_END`" in p, "no column `TIMESTAMP`" in p) for p in caught.value.problems] == [
         (True, False),
         (False, True),
     ]
@@ -336,7 +342,7 @@ def test_of_equal_releases_the_newest_is_used_also_over_two_sources(tmp_path: Pa
     put(tmp_path / "b", "AMF_US-Var_FLUXNET_FULLSET_DD_2001-2001_3-5.csv", daily(np.full(100, 3.0), start="2001-01-01"))
     put(tmp_path / "c", "FLX_US-Var_FLUXNET2015_FULLSET_DD_2001-2001_1-4.csv", daily(np.full(100, 4.0), start="2001-01-02"))
     (tmp_path / "sites.csv").write_text(SITES)
-    sources = [FluxnetSource(path=folder, format="fluxnet", sites="sites.csv") for folder in ("c", "b", "a")]
+    sources = [FluxnetSource(path=folder, format="fluxnet", sites="sites.csv", implausible="accept") for folder in ("c", "b", "a")]
     for order in (sources, sources[::-1]):
         found = read_towers(order, tmp_path, PERIOD, "daily").observations  # type: ignore[arg-type]
         assert found.groupby("site")["nee"].unique().map(list).to_dict() == {"DE-Hai": [1.0], "US-Var": [4.0]}
@@ -412,7 +418,7 @@ def test_every_row_of_every_release_is_an_observation_or_counted(tmp_path_factor
     [
         ("", r"not a CSV table in UTF-8 \(No columns"),
         ("TIMESTAMP,NEE_VUT_REF,NEE_VUT_REF_QC\n", r"no rows; download the file again"),
-        ("TIMESTAMP;NEE_VUT_REF;NEE_VUT_REF_QC\n20010101;1;1\n", r"no column `TIMESTAMP`; DD files of ONEFlux have it, and commas between"),
+        ("TIMESTAMP;NEE_VUT_REF;NEE_VUT_REF_QC\n20010101;1;1\n", r"semicolons separate the 3 columns; save the file with commas"),
         ("<!DOCTYPE html>\n<p>log in, please</p>\n", r"no column `TIMESTAMP`"),
         ("TIMESTAMP,NEE_VUT_REF,NEE_VUT_REF_QC\n20010101,1,1\n20010101,1,1\n", r"1 rows repeat a site and time, first DE-Hai 2001-01-01"),
     ],
@@ -538,3 +544,8 @@ def test_weather_of_the_published_files_has_its_units(shared_data: Path) -> None
         pair = both[[ours, theirs]].dropna()
         slope = np.polyfit(pair[ours] * factor, pair[theirs], 1)[0]
         assert 0.8 < slope < 1.2 and pair.corr().iloc[0, 1] > 0.9, ours
+
+
+def test_measured_and_good_fill_count_medium_and_poor_do_not() -> None:
+    """Flags of half-hours: 0 measured, 1 good, 2 medium, 3 poor fill; without a flag nothing is known to be good."""
+    assert good_half_hours(pd.Series([0, 1, 2, 3, np.nan]), "drawn").tolist() == [1, 1, 0, 0, 0]

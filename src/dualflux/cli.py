@@ -133,13 +133,56 @@ def predict(
 
 @app.command()
 def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
-    """Score the products at towers and over regions; of a file that lists `products`, compare these without training."""
-    from dualflux.stages import compare_products as compare
+    """Score the products at towers and over regions."""
+    from dualflux.stages.compare_products import is_comparison, load_comparison, run_comparison
 
-    if compare.is_comparison(study):
-        compare.run_comparison(compare.load_comparison(study, data_root, out))
+    if is_comparison(study):
+        print(
+            f"dualflux: a file with `products` is compared by `dualflux compare {study}`; `evaluate` of it ends with the next version",
+            file=sys.stderr,
+        )
+        run_comparison(load_comparison(study, data_root, out))
     else:
         _run(study, out, data_root, ["evaluate"])
+
+
+@app.command()
+def compare(
+    products: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]PRODUCT ...", help="Run folders, NetCDF files, Zarr stores, CSV tables; or one file that lists `products`."
+        ),
+    ],
+    study: Annotated[
+        Path | None,
+        typer.Option("--study", metavar="STUDY.yaml", help="Whose land, regions, inversions and towers; default: the first run's."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="What all others are compared with; default: the inversions' mean, else the first.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to put the comparison; default runs/compare_NAME_NAME here.")
+    ] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Compare products with each other, with inversions and towers, without training."""
+    if len(products) == 1 and Path(products[0]).suffix in (".yaml", ".yml"):
+        _compare_file(Path(products[0]), study or against, data_root, out)
+    else:
+        from dualflux.in_python.functions import compare as compare_products
+
+        compare_products(products, study, out, against, data_root)
+
+
+def _compare_file(file: Path, beside: object, data_root: Path | None, out: Path | None) -> None:
+    from dualflux.stages.compare_products import is_comparison, load_comparison, run_comparison
+
+    if beside is not None:
+        raise InputError(f"{file}: such a file says itself what is compared with what; leave --study and --against out")
+    if file.is_file() and not is_comparison(file):
+        raise InputError(f"{file}: lists no `products`; a study is run by `dualflux run`, and its runs are compared as A=RUN_FOLDER B=FILE")
+    run_comparison(load_comparison(file, data_root, out))
 
 
 @app.command()

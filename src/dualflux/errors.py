@@ -1,6 +1,8 @@
-"""The one error users see: every problem found with their input, at once."""
+"""What users see of their input: every problem found, at once, and what is taken although it is doubted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class InputError(Exception):
@@ -60,3 +62,32 @@ class Problems:
 
 class NumericalError(InputError, FloatingPointError):
     """A value is infinite or no number; the message names it and says where it arose."""
+
+
+_DOUBTS: ContextVar[list[str] | None] = ContextVar("doubts", default=None)
+
+
+def doubt(line: str) -> None:
+    """Say what is taken although it looks wrong: whoever collects doubts shows it (`check`, the log of `run`, the report)."""
+    found = _DOUBTS.get()
+    if found is not None and line not in found:
+        found.append(line)
+
+
+@contextmanager
+def doubts() -> Iterator[list[str]]:
+    """Collect what is doubted inside.
+
+    Examples
+    --------
+    >>> with doubts() as found:
+    ...     doubt("ta: 60 degC in 1 cell; taken as it is")
+    >>> found
+    ['ta: 60 degC in 1 cell; taken as it is']
+    """
+    found: list[str] = []
+    token = _DOUBTS.set(found)
+    try:
+        yield found
+    finally:
+        _DOUBTS.reset(token)

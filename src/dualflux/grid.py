@@ -1,14 +1,17 @@
 """Grids on the sphere, conservative regridding and regions as area fractions."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 from scipy import sparse
 
 from dualflux.errors import InputError
-from dualflux.sphere import EARTH_RADIUS
+from dualflux.geometry.coordinates import in_degrees, refuse_corners, refuse_radians
+from dualflux.geometry.sphere import EARTH_RADIUS
 
 SMALLEST_STEP = 1e-5  # degrees between cells: a metre
 LATITUDE_NAMES = ("lat", "latitude", "nav_lat", "y")
@@ -105,7 +108,9 @@ def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
             raise InputError(f"{what}: no {ours} coordinate among {list(data.dims)}; allowed names: {', '.join(known)}")
         names[found[0]] = ours
     data = data.rename({k: v for k, v in names.items() if k != v})
-    lat, lon = data.lat.values.astype(float), data.lon.values.astype(float)
+    data = data.assign_coords({name: in_degrees(data[name], name, what) for name in ("lat", "lon")})
+    lat, lon = data.lat.values, data.lon.values
+    refuse_radians(lat, lon, what)
     if not (np.isfinite(lat).all() and np.abs(lat).max() <= 90 + 1e-6):
         raise InputError(f"{what}: latitudes from {lat.min()} to {lat.max()}; allowed: -90 to 90 degrees")
     if not (np.isfinite(lon).all() and lon.min() >= -360 and lon.max() <= 360 + 1e-6):
@@ -115,6 +120,7 @@ def normalise_coordinates(data: xr.DataArray, what: str) -> xr.DataArray:
     data = data.sortby(["lat", "lon"]).transpose(..., "lat", "lon")
     if len(np.unique(data.lat)) != data.lat.size or len(np.unique(data.lon)) != data.lon.size:
         raise InputError(f"{what}: a latitude or longitude stands twice; give each cell once")
+    refuse_corners(data.lat.values, what)
     return data
 
 
@@ -176,6 +182,10 @@ class Overlap:
         lon = sum(_interval_overlap(target.lon_edges, source.lon_edges + shift) for shift in (-360.0, 0.0, 360.0))
         return cls(lat, lon * (np.pi / 180) * EARTH_RADIUS**2)
 
+    def reached(self, target: np.ndarray) -> np.ndarray:
+        """Source cells, bool (source lat, source lon), that overlap one of the chosen target cells, bool (target lat, target lon)."""
+        return (self.lon.T @ (self.lat.T @ target.astype(float)).T).T > 0
+
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Integrate (..., source lat, source lon) over each target cell: (..., target lat, target lon)."""
         lead = values.shape[:-2]
@@ -229,6 +239,35 @@ def regrid(
     return mean, covered / target.cell_area
 
 
+class CellEdges(Protocol):
+    """Cells between edges of latitude and longitude [degrees], not always even."""
+
+    @property
+    def lat_edges(self) -> np.ndarray: ...
+
+    @property
+    def lon_edges(self) -> np.ndarray: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def cell_area(self) -> np.ndarray: ...
+
+
+class CellMap(Protocol):
+    """Fractions that can be asked for in other cells."""
+
+    @property
+    def lat_edges(self) -> np.ndarray: ...
+
+    @property
+    def lon_edges(self) -> np.ndarray: ...
+
+    def at(self, cells: CellEdges) -> np.ndarray:
+        """Fractions (..., lat, lon) of cells that cross none of the map's own edges."""
+
+
 @dataclass(frozen=True, eq=False)
 class Regions:
     """Regions as fractions of each cell's area.
@@ -239,10 +278,20 @@ class Regions:
         The parts; `global` is never one of them.
     fraction : array, (region, lat, lon)
         Fraction of the cell that belongs to the region, 0 to 1, at most 1 over all regions.
+    own, own_land : CellMap, optional
+        The regions, and the land fraction, in the resolution in which they came: what sums over cells of other grids are made with.
+    not_regions : tuple of str
+        Classes of the mask that are no region, such as `ocean`.
+    known_areas : dict
+        Areas in the cells of grids that were asked for before: products often share one.
     """
 
     names: tuple[str, ...]
     fraction: np.ndarray
+    own: "CellMap | None" = None
+    own_land: "CellMap | None" = None
+    not_regions: tuple[str, ...] = ()
+    known_areas: dict[bytes, Any] = dataclasses.field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.fraction):

@@ -4,16 +4,16 @@ Inside the program NEE is gC m-2 d-1 and a regional integral is PgC per month,
 both positive to the atmosphere.
 """
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
+from dualflux.unit_spelling import normalise_units, split_factor
 
 CARBON_GRAMS_PER_MOL = 12.011
 CO2_GRAMS_PER_MOL = 44.009
 SECONDS_PER_DAY = 86_400.0
+SECONDS_PER_HOUR = 3_600.0
 DAYS_PER_MEAN_YEAR = 365.2425
 PETAGRAM = 1e15  # grams
 PETAGRAMS_PER_PPM = 2.124  # PgC of the whole atmosphere for 1 ppm of CO2 at the surface (Ballantyne et al. 2012)
@@ -46,6 +46,8 @@ _PREDICTOR_UNITS: dict[str, tuple[str, float, float]] = {
     "degC": ("temperature", 1.0, 273.15),
     "1": ("fraction", 1.0, 0.0),
     "%": ("fraction", 0.01, 0.0),
+    "m3 m-3": ("fraction", 1.0, 0.0),
+    "m2 m-2": ("fraction", 1.0, 0.0),
     "kg kg-1": ("mixing ratio", 1.0, 0.0),
     "g kg-1": ("mixing ratio", 1e-3, 0.0),
     "Pa": ("pressure", 1.0, 0.0),
@@ -53,52 +55,28 @@ _PREDICTOR_UNITS: dict[str, tuple[str, float, float]] = {
     "kPa": ("pressure", 1000.0, 0.0),
     "m": ("length", 1.0, 0.0),
     "mm": ("length", 1e-3, 0.0),
+    "cm": ("length", 1e-2, 0.0),
+    "km": ("length", 1e3, 0.0),
+    "m s-1": ("speed", 1.0, 0.0),
+    "km h-1": ("speed", 1 / 3.6, 0.0),
     "W m-2": ("irradiance", 1.0, 0.0),
     "J m-2 d-1": ("irradiance", 1 / SECONDS_PER_DAY, 0.0),
+    "J m-2 h-1": ("irradiance", 1 / SECONDS_PER_HOUR, 0.0),
     "MJ m-2 d-1": ("irradiance", 1e6 / SECONDS_PER_DAY, 0.0),
+    "MJ m-2 h-1": ("irradiance", 1e6 / SECONDS_PER_HOUR, 0.0),
     "kWh m-2 d-1": ("irradiance", 3.6e6 / SECONDS_PER_DAY, 0.0),
+    "kWh m-2 h-1": ("irradiance", 1e3, 0.0),
     "mm d-1": ("water flux", 1.0, 0.0),
+    "mm h-1": ("water flux", 24.0, 0.0),
+    "m d-1": ("water flux", 1e3, 0.0),
+    "m h-1": ("water flux", 24e3, 0.0),
+    "kg m-2 h-1": ("water flux", 24.0, 0.0),
     "kg m-2 d-1": ("water flux", 1.0, 0.0),
     "kg m-2 s-1": ("water flux", SECONDS_PER_DAY, 0.0),
     "mm s-1": ("water flux", SECONDS_PER_DAY, 0.0),
 }
-_WORDS = {
-    **dict.fromkeys(("day", "days"), "d"),
-    **dict.fromkeys(("year", "y", "a"), "yr"),
-    **dict.fromkeys(("mon", "mo", "months"), "month"),
-    **dict.fromkeys(("sec", "second"), "s"),
-    **dict.fromkeys(("C", "Celsius", "celsius", "degree_Celsius", "degrees_Celsius", "degree_celsius", "degrees_celsius", "°C"), "degC"),
-    **dict.fromkeys(("deg_C", "degreesC", "degree_C", "degrees_C"), "degC"),
-    **dict.fromkeys(("Kelvin", "kelvin", "degK", "deg_K"), "K"),
-    **dict.fromkeys(("percent", "percentage"), "%"),
-    **dict.fromkeys(("-", "dimensionless", "unitless", "fraction", "none"), "1"),
-    **dict.fromkeys(("mb", "mbar"), "hPa"),
-}
-
 FLUX_UNITS = (*_FLUX_TO_GC_M2_D, *_YEARLY_FLUX_TO_GC_M2, *_MONTHLY_FLUX_TO_GC_M2)
 INTEGRAL_UNITS = tuple(f"{mass} {per}" for mass in _MASS_TO_PGC for per in ("yr-1", "month-1"))
-
-
-def normalise_units(units: str) -> str:
-    """Write a unit in one spelling; a note in brackets is left out.
-
-    Examples
-    --------
-    >>> normalise_units("g C m**-2 day-1")
-    'gC m-2 d-1'
-    >>> normalise_units("PgC/m^2/yr")
-    'PgC m-2 yr-1'
-    >>> normalise_units("gC per m2 per year")
-    'gC m-2 yr-1'
-    >>> normalise_units("m (ECHAM bucket)")
-    'm'
-    """
-    text = re.sub(r"\bper\b", "/", re.sub(r"\(.*?\)", " ", units))
-    text = text.replace("µ", "u").replace("μ", "u").replace("**", "").replace("^", "")
-    text = re.sub(r"/\s*([A-Za-z]+)(\d*)", lambda m: f" {m[1]}-{m[2] or 1}", text)
-    text = re.sub(r"\b(k|P|G|T|M)?(g|t|umol|mol) (C|CO2)(?=\s|$)", lambda m: f"{m[1] or ''}{m[2]}{m[3]}", text)
-    words = [re.fullmatch(r"(.*?)(-?\d+)?", word) for word in text.split()]
-    return " ".join(_WORDS.get(m[1], m[1]) + (m[2] or "") for m in words if m)
 
 
 def convert_units(values: np.ndarray, found: str, wanted: str, what: str) -> np.ndarray:
@@ -117,19 +95,50 @@ def convert_units(values: np.ndarray, found: str, wanted: str, what: str) -> np.
     InputError
         The two are neither the same nor convertible.
     """
-    have, want = normalise_units(found), normalise_units(wanted)
+    (factor, have), (divisor, want) = split_factor(normalise_units(found)), split_factor(normalise_units(wanted))
     if have == want:
-        return values
+        return values if factor == divisor else values * (factor / divisor)
     from_have, from_want = _PREDICTOR_UNITS.get(have), _PREDICTOR_UNITS.get(want)
     if from_have is None or from_want is None or from_have[0] != from_want[0]:
         same = [name for name, (quantity, _, _) in _PREDICTOR_UNITS.items() if from_have is not None and quantity == from_have[0]]
         allowed = ", ".join(f"`{name}`" for name in same or [have])
         raise InputError(f"{what}: the file has unit `{found}`, the study says `{wanted}`; allowed here: {allowed}")
-    return (values * from_have[1] + (from_have[2] - from_want[2])) / from_want[1]
+    return (values * (factor * from_have[1]) + (from_have[2] - from_want[2])) / (from_want[1] * divisor)
+
+
+def quantity_of(units: str) -> str | None:
+    """What a predictor's unit measures (``temperature``, ``fraction``, ...), None for a unit that is in no list.
+
+    Examples
+    --------
+    >>> quantity_of("0.1 mm"), quantity_of("Celsius"), quantity_of("class")
+    ('length', 'temperature', None)
+    """
+    known = _PREDICTOR_UNITS.get(split_factor(normalise_units(units))[1])
+    return None if known is None else known[0]
+
+
+def units_of_quantity(quantity: str) -> list[str]:
+    """The units of a quantity; what its limits are given in comes first."""
+    return [name for name, (one, _, _) in _PREDICTOR_UNITS.items() if one == quantity]
+
+
+def accumulated(units: str, per: str) -> str | None:
+    """The rate that a sum over an hour or a day means (``J m-2`` per ``d`` is ``J m-2 d-1``), None where the unit is no such sum.
+
+    Parameters
+    ----------
+    per : {"h", "d"}
+    """
+    factor, ours = split_factor(normalise_units(units))
+    rate = f"{ours} {per}-1"
+    if rate not in _PREDICTOR_UNITS:
+        return None
+    return rate if factor == 1 else f"{factor!r} {rate}"
 
 
 def require_units(found: str | None, allowed: tuple[str, ...] | list[str], what: str) -> str:
-    """Return the unit in our spelling, or raise InputError naming what is allowed.
+    """Return the unit in our spelling, a factor of the file in front of it, or raise InputError naming what is allowed.
 
     Parameters
     ----------
@@ -141,7 +150,7 @@ def require_units(found: str | None, allowed: tuple[str, ...] | list[str], what:
         File and variable, for the message.
     """
     ours = "" if found is None else normalise_units(str(found))
-    if ours not in allowed:
+    if split_factor(ours)[1] not in allowed:
         came = "no unit" if found is None else f"unit `{found}`"
         raise InputError(f"{what}: {came}; allowed: {', '.join(allowed)}; state the right one as `units`")
     return ours
@@ -168,7 +177,8 @@ def flux_to_daily(values: np.ndarray, units: str, time: np.ndarray, what: str = 
         a monthly total by the true days of its month.
     time : array of datetime64, (time,)
     """
-    ours = require_units(units, FLUX_UNITS, what)
+    factor, ours = split_factor(require_units(units, FLUX_UNITS, what))
+    values = values if factor == 1 else values * factor
     if ours in _FLUX_TO_GC_M2_D:
         return values * _FLUX_TO_GC_M2_D[ours]
     shape = (-1,) + (1,) * (np.ndim(values) - 1)
@@ -190,8 +200,9 @@ def integral_to_monthly(values: np.ndarray, units: str, time: np.ndarray, what: 
     time : array of datetime64, (time,)
         First day of each month.
     """
-    mass, per = require_units(units, INTEGRAL_UNITS, what).rsplit(" ", 1)
-    factor = np.full(len(time), _MASS_TO_PGC[mass])
+    stated, ours = split_factor(require_units(units, INTEGRAL_UNITS, what))
+    mass, per = ours.rsplit(" ", 1)
+    factor = np.full(len(time), stated * _MASS_TO_PGC[mass])
     if per == "yr-1":
         factor = factor * days_in_month(time) / days_in_year(time)
     return values * factor.reshape((-1,) + (1,) * (np.ndim(values) - 1))
@@ -215,10 +226,11 @@ def annual_to_monthly(annual: np.ndarray, units: str, time: np.ndarray, profile:
     InputError
         The unit is not per year, or the profile is not 12 shares that sum to 1.
     """
-    mass = require_units(units, [u for u in INTEGRAL_UNITS if u.endswith("yr-1")], "annual total").rsplit(" ", 1)[0]
+    factor, ours = split_factor(require_units(units, [u for u in INTEGRAL_UNITS if u.endswith("yr-1")], "annual total"))
+    mass = ours.rsplit(" ", 1)[0]
     if profile is None:
         return integral_to_monthly(annual, units, time)
     shares = np.asarray(profile, dtype=float)
     if shares.shape != (12,) or not np.isclose(shares.sum(), 1.0, atol=1e-6) or (shares < 0).any():
         raise InputError(f"monthly profile: {shares.size} shares that sum to {shares.sum():.6g}; give 12, none negative, that sum to 1")
-    return annual * _MASS_TO_PGC[mass] * shares[pd.DatetimeIndex(time).month - 1]
+    return annual * (factor * _MASS_TO_PGC[mass]) * shares[pd.DatetimeIndex(time).month - 1]

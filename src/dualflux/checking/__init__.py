@@ -91,6 +91,8 @@ def _check_land(study: Study, report: CheckReport) -> Land:
     land = land_cells(grid, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
     table = land.shares.assign(land_area=land.shares["land_area"] / 1e12).rename(columns={"land_area": "land [1e6 km2]"})
     report.add(f"Land and regions: {land.cells.index.size} cells of {s.grid.resolution:g} degrees with a flux", table.reset_index())
+    if land.regions.not_regions:
+        report.add("Classes that are taken for no region (`classes` of `regions` names those that are)", list(land.regions.not_regions))
     return land
 
 

@@ -24,7 +24,7 @@ _NUMBER = 4.0  # bytes
 # Parts of the speed of plain matrix products that are reached; what activations, sampling and the optimiser leave.
 TRAINING, UPSCALING = 0.5, 0.3
 _FIXED_SECONDS = 45.0  # reading, compiling, tables, figures
-_CLOSING_PASSES = 1  # over all cells and steps, after training
+_POSTERIOR_PASSES = 1  # over all cells and steps, after training
 
 
 def resources(study: Study, land: Land, observations: int, products: int) -> list[str]:
@@ -87,7 +87,7 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     samples = 1 if term.estimator == "representative" and s.time_step == "monthly" else 2
     sampled = samples * term.locations * regions * 12 * min(term.years, _months(study) // 12 or 1)
     region_rows = sampled if term.estimator != "exact" else 2 * everywhere
-    passes = (s.training.anchors if term.estimator != "exact" else 0) + _CLOSING_PASSES
+    passes = (s.training.anchors if term.estimator != "exact" else 0) + _POSTERIOR_PASSES
     training = 6.0 * s.training.steps * (s.training.batch * on_towers + region_rows * on_inversions)
     training += 2 * s.training.checkpoints * observations * on_towers + 2 * passes * everywhere * on_inversions
     return weights * training, 2.0 * weights * everywhere * networks(study, products)

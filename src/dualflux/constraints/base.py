@@ -8,6 +8,7 @@ Unknowns that enter linearly are `Effect`s. One name is one set of unknowns, who
 common error name the same effect.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -64,6 +65,11 @@ class Effect:
     estimate: Literal["centred", "marginal"] | None = None
     diagonal: bool = False
     loading: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def generator(seed: Sequence[int], name: str) -> np.random.Generator:
+    """Random numbers that belong to a name: a constraint or effect more changes no other's draws."""
+    return np.random.default_rng([*seed, zlib.crc32(name.encode())])
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ import pandas as pd
 from dualflux.constraints.base import Constraint, Landscape
 from dualflux.constraints.inversions.constraint import Inversions
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint
+from dualflux.constraints.inversions.representative import products_in
 from dualflux.constraints.towers.constraint import Towers
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
 from dualflux.cube import Columns, Cube, DeviceCube
 from dualflux.errors import InputError
+from dualflux.fitting.choose_locations import choose, refresh
 from dualflux.fitting.ensembles import Stack
 from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, renew_representativeness
-from dualflux.fitting.representative import choose, products_in, refresh
 from dualflux.fitting.training import Fit, TrainingSettings, fit
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble

@@ -1,13 +1,12 @@
 """A library of plausible flux fields: networks trained for a while on towers alone, each on other sites, and perturbed copies."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dualflux.constraints.areas import Locations, integrate_values
 from dualflux.constraints.inversions.integrals import RegionData
+from dualflux.constraints.inversions.representative import Span
 from dualflux.constraints.towers.constraint import TowerPart
 from dualflux.errors import InputError
 from dualflux.fitting.objective import Member, Objective
@@ -18,25 +17,6 @@ BOOTSTRAPS = 6
 LIBRARY_STEPS = 200  # of training: the fields are to be plausible, not the best
 STEPS_PER_MONTH = 2  # of each calendar month, in random years
 PERTURBATION = 0.5
-
-
-class Span(NamedTuple):
-    """When the library is sampled, and when its error is measured.
-
-    Attributes
-    ----------
-    year, month : array of int, (time,)
-        Positions of the months that weights are fitted in.
-    step : array of int, (time,)
-        A random step of each.
-    held : array of int, (year,)
-        Years the error is measured in.
-    """
-
-    year: np.ndarray
-    month: np.ndarray
-    step: np.ndarray
-    held: np.ndarray
 
 
 def split_time(regions: RegionData, seed: int) -> Span:

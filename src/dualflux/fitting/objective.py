@@ -3,6 +3,7 @@
 sum over constraints of weight x negative log-likelihood + log-priors of weights, g and what constraints keep.
 """
 
+import zlib
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -93,9 +94,10 @@ class Objective(eqx.Module):
 
     def terms(self, member: Member, key: jax.Array, control: Control | None) -> dict[str, tuple[jax.Array, Term]]:
         """Weight and term of each constraint; of no weight it is not computed."""
-        keys = jax.random.split(key, len(self.constraints))
-        each = zip(self.constraints, keys, strict=True)
-        return {c.name: c.term(member.parts[c.name], member.sd, k, control) for c, k in each}
+        names = {
+            c.name: jax.random.fold_in(key, zlib.crc32(c.name.encode())) for c in self.constraints
+        }  # one more changes no other's draws
+        return {c.name: c.term(member.parts[c.name], member.sd, names[c.name], control) for c in self.constraints}
 
     def prior(self, model: FluxModel, member: Member) -> jax.Array:
         """Gaussian log-priors of network weights, g's slopes and what constraints keep; a term that is off stays at zero."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
-from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan
+from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan, generator
 from dualflux.cube import DeviceCube
 from dualflux.fitting.linear_posterior import MemberProblem, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
@@ -116,12 +116,14 @@ class LinearStep:
         layout, seed = self.layout(model.network.readout.shape[-1]), self.seeds[member]
         prior_sd = self._prior_sd(layout, {name: float(value) for name, value in sd.items()})
         trained = np.where(prior_sd > 0, self.trained(model, layout), 0.0)
-        random, equations = np.random.default_rng(seed[:-1]), []
+        equations = []
         for constraint, linear, own in zip(self.constraints, self.linear, columns, strict=True):
             kept = model.own.get(constraint.name)
+            random = generator(seed[:-1], constraint.name)
             view = LinearMember(kept, parts[constraint.name], sd, own, layout, trained, self.plans[member], random, seed[-1])
             equations.append(linear.equations(view))
-        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * random.standard_normal(layout.size))
+        noise = np.concatenate([generator(seed[:-1], e.name).standard_normal(e.size) for e in layout.effects])
+        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * noise)
 
     @staticmethod
     def _prior_sd(layout: Layout, sd: dict[str, float]) -> np.ndarray:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.metrics.regions import MINIMUM_YEARS, annual_comparison, complete_annual, trend, variability
-from dualflux.units import normalise_units, require_units
+from dualflux.sources.files.tables import few, read_table, to_numbers
+from dualflux.units import require_units, split_factor
 
 _TO_PGC = {"PgC yr-1": 1.0, "GtC yr-1": 1.0, "TgC yr-1": 1e-3}
 _UNITS = {
@@ -96,16 +97,22 @@ def read_budget(settings: BudgetSettings, root: Path) -> pd.DataFrame:
     what = f"independent `{settings.name}`: {settings.path}"
     if not path.is_file():
         raise InputError(f"{what}: no such file in {root}; correct `path`")
-    table = pd.read_csv(path, comment="#")
+    table = read_table(path, comment="#")
     lacking = [c for c in (settings.year, *settings.terms) if c not in table]
     if lacking:
-        raise InputError(f"{what}: no column {', '.join(lacking)}; it has {', '.join(map(str, table.columns))}; correct `year` or `terms`")
-    factor = _TO_PGC[require_units(normalise_units(settings.units), tuple(_TO_PGC), what)]
-    values = table[list(dict.fromkeys((settings.year, *settings.terms)))].apply(pd.to_numeric, errors="coerce").dropna()
+        raise InputError(f"{what}: no column {', '.join(lacking)}; it has {few(table.columns)}; correct `year` or `terms`")
+    factor = _to_pgc(settings.units, what)
+    used = dict.fromkeys((settings.year, *settings.terms))
+    values = pd.DataFrame({name: to_numbers(table[name], f"{what}, column `{name}`") for name in used}).dropna()
     year = values[settings.year]
     if values.empty or (year % 1 != 0).any() or year.duplicated().any():
         raise InputError(f"{what}: column {settings.year} must hold whole years, each once, beside numbers; {len(values)} rows do")
     return values.set_index(year.astype(int))[list(settings.terms)] * factor
+
+
+def _to_pgc(units: str, what: str) -> float:
+    stated, ours = split_factor(require_units(units, tuple(_TO_PGC), what))
+    return stated * _TO_PGC[ours]
 
 
 def _like_with_like(settings: BudgetSettings, table: pd.DataFrame, adjustments: pd.DataFrame) -> Budget:
@@ -115,7 +122,7 @@ def _like_with_like(settings: BudgetSettings, table: pd.DataFrame, adjustments: 
             f"independent `{settings.name}`: its years {table.index.min()} to {table.index.max()} have none in common with the study's "
             f"{adjustments.index.min()} to {adjustments.index.max()}; give rows of those years"
         )
-    factor, table, out = _TO_PGC[normalise_units(settings.units)], table.loc[years], adjustments.loc[years]
+    factor, table, out = _to_pgc(settings.units, settings.name), table.loc[years], adjustments.loc[years]
     parts = [(term, c, float(table[term].mean()), settings.path) for term, c in settings.terms.items()]
     parts += [(term, 1.0, value * factor, "constant of the study file") for term, value in settings.constants.items()]
     parts += [(str(term), -1.0, float(out[term].mean()), "adjustments of the study") for term in out]

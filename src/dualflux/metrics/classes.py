@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from dualflux.geometry.sphere import EARTH_RADIUS, great_circle
 from dualflux.metrics.paired import group_draws, interval, weighted_median
 from dualflux.metrics.sites import UNITS, at_scale, by_site, scales_of, series
 from dualflux.metrics.statistics import METRICS, PairStatistics
-from dualflux.sphere import EARTH_RADIUS, great_circle
 
 DISTANCES = (200.0, 500.0, 1000.0)  # km, upper edges of the classes but the last
 ALL = "all"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dualflux.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
+from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
 
 SPACING = 1.5  # correlation lengths between bumps: wider ones leave gaps, closer ones add little
 HARMONICS = 3  # mean, cosine and sine of the year

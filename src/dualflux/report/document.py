@@ -100,6 +100,10 @@ _SECTIONS = {
 
 
 def _sections(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
+    """Titles with their figures; a figure that no section lists would vanish, so it is an error."""
+    listed = {name for names in _SECTIONS.values() for name in names}
+    if lost := [p.name for p in pictures if p.region is None and p.name not in listed]:
+        raise ValueError(f"no section of the report lists the figure {', '.join(lost)}; add it to _SECTIONS of report/document.py")
     found = [
         (title, [p for n in names for p in pictures if n == (p.name if p.region is None else "seasonal_cycle")])
         for title, names in _SECTIONS.items()

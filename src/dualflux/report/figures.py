@@ -20,7 +20,7 @@ def seasonal_cycle(contents: Contents, region: str) -> Figure:
     """Mean seasonal cycle of one region, mean +- sd, all products."""
     figure = Figure(figsize=(8.6, 4.6), layout="constrained")
     ax = figure.subplots()
-    _draw_cycle(ax, contents, region, contents.drawn)
+    draw_cycle(ax, contents, region, contents.drawn)
     ax.set(title=f"Mean seasonal cycle: {region}", ylabel=_PER_MONTH)
     legend(figure, contents, "outside right center", 1)
     return figure
@@ -30,7 +30,7 @@ def seasonal_cycles(contents: Contents) -> Figure:
     """Mean seasonal cycles of all regions, small multiples with their own scales."""
     figure, axes = panels(len(contents.regions), width=3.3, height=2.5)
     for ax, region in zip(axes, contents.regions, strict=False):
-        _draw_cycle(ax, contents, region, contents.drawn)
+        draw_cycle(ax, contents, region, contents.drawn)
         ax.set_title(region)
     figure.supylabel(_PER_MONTH, fontsize=10)
     legend(figure, contents, "outside lower center", 4)
@@ -42,7 +42,7 @@ def main_cycles(contents: Contents) -> Figure:
     products = main_products(contents)
     figure, axes = panels(len(contents.figure_regions), width=3.5, height=3.3, columns=min(len(contents.figure_regions), 3))
     for ax, region in zip(axes, contents.figure_regions, strict=True):
-        _draw_cycle(ax, contents, region, products)
+        draw_cycle(ax, contents, region, products)
         ax.set_title(_WORDS.get(region, region))
     figure.supylabel(_PER_MONTH, fontsize=10)
     legend(figure, contents, "outside lower center", len(products), products=products)
@@ -57,7 +57,8 @@ def main_products(contents: Contents) -> list[str]:
     return [p for p in dict.fromkeys(wanted) if p in contents.drawn]
 
 
-def _draw_cycle(ax: Axes, contents: Contents, region: str, products: Sequence[str]) -> None:
+def draw_cycle(ax: Axes, contents: Contents, region: str, products: Sequence[str]) -> None:
+    """Draw the mean seasonal cycles of some products in one region, with one standard deviation [PgC month-1]."""
     for product, rows in of_region(contents.cycles, products, region):
         style = style_of(product, contents.references)
         value, sd = rows["value"].to_numpy(), rows["sd"].to_numpy()
@@ -73,15 +74,30 @@ def annual_anomalies(contents: Contents) -> Figure:
     """Annual sums minus each product's own mean, one panel per region; independent estimates in the globe's."""
     figure, axes = panels(len(contents.regions), width=4.6 if len(contents.regions) <= 4 else 3.4, height=2.4)
     for ax, region in zip(axes, contents.regions, strict=False):
-        for product, rows in of_region(contents.annual, contents.drawn, region):
-            line(ax, rows["year"], (rows["value"] - rows["value"].mean()).to_numpy(), product, contents, markersize=4)
-        _draw_budgets(ax, contents, region)
-        zero(ax)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        draw_anomalies(ax, contents, region)
         ax.set_title(region)
     figure.supylabel(f"annual anomaly of the net flux {_PER_YEAR}", fontsize=10)
     legend(figure, contents, "outside lower center", 4, budgets=True)
     return figure
+
+
+def annual_anomaly(contents: Contents, region: str) -> Figure:
+    """Annual sums of one region minus each product's own mean."""
+    figure = Figure(figsize=(8.6, 4.6), layout="constrained")
+    ax = figure.subplots()
+    draw_anomalies(ax, contents, region)
+    ax.set(title=f"Annual anomalies: {region}", ylabel=f"annual anomaly of the net flux {_PER_YEAR}")
+    legend(figure, contents, "outside right center", 1, budgets=region == "global")
+    return figure
+
+
+def draw_anomalies(ax: Axes, contents: Contents, region: str) -> None:
+    """Draw the annual sums of all products in one region, each minus its own mean [PgC yr-1]."""
+    for product, rows in of_region(contents.annual, contents.drawn, region):
+        line(ax, rows["year"], (rows["value"] - rows["value"].mean()).to_numpy(), product, contents, markersize=4)
+    _draw_budgets(ax, contents, region)
+    zero(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
 
 
 def _draw_budgets(ax: Axes, contents: Contents, region: str) -> None:

@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+NO_TARGET = (
+    "No inversion constrains this study: its regional and global sums are what towers alone make of the map, and such sums are known to be "
+    "far from what the atmosphere allows."
+)
 _FEW = 2  # predictors that vary between years: too few to expect trend and year-to-year variability
 _BLANK = "\u00a0"  # where no line may break
 _SMALLEST_SHARE = 5e-4  # of the land; below, nothing is said
@@ -24,7 +28,7 @@ def study_notes(out: Path) -> list[str]:
     notes = []
     if (folder / "about.json").is_file():
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        notes += [target_note(*about["target"]), variability_note(about["columns"][2])]
+        notes += [NO_TARGET if about["target"] is None else target_note(*about["target"]), variability_note(about["columns"][2])]
     notes.append(land_note(_table(folder / "land_shares.csv"), _table(folder / "predictors_filled.csv")))
     notes.append(tower_note(_table(folder / "observations.csv"), _table(folder / "towers_dropped.csv")))
     product = next((p for v in ("dual", "plain", "towers") if (p := out / f"products/{v}/nee_monthly.nc").is_file()), None)

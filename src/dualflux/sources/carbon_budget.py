@@ -7,7 +7,7 @@ import pandas as pd
 
 from dualflux.errors import InputError, Problems
 from dualflux.sources.files.regional_table import parse_years
-from dualflux.sources.files.tables import read_table, to_numbers
+from dualflux.sources.files.tables import few, read_table, to_numbers
 from dualflux.units import PETAGRAMS_PER_PPM
 
 COLUMNS = {  # as the Global Carbon Budget's sheet names them, and as here [PgC yr-1 = GtC yr-1]
@@ -41,7 +41,7 @@ def read_carbon_budget(path: Path) -> pd.DataFrame:
     absent = [c for c in ("year", *COLUMNS) if c not in table]
     if absent:
         raise InputError(
-            f"{path.name}: no column {', '.join(f'`{c}`' for c in absent)}; it has {', '.join(table.columns)}; "
+            f"{path.name}: no column {', '.join(f'`{c}`' for c in absent)}; it has {few(table.columns)}; "
             "save the sheet `Global Carbon Budget` as CSV, with its line of column names first"
         )
     found = _by_year(table, {**COLUMNS}, path)
@@ -66,7 +66,7 @@ def read_growth_rate(path: Path) -> pd.Series:
     table = read_table(path, comment="#")
     absent = [c for c in ("year", "ann inc") if c not in table]
     if absent:
-        raise InputError(f"{path.name}: no column {', '.join(absent)}; it has {', '.join(table.columns)}; needed: year, ann inc [ppm]")
+        raise InputError(f"{path.name}: no column {', '.join(absent)}; it has {few(table.columns)}; needed: year, ann inc [ppm]")
     return _by_year(table, {"ann inc": "growth"}, path).growth * PETAGRAMS_PER_PPM
 
 

@@ -1,6 +1,7 @@
 """Comparing flux products and inversions with each other and with towers, without training anything.
 
-`dualflux evaluate COMPARISON.yaml`, where the file lists `products` instead of what a model needs.
+`dualflux compare COMPARISON.yaml`, where the file lists `products` instead of what a model needs, or `dualflux compare NAME=FILE ...`,
+which takes land, regions, inversions and towers from a study.
 """
 
 import json
@@ -30,14 +31,17 @@ from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target, make_target, read_adjustments
+from dualflux.sources.files.gridded import open_gridded
+from dualflux.sources.files.regional_table import load_table
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import InversionSource, read_inversions
-from dualflux.sources.land.read import LandFractionSettings, read_land_fraction
-from dualflux.sources.land.region_masks import RegionSettings, read_regions
+from dualflux.sources.land.read import LandFractionSettings, check_outside, read_land
+from dualflux.sources.land.region_masks import RegionSettings
+from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.references import ReferenceSource, TableReference, read_references, reference_maps, reference_steps
 from dualflux.sources.towers import TowerSource, read_towers
 from dualflux.sources.towers.cells import tower_cells
-from dualflux.study.settings import GridSettings, data_root_of, whole_months
+from dualflux.study.settings import GridSettings, Study, data_root_of, whole_months
 from dualflux.study.settings_errors import explain
 from dualflux.study.yaml_reader import read_yaml
 
@@ -131,6 +135,76 @@ def load_comparison(path: Path, data_root: Path | None = None, out: Path | None 
     return Comparison(settings, file, root, Path(out).absolute() if out is not None else file.parent / "runs" / settings.name)
 
 
+# What a comparison takes from a study; the rest of a study is about the model.
+_OF_A_STUDY = (
+    "period",
+    "grid",
+    "land_fraction",
+    "regions",
+    "inversions",
+    "target",
+    "adjustments",
+    "towers",
+    "independent",
+    "figure_regions",
+)
+
+
+def comparison_of(products: dict[str, Path], study: Study, out: Path, against: str | None = None) -> Comparison:
+    """Compare monthly products by their free names, with the land, regions, inversions and towers of a study.
+
+    Parameters
+    ----------
+    products : dict of str to Path
+        NetCDF files and Zarr stores with a variable `nee` (or `NEE`) in a unit that they state, and tables of regional integrals (.csv).
+    study : Study
+    out : Path
+    against : str, optional
+        What all others are compared with; default: the inversions' mean, without any the first product.
+
+    Raises
+    ------
+    InputError
+        A product that cannot be read so; too few of them.
+    """
+    problems, sources = Problems(), list[dict[str, Any]]()
+    for name, path in products.items():
+        with problems.collect():
+            sources.append(_source(name, path.absolute()))
+    problems.raise_if_any()
+    shared = {key: getattr(study.settings, key) for key in _OF_A_STUDY}
+    values = {**shared, "name": out.name, "data_root": str(study.root), "products": sources, "against": against}
+    try:
+        settings = ComparisonSettings.model_validate(values)
+    except ValidationError as error:
+        raise InputError(explain(error, ComparisonSettings, values, {}, "compare")) from error
+    return Comparison(settings, study.file, study.root, out.absolute())
+
+
+def _source(name: str, path: Path) -> dict[str, Any]:
+    if path.suffix.lower() == ".csv":
+        _refuse_several_products(name, path)
+        return {"format": "table", "product": name, "path": str(path)}
+    with open_gridded(path) as data:
+        known = [variable for variable in ("nee", "NEE") if variable in data]
+        if not known:
+            raise InputError(
+                f"{name}: {path} has no variable `nee`, it has {', '.join(sorted(map(str, data.data_vars)))}; say which one is meant in a "
+                "file with `products`, see docs/evaluation.md, and give that to `dualflux compare`"
+            )
+    return {"format": "gridded", "product": name, "path": str(path), "variable": known[0]}
+
+
+def _refuse_several_products(name: str, path: Path) -> None:
+    table = load_table(path, ["region", "time", "value"])
+    inside = list(dict.fromkeys(map(str, table["product"]))) if "product" in table else []
+    if len(inside) > 1:
+        raise InputError(
+            f"{name}: {path} has the products {', '.join(inside[:12])}; give a table of one, or list this one under `products` of a file "
+            "for `dualflux compare`, see docs/evaluation.md"
+        )
+
+
 def run_comparison(comparison: Comparison) -> None:
     """Compare, and write tables, maps, figures and the report; what is done and has not changed is kept."""
     tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "taylor", "independent", "budget_terms")]
@@ -152,6 +226,7 @@ def _inputs(comparison: Comparison) -> list[Path]:
     for path, suffix in patterns:
         with problems.collect():
             found += [comparison.root / path] if path.endswith(".zarr") else find_files(path, comparison.root, suffix)
+    found += [part for path in found for part in side_files(path)]
     problems.raise_if_any()
     return list(dict.fromkeys(found))
 
@@ -173,6 +248,7 @@ def evaluate(comparison: Comparison) -> None:
         if s.inversions:
             terms = read_adjustments(s.adjustments, *place)
             target = make_target(s.target, read_inversions(s.inversions, *place), terms).integral
+            _refuse_names_of_inversions(parts, target)
             parts += [series_rows(target), target_mean(target)]
             adjustments = annual_adjustments({t.name: t.integral.sel(region="global").to_numpy() for t in terms}, world.months)
     problems.raise_if_any()
@@ -199,18 +275,17 @@ def evaluate(comparison: Comparison) -> None:
     (comparison.out / "comparison.json").write_text(json.dumps({"against": against, "products": products}, indent=1))
 
 
+def _refuse_names_of_inversions(products: list[pd.DataFrame], target: xr.DataArray) -> None:
+    shared = {str(p) for p in target["product"].to_numpy()} & {str(p) for part in products for p in part["product"]}
+    if shared:
+        raise InputError(f"{', '.join(sorted(shared))}: a product and an inversion have this name; give the product another one")
+
+
 def _world(comparison: Comparison) -> _World:
     s = comparison.settings
     grid = Grid.global_regular(s.grid.resolution)
-    problems = Problems()
-    land = regions = None
-    with problems.collect():
-        land = read_land_fraction(s.land_fraction, comparison.root, grid)
-    with problems.collect():
-        regions = read_regions(s.regions, comparison.root, grid)
-    problems.raise_if_any()
-    if land is None or regions is None:
-        raise InputError("land or regions could not be read")
+    land, regions = read_land(s.land_fraction, s.regions, comparison.root, grid)
+    check_outside(grid, land, regions, s.land_fraction.outside_regions)
     return _World(grid, regions, land, pd.date_range(s.period[0], s.period[1], freq="MS"))
 
 

@@ -36,7 +36,7 @@ from dualflux.prediction.at_towers import read_tower_predictions
 from dualflux.prediction.uncertainty import similarity
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
-from dualflux.sources.land.region_masks import read_regions
+from dualflux.sources.land.read import read_land
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.observations import regional_maker
 from dualflux.study.settings import Study
@@ -142,6 +142,8 @@ def further_tables(
 def site_groupings(study: Study, prepared: Prepared) -> pd.DataFrame:
     """Classes of the sites: igbp, the dominant class of the site's cell in each other fractions predictor, distance to training sites."""
     sites, cube = prepared.sites, prepared.cube
+    if sites.empty:
+        return pd.DataFrame(index=sites.index)
     found = {"igbp": sites["igbp"].where(sites["igbp"].astype(bool))}
     for predictor in study.settings.predictors:
         at = [i for i, c in enumerate(cube.columns.static) if c.startswith(f"{predictor.name}_")]
@@ -149,8 +151,7 @@ def site_groupings(study: Study, prepared: Prepared) -> pd.DataFrame:
             share = cube.static[sites["cell"].to_numpy()][:, at] * cube.scale[at] + cube.centre[at]
             names = np.array([cube.columns.static[i].removeprefix(f"{predictor.name}_") for i in at])
             found[predictor.name] = pd.Series(names[share.argmax(axis=1)], sites.index)
-    if len(sites):
-        found["distance"] = distance_class(distance_to_training(sites))
+    found["distance"] = distance_class(distance_to_training(sites))
     return pd.DataFrame(found)
 
 
@@ -166,8 +167,7 @@ def study_budgets(study: Study, prepared: Prepared) -> list[Budget]:
     if not s.independent:
         return []
     months = prepared.cube.steps.months
-    regions = read_regions(s.regions, study.root, prepared.cells.grid)
-    land = prepared.land_area / prepared.cells.grid.cell_area
+    land, regions = read_land(s.land_fraction, s.regions, study.root, prepared.cells.grid)
     terms = read_adjustments(s.adjustments, study.root, prepared.cells.grid, regions, land, months)
     # NBE contains fire, so of the terms only fire stays in targets that contain it too
     taken = [t for t in terms if s.target == "tower_nee" or (s.target == "stock_change" and t.name != "fire")]

@@ -9,11 +9,11 @@ import pandas as pd
 from rich.console import Console
 
 from dualflux.constraints.inversions.observations import Maker
+from dualflux.constraints.inversions.representative import structure_table
 from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting.ensembles import plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, train_all
 from dualflux.fitting.objective import Objective
-from dualflux.fitting.representative import structure_table
 from dualflux.fitting.weight import choose_weight, stated_weight
 from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions

@@ -24,6 +24,7 @@ from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import InversionSource
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import RegionSettings
+from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.predictors.settings import PredictorSettings, check_names
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
@@ -31,6 +32,7 @@ from dualflux.study.settings_errors import explain
 from dualflux.study.yaml_reader import read_yaml
 from dualflux.variants import ConstraintName, Variants, possible
 
+NOTHING_CONSTRAINS = "towers and inversions are both empty: nothing constrains the flux; give at least one of them"
 DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
 
 
@@ -141,14 +143,16 @@ class StudySettings(BaseModel):
         """Without `variants`: every built-in one that the study's sources allow."""
         if not isinstance(values, dict) or "variants" in values:
             return values
-        there = [name for name in get_args(ConstraintName) if values.get(name)]
-        return {**values, "variants": list(possible(there))}
+        if values.get("towers") == [] and values.get("inversions") == []:
+            raise ValueError(NOTHING_CONSTRAINS)
+        there = [name for name in get_args(ConstraintName) if values.get(name, True)]  # a missing key is said elsewhere
+        return {**values, "variants": list(possible(there))} if there else values
 
     @model_validator(mode="after")
     def _constrained(self) -> "StudySettings":
         there = [name for name in get_args(ConstraintName) if getattr(self, name)]
         if not there:
-            raise ValueError("towers and inversions are both empty: nothing constrains the flux; give at least one of them")
+            raise ValueError(NOTHING_CONSTRAINS)
         for name, variant in self.variants.items():
             if lacking := [c for c in variant.constraints if c not in there]:
                 raise ValueError(
@@ -187,7 +191,7 @@ class Study:
         return {name: everything[name] for name in names}
 
     def input_files(self) -> list[Path]:
-        """Every file (or Zarr store) the study reads, each once.
+        """Every file (or Zarr store) the study reads, each once; of shapefiles all parts.
 
         Raises
         ------
@@ -199,7 +203,7 @@ class Study:
             with problems.collect():
                 found += [self.root / path] if (self.root / path).suffix == ".zarr" else find_files(path, self.root, suffix)
         problems.raise_if_any()
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*found, *(part for path in found for part in side_files(path))]))
 
     def to_yaml(self) -> str:
         """`resolved` as a study file that gives the same study again."""

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import uniform_filter
 
+from dualflux.geometry.sphere import EARTH_RADIUS, great_circle
 from dualflux.grid import Grid, LandCells, grid_of, regrid
 from dualflux.sources.land.region_masks import read_regions
-from dualflux.sphere import EARTH_RADIUS, great_circle
 
 Bumps = list[tuple[float, float, float, float]]  # latitude, longitude, radius [km], height
 

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import BaseModel, ConfigDict, Field
 
+from dualflux.constraints.base import generator
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.spread import ensemble_mean, estimate_error, to_year_month
 from dualflux.cube import Cube, Steps
@@ -73,7 +74,7 @@ class RegionalConstraint:
 
     def draws(self, count: int, seed: int) -> np.ndarray:
         """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
-        random = np.random.default_rng(seed)
+        random = generator((seed,), "inversions")
         pairs = [self.error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
         errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
         if count % 2:

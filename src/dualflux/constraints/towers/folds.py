@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from dualflux.errors import InputError
-from dualflux.sphere import great_circle
+from dualflux.geometry.sphere import great_circle
 
 LARGEST_INNER_SHARE = 0.5  # with more, the held-out groups of a member could be all there are
 

@@ -3,10 +3,9 @@
 import math
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,20 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
-from dualflux.sources.files.containers import engine_of, unpacked, visit_hdf5
+from dualflux.geometry.coordinates import centres_from_bounds
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES
+from dualflux.sources.files.chunks import UNWRITTEN, with_unwritten
+from dualflux.sources.files.containers import (
+    engine_of,
+    folder_to_unpack,
+    groups_with,
+    is_gzipped,
+    refuse_unknown_filter,
+    unpacked,
+    visit_hdf5,
+)
+from dualflux.sources.files.declared import refuse_text_for_numbers, without_missing
+from dualflux.sources.files.foreign import why_not_opened
 from dualflux.sources.files.region_weights import RegionalWeights
 from dualflux.sources.files.tables import MISSING
 from dualflux.units import (
@@ -26,6 +38,7 @@ from dualflux.units import (
     integral_to_monthly,
     normalise_units,
     require_units,
+    split_factor,
 )
 
 TIME_NAMES = ("time", "mtime", "date")
@@ -47,41 +60,75 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
-    with TemporaryDirectory() as folder:
-        file = unpacked(path, Path(folder))
-        engine = engine_of(file, path)
-        try:
-            if engine == "h5netcdf":
-                visit_hdf5(file, path)
-            unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
-            data = xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
-        except (*DAMAGED, ImportError) as error:  # ImportError: xarray asks for cftime for dates that only it can hold
-            raise InputError(
-                f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units"
-            ) from error
-        with data:
-            yield data
+    with ExitStack() as stack:
+        file = unpacked(path, Path(stack.enter_context(folder_to_unpack(path)))) if is_gzipped(path) else path
+        yield _with_centres(stack.enter_context(_open(file, path)), path)
+
+
+def _open(file: Path, path: Path) -> xr.Dataset:
+    engine = engine_of(file, path)
+    try:
+        if engine == "h5netcdf":
+            visit_hdf5(file, path)
+        unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
+        return xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
+    except (*DAMAGED, ImportError) as error:  # ImportError: xarray asks for cftime for dates that only it can hold
+        why = why_not_opened(error, path)
+        if why is not None:
+            raise InputError(f"{path}: {why}") from error
+        raise InputError(f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units") from error
+
+
+def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
+    """Latitudes and longitudes that are corners of cells, as their bounds say, put in the middle of the cells."""
+    for name in [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES) and d in data.coords]:
+        axis = data[name]
+        stated = axis.attrs.get("bounds", axis.encoding.get("bounds"))
+        known = [b for b in (stated, f"{name}_bnds", f"{name}_bounds") if b in data.variables and data[b].shape == (axis.size, 2)]
+        if axis.dims != (name,) or not known or axis.dtype.kind not in "fiu" or data[known[0]].dtype.kind not in "fiu":
+            continue
+        around = str(name).lower() in LONGITUDE_NAMES and not str(axis.attrs.get("units", "")).lower().startswith("rad")
+        bounds = read_values(data[known[0]], f"{path}: `{known[0]}`")
+        centre = centres_from_bounds(axis.to_numpy().astype(float), bounds, around, f"{path}: `{name}`")
+        if not np.array_equal(centre, axis.to_numpy().astype(float)):
+            data = data.assign_coords({name: axis.copy(data=centre)})
+    return data
 
 
 def find_variable(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     """The variable of that name, or InputError listing those the file has."""
     if name not in data:
-        raise InputError(f"{path}: no variable `{name}`; it has {', '.join(sorted(map(str, data.variables)))}; correct `variable`")
+        raise InputError(f"{path}: no variable `{name}`; {_variables(data, name, path)}")
     found = data[name]
+    refuse_text_for_numbers(found, name, path)
+    refuse_unknown_filter(found, name, path)
     field = math.prod(sorted(found.shape)[-2:])
     if field > LARGEST_FIELD:
         raise InputError(
             f"{path}: `{name}` has dimensions {dict(found.sizes)}; allowed: fields of {LARGEST_FIELD} cells; the file is damaged"
         )
-    return found
+    return with_unwritten(found, name, path)
+
+
+def _variables(data: xr.Dataset, name: str, path: Path) -> str:
+    """What a file has instead of a variable, and what to do."""
+    inside = groups_with(name.rsplit("/", 1)[-1], path)
+    if inside:
+        group = inside[0].strip("/")
+        return (
+            f"it stands in the group `{group}`, and groups are not read; copy it into a file of its own: "
+            f"`ncks -G : -g {group} {path.name} NEW`, or xarray: `open_dataset(path, group='{group}').to_netcdf(NEW)`"
+        )
+    here = ", ".join(sorted(map(str, data.variables)))
+    return f"it has {here}; correct `variable`" if here else "it has none (only groups, or nothing); give the file with the variable"
 
 
 def stated_units(variable: xr.DataArray, stated: str | None, allowed: tuple[str, ...], what: str) -> str:
     """The unit from the study and the file's attribute, which must not contradict each other."""
     attribute = variable.attrs.get("units")
     ours = require_units(attribute if stated is None else stated, allowed, what)
-    known = normalise_units(str(attribute)) if attribute is not None else None
-    if known in (*FLUX_UNITS, *INTEGRAL_UNITS) and known != ours:
+    known = normalise_units(str(attribute)) if attribute is not None else ""
+    if split_factor(known)[1] in (*FLUX_UNITS, *INTEGRAL_UNITS) and known != ours:
         raise InputError(f"{what}: the file says unit `{attribute}`, the study `{stated}`; correct or remove `units`")
     return ours
 
@@ -192,11 +239,24 @@ def integrate_fields(
 def read_values(block: xr.DataArray, what: str) -> np.ndarray:
     """A block's values as float64, or InputError where the file is damaged or holds text."""
     try:
-        return block.to_numpy().astype(np.float64)
+        values = block.to_numpy().astype(np.float64)
+        gone = block.coords[UNWRITTEN].to_numpy() if UNWRITTEN in block.coords else False
     except DAMAGED as error:
+        why = why_not_opened(error, Path(what))
+        if why is not None:
+            raise InputError(f"{what} {why}") from error
         raise InputError(
             f"{what} cannot be read as numbers ({error}); the file is damaged, cut short, or holds text: get it again"
         ) from error
+    values[np.broadcast_to(gone, values.shape)] = np.nan
+    return without_missing(values, block)
+
+
+def without_single(variable: xr.DataArray, *keep: str) -> xr.DataArray:
+    """The variable without dimensions of size 1 (a level, a member, a step) that are neither latitude nor longitude nor to be kept."""
+    known = (*LATITUDE_NAMES, *LONGITUDE_NAMES)
+    single = [d for d in variable.dims if variable.sizes[d] == 1 and str(d).lower() not in known and str(d) not in keep]
+    return variable.squeeze(single, drop=True) if single else variable
 
 
 def read_texts(variable: xr.DataArray, what: str) -> list[str]:

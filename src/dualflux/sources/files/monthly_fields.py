@@ -84,7 +84,8 @@ class Weights:
         """Weights of a field's horizontal cells in the order of its file."""
         flux, place = self.flux, self.place
         area = None if flux.area is None else find_variable(data, flux.area, path).squeeze(drop=True)
-        key = [np.asarray(field[d].to_numpy()) for d in field.dims if str(d) not in TIME_NAMES and d in field.coords]
+        axes = [field[d] for d in field.dims if str(d) not in TIME_NAMES and d in field.coords]
+        key = [np.asarray(axis.to_numpy()) for axis in axes] + [np.asarray(str(axis.attrs.get("units"))) for axis in axes]
         if area is not None:
             area = area.copy(data=read_values(area, f"{path}: `{flux.area}`"))
         key += [] if area is None else [area.to_numpy()]

@@ -11,10 +11,13 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from dualflux.errors import InputError
-from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates, overlap_matrix
-from dualflux.sphere import EARTH_RADIUS, unit_vectors
+from dualflux.geometry.sphere import EARTH_RADIUS, unit_vectors
+from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Regions, grid_of, normalise_coordinates
+from dualflux.sources.files.cell_maps import AreasInCells, Raster, areas_in
 
 COAST_REACH = 500e3  # m: as far as the coarsest transport-model cells put land flux beyond the true coast
+
+_REMEMBERED = 1_000_000  # cells
 
 
 def region_shares(
@@ -23,7 +26,8 @@ def region_shares(
     """Share of each source cell's land flux that belongs to each region.
 
     A flux over land comes from the land of its cell, so a cell is divided in proportion to the
-    land area of each region in it. Where our map has no land the regions' own areas divide it; where
+    land area of each region in it, in the resolution of the files of land and regions where those are known
+    (`Regions.own`), else in the study's. Where our map has no land the regions' own areas divide it; where
     it has no region either, the cell takes the shares of the nearest cell within `COAST_REACH`
     (coarse products put land flux beyond the true coast). What is left lies outside all regions.
 
@@ -32,7 +36,7 @@ def region_shares(
     source : Grid
         The product's grid.
     target : Grid
-        The study's grid, on which `regions` and `land_fraction` are given.
+        The study's grid, on which `regions.fraction` and `land_fraction` are given.
     land_fraction : array, (target lat, target lon)
     what : str
         File and variable, for messages.
@@ -49,21 +53,34 @@ def region_shares(
     InputError
         A region with land that the source grid does not cover: its sum would be partial.
     """
-    overlap = overlap_matrix(target, source)
-    land = np.asarray(land_fraction, dtype=float).ravel()
-    fraction = regions.fraction.reshape(len(regions.names), -1)
-    region_land = regions.share_of_land(np.asarray(land_fraction, dtype=float)).reshape(fraction.shape) * land
-    by_land = overlap @ sparse.csr_matrix(region_land.T)
-    by_region = overlap @ sparse.csr_matrix(fraction.T)
-    _check_covered(np.asarray(by_land.sum(axis=0)).ravel(), region_land @ target.cell_area.ravel(), regions.names, what)
-    source_land, source_covered, source_inside = overlap @ land, overlap @ fraction.sum(axis=0), overlap @ np.ones_like(land)
-    at_sea = (source_land == 0) & (source_covered > 0)
-    shares = sparse.diags(_inverse(source_land)) @ by_land + sparse.diags(_inverse(source_covered) * at_sea) @ by_region
-    area = source.cell_area.ravel()
-    inside = np.clip(source_inside / area, 0, 1)
-    lost = (source_land == 0) & ~at_sea & (inside > 1 - 1e-6)
-    shares = shares + _nearest(source, lost, (source_land > 0) | at_sea) @ shares
-    return sparse.csr_matrix(sparse.diags(inside) @ shares), source_land / area
+    found = region_areas(source, target, regions, land_fraction)
+    _check_covered(np.asarray(found.region_land.sum(axis=0)).ravel(), found.all_land[:-1], regions.names, what)
+    return shares_of(source, found), found.land / source.cell_area.ravel()
+
+
+def region_areas(source: Grid, target: Grid, regions: Regions, land_fraction: np.ndarray) -> AreasInCells:
+    """Areas of land and regions in each source cell, from their own maps where those are known; see `region_shares`."""
+    own = Raster.of(target, regions.fraction) if regions.own is None else regions.own
+    land = Raster.of(target, np.asarray(land_fraction, dtype=float)) if regions.own_land is None else regions.own_land
+    if regions.own_land is None or regions.own is None or source.lat.size * source.lon.size > _REMEMBERED:
+        return areas_in(source, target, land, own, len(regions.names))
+    key = source.lat.tobytes() + source.lon.tobytes()
+    if key not in regions.known_areas:
+        regions.known_areas[key] = areas_in(source, target, land, own, len(regions.names))
+    found: AreasInCells = regions.known_areas[key]
+    return found
+
+
+def shares_of(source: Grid, found: AreasInCells, beyond: np.ndarray | None = None) -> sparse.csr_matrix:
+    """`region_shares` of areas; only cells in `beyond` (all by default) take the shares of the nearest ones."""
+    covered = np.asarray(found.region.sum(axis=1)).ravel()
+    at_sea = (found.land == 0) & (covered > 0)
+    shares = sparse.diags(_inverse(found.land)) @ found.region_land + sparse.diags(_inverse(covered) * at_sea) @ found.region
+    inside = np.clip(found.inside / source.cell_area.ravel(), 0, 1)
+    lost = (found.land == 0) & ~at_sea & (inside > 1 - 1e-6)
+    lost &= True if beyond is None else beyond
+    shares = shares + _nearest(source, lost, (found.land > 0) | at_sea) @ shares
+    return sparse.csr_matrix(sparse.diags(inside) @ shares)
 
 
 def _check_covered(found: np.ndarray, wanted: np.ndarray, names: tuple[str, ...], what: str) -> None:

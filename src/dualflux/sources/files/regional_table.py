@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.tables import read_table, to_numbers, to_times
+from dualflux.sources.files.tables import few, first_line, read_table, to_numbers, to_times
 
 
 def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -28,14 +28,15 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     absent = [c for c in columns if c not in table.columns]
     if absent:
         listed = ", ".join(f"`{c}`" for c in absent)
-        raise InputError(f"{path.name}: no column {listed}; it has {', '.join(table.columns)}; needed: {', '.join(columns)}")
+        raise InputError(f"{path.name}: no column {listed}; it has {few(table.columns)}; needed: {', '.join(columns)}")
     if table.empty:
         raise InputError(f"{path.name}: the table has no rows")
     text = [c for c in ("product", "region", "unit") if c in table]
     for column in dict.fromkeys([*columns, *text]):
         empty = table[column].isna().to_numpy()
         if column != "value" and empty.any():
-            raise InputError(f"{path.name}: {empty.sum()} rows without `{column}`, first in line {int(empty.argmax()) + 2}; fill it in")
+            line = first_line(empty, table)
+            raise InputError(f"{path.name}: {empty.sum()} rows without `{column}`, first in line {line}; fill it in")
     stripped = {c: table[c].astype(str).str.strip() for c in text}
     return table.assign(value=to_numbers(table["value"], f"{path.name}: column value"), **stripped)
 
@@ -50,7 +51,7 @@ def parse_years(text: pd.Series, path: Path) -> pd.Series:
     year = to_numbers(text, f"{path.name}: column year")
     wrong = (year.isna() | (year % 1 != 0)).to_numpy()
     if wrong.any():
-        raise InputError(f"{path.name}: {wrong.sum()} years cannot be read, first in line {int(wrong.argmax()) + 2}; allowed: 2001")
+        raise InputError(f"{path.name}: {wrong.sum()} years cannot be read, first in line {first_line(wrong, text)}; allowed: 2001")
     return year.astype(int)
 
 

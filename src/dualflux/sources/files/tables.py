@@ -1,6 +1,8 @@
 """Finding files and reading CSV tables: text in numbers, missing columns and -9999 end here."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 from typing import IO
@@ -9,14 +11,21 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.csv_lines import LineCheck
+from dualflux.sources.files.csv_lines import LineCheck, line_of
 
 MISSING = -9999.0
-TAIL = 2**16  # bytes at the end of a file that are looked at
+_NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # what pandas calls a column without a name
+_COMMA_IN_NUMBER = re.compile(r"[-+]?[\d.]*\d,\d[\d,.]*(e[-+]?\d+)?", re.IGNORECASE)
+_ISO_WITH_ZONE = re.compile(
+    r"^(\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?)?(?= ?[A-Z+-])|(?=Z|[+-]\d{2}:)))"
+    r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
+)
 
 
 def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
     """Files (and `.zarr` stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
+
+    Hidden files and folders count only where the path names them.
 
     Parameters
     ----------
@@ -49,7 +58,7 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file()]
+        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not _hidden(f.relative_to(whole))]
         if not files:
             raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
@@ -57,19 +66,21 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
         raise InputError(f"{path}: no such file ({whole}); correct the path or the data root")
     anchor = Path(path).anchor
     matches = (Path(anchor) if anchor else root).glob(str(Path(path).relative_to(anchor)))
-    files = [f for f in matches if f.is_file() or _is_store(f)]
+    named = [part for part in Path(path).parts if part.startswith(".")]
+    files = [f for f in matches if (f.is_file() or _is_store(f)) and not _hidden(f.relative_to(Path(anchor) if anchor else root), named)]
     if not files:
         raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root")
     return files
 
 
+def _hidden(path: Path, named: Collection[str] = ()) -> bool:
+    """Whether a file or a folder on its way is hidden (``._a.csv``, ``.ipynb_checkpoints``): what programs leave there is no data."""
+    hidden = [part for part in path.parts if part.startswith(".") and part not in (".", "..")]
+    return any(not any(fnmatch(part, pattern) for pattern in named) for part in hidden)
+
+
 def _is_store(path: Path) -> bool:
     return path.is_dir() and (path.suffix == ".zarr" or any((path / name).is_file() for name in (".zgroup", "zarr.json")))
-
-
-def read_header(path: Path) -> list[str]:
-    """Column names of a CSV file, stripped of blanks."""
-    return [str(name) for name in _read_csv(path, nrows=0).columns]
 
 
 def read_table(path: Path, columns: Iterable[str] | None = None, comment: str | None = None) -> pd.DataFrame:
@@ -80,27 +91,27 @@ def read_table(path: Path, columns: Iterable[str] | None = None, comment: str | 
     InputError
         The file is absent, is no CSV table, or lacks a column.
     """
-    wanted = None if columns is None else set(columns)
-    if wanted is not None:
-        header = read_header(path)
-        missing = sorted(wanted - set(header))
-        if missing:
-            raise InputError(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {', '.join(header[:20])}")
-    return _read_csv(path, wanted, comment=comment)
-
-
-def _read_csv(path: Path, columns: set[str] | None = None, nrows: int | None = None, comment: str | None = None) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path.name}: no such file ({path})")
-    if comment is None:
-        refuse_cut(path)
-    return parse_csv(path, path.name, columns, nrows, comment)
+    wanted = None if columns is None else set(columns)
+    table = parse_csv(path, path.name, wanted, comment)
+    missing = sorted((wanted or set()) - set(table.columns))
+    if missing:
+        header = parse_csv(path, path.name, comment=comment).columns
+        raise InputError(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {few(header)}")
+    return table
+
+
+def few(names: Iterable[object], most: int = 20) -> str:
+    """The first names of a list, and how many more there are."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def parse_csv(
-    source: Path | IO[bytes], name: str, columns: set[str] | None = None, nrows: int | None = None, comment: str | None = None
+    source: Path | IO[bytes], name: str, columns: Collection[str] | None = None, comment: str | None = None, as_text: bool = False
 ) -> pd.DataFrame:
-    """The columns of a CSV file (all by default; of those named, the ones it has), unconverted, names stripped of blanks.
+    """The columns of a CSV file (all with a name by default; of those named, the ones it has), unconverted, names stripped of blanks.
 
     Parameters
     ----------
@@ -109,53 +120,41 @@ def parse_csv(
         For the messages.
     comment : str, optional
         The character that starts a comment.
+    as_text : bool
+        Every column as text.
+
+    Returns
+    -------
+    DataFrame
+        `attrs["gaps"]` says which lines of the file are no rows, see `csv_lines.line_of`.
 
     Raises
     ------
     InputError
-        It is no CSV table in UTF-8, has a line with more fields than its header, or a column twice.
+        It is no CSV table in UTF-8, has a line with more or fewer fields than its header, a column twice, or what `LineCheck` refuses.
     """
     if isinstance(source, Path):
         with source.open("rb") as stream:
-            return parse_csv(stream, name, columns, nrows, comment)
-    keep = None if columns is None else (lambda name: str(name).strip() in columns)
-    lines = LineCheck(source, name) if comment is None else source
+            return parse_csv(stream, name, columns, comment, as_text)
+    lines = LineCheck(source, name, comment)
     try:
         # "NA" stays text (it is Namibia); the index never comes from a column
         frame = pd.read_csv(
-            lines, usecols=keep, nrows=nrows, index_col=False, keep_default_na=False, na_values=["", "nan", "NaN"], low_memory=False,
-            comment=comment,
+            lines, usecols=lambda column: _is_wanted(str(column), columns), index_col=False, keep_default_na=False,
+            na_values=["", "nan", "NaN"], low_memory=False, comment=comment, dtype="string" if as_text else None,
         )  # fmt: skip
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: not a CSV table in UTF-8 ({str(error).strip()}); save it as such") from error
-    if isinstance(lines, LineCheck):
-        lines.refuse_repeated_names(columns)
-    return frame.rename(columns=lambda name: str(name).strip())
+    lines.refuse_repeated_names(columns)
+    frame = frame.rename(columns=lambda column: str(column).strip())
+    if lines.gaps:
+        frame.attrs["gaps"] = tuple(lines.gaps)
+    return frame
 
 
-def refuse_cut(path: Path) -> None:
-    """Raise InputError for a file that was cut short, see `refuse_short_line`."""
-    with path.open("rb") as stream:
-        header = stream.readline()
-        stream.seek(max(len(header), path.stat().st_size - TAIL))
-        refuse_short_line(header, header[-1:] + stream.read(), path.name)
-
-
-def refuse_short_line(header: bytes, tail: bytes, name: str) -> None:
-    """Raise InputError where the last line has fewer fields than the header: a download that broke off.
-
-    Parameters
-    ----------
-    header : bytes
-        First line.
-    tail : bytes
-        End of the file, from within its last `TAIL` bytes; nothing is said where it holds no whole line.
-    """
-    _, found, line = tail.rstrip(b"\r\n\0 ").rpartition(b"\n")
-    if found and line and b'"' not in line + header and line.count(b",") < header.count(b","):
-        raise InputError(
-            f"{name}: cut short: the last line has {line.count(b',') + 1} of {header.count(b',') + 1} fields; download it again"
-        )
+def _is_wanted(column: str, columns: Collection[str] | None) -> bool:
+    name = column.strip()
+    return not _NAMELESS.fullmatch(name) if columns is None else name in columns
 
 
 def to_numbers(column: pd.Series, what: str) -> pd.Series:
@@ -167,19 +166,22 @@ def to_numbers(column: pd.Series, what: str) -> pd.Series:
         Text among the numbers, or an infinite value; names the first line.
     """
     if pd.api.types.is_bool_dtype(column):
-        _refuse(np.ones(len(column), dtype=bool), column, f"{what}: text among numbers")
+        refuse_rows(np.ones(len(column), dtype=bool), column, f"{what}: text among numbers")
     if pd.api.types.is_numeric_dtype(column):
         number = column.astype(float)
     else:
         text = column.astype("string").str.strip().replace({"NA": pd.NA, "": pd.NA})
         number = pd.to_numeric(text, errors="coerce").astype(float)
-        _refuse(number.isna().to_numpy() & text.notna().to_numpy(dtype=bool), column, f"{what}: text among numbers")
-    _refuse(np.isinf(number.to_numpy()), column, f"{what}: infinite value")
+        wrong = number.isna().to_numpy() & text.notna().to_numpy(dtype=bool)
+        commas = text.str.fullmatch(_COMMA_IN_NUMBER).fillna(False).to_numpy(dtype=bool)
+        refuse_rows(wrong & commas, column, f"{what}: a decimal comma, or commas inside numbers", "write numbers with decimal points only")
+        refuse_rows(wrong, column, f"{what}: text among numbers")
+    refuse_rows(np.isinf(number.to_numpy()), column, f"{what}: infinite value")
     return number.mask(number == MISSING)
 
 
 def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
-    """A column of dates.
+    """A column of dates, without a zone: of ISO stamps with one (Z, +01:00, also changing ones) the local time as it stands.
 
     Parameters
     ----------
@@ -191,16 +193,29 @@ def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
     InputError
         A value is no date of that form; names the first line.
     """
-    time = pd.to_datetime(column.astype("string"), format=form, errors="coerce")
+    text = column.astype("string").str.strip()
+    if form == "ISO8601":
+        text = text.str.replace(_ISO_WITH_ZONE, r"\1", regex=True)
+    time = pd.to_datetime(text, format=form, errors="coerce")
     time = time.where(time.between(pd.Timestamp("1678-01-01"), pd.Timestamp("2261-12-31")))  # what nanoseconds since 1970 can say
     allowed = "dates such as 2001-01-31" if form == "ISO8601" else form
-    _refuse(time.isna().to_numpy(), column, f"{what}: not a date ({allowed} expected)")
+    refuse_rows(time.isna().to_numpy(), column, f"{what}: not a date ({allowed} expected)")
     return time.astype("datetime64[ns]")
 
 
-def _refuse(bad: np.ndarray, column: pd.Series, problem: str) -> None:
+def refuse_rows(bad: np.ndarray, column: pd.Series, problem: str, what_to_do: str = "correct the file") -> None:
+    """Raise InputError where some rows of a column of a file are bad: how many, the first value and its line."""
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{problem}: {int(bad.sum())} of {bad.size} rows, first `{column.iloc[first]}` in line {first + 2}; correct the file"
-        )
+        value = _short(column[bad].iloc[0])
+        raise InputError(f"{problem}: {int(bad.sum())} of {bad.size} rows, first `{value}` in line {first_line(bad, column)}; {what_to_do}")
+
+
+def first_line(bad: np.ndarray, column: pd.Series | pd.DataFrame) -> int:
+    """Line of the file in which the first bad row of a table (or of rows chosen from it) begins."""
+    return line_of(int(column.index[int(np.flatnonzero(bad)[0])]), column.attrs.get("gaps", ()))
+
+
+def _short(value: object, most: int = 60) -> str:
+    """A value on one line of a message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[:most] + "..."

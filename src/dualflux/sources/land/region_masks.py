@@ -1,5 +1,7 @@
 """Regions from masks, polygons, latitude bands or the packaged regions."""
 
+import re
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,14 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.cell_maps import NumberedRaster, Raster
 from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts, read_values
-from dualflux.sources.land.region_polygons import read_polygons
+from dualflux.sources.land.region_polygons import check_overlap, read_polygons
 
 TRANSCOM = {  # numbers of the TransCom-3 land regions in CarbonTracker's regions.nc; 12 and above are sea and ice
     "North_American_Boreal": 1, "North_American_Temperate": 2, "South_American_Tropical": 3, "South_American_Temperate": 4,
     "Northern_Africa": 5, "Southern_Africa": 6, "Eurasia_Boreal": 7, "Eurasia_Temperate": 8, "Tropical_Asia": 9, "Australia": 10,
     "Europe": 11,
 }  # fmt: skip
+
+
+NO_REGION = {
+    "background", "fill", "fill_value", "lake", "lakes", "land_outside", "masked", "missing", "nan", "no_data", "no_region", "nodata",
+    "none", "not_a_region", "null", "ocean", "oceans", "outside", "outside_regions", "sea", "unassigned", "unclassified",
+    "undefined", "unknown", "water",
+}  # fmt: skip
+_CLASSES = "The classes that are regions, or all; default: all but none, ocean, sea, outside, missing and the like, and a mask's flag 0"
 
 
 class MaskSettings(BaseModel):
@@ -33,6 +44,7 @@ class MaskSettings(BaseModel):
         description="region: its number, or several, in a mask of whole numbers; default: the mask's flag_values and flag_meanings, "
         "or the TransCom-3 land regions for `transcom_regions`",
     )
+    classes: list[str] | Literal["all"] | None = Field(None, min_length=1, description=_CLASSES)
 
 
 class PolygonSettings(BaseModel):
@@ -42,6 +54,7 @@ class PolygonSettings(BaseModel):
 
     path: str = Field(description="vector file, relative to the data root")
     property: str = Field(description="property (column) of the features with the region's name; features of one name are one region")
+    classes: list[str] | Literal["all"] | None = Field(None, min_length=1, description=_CLASSES)
 
 
 class BandSettings(BaseModel):
@@ -66,11 +79,51 @@ def read_regions(settings: RegionSettings, root: Path, grid: Grid) -> Regions:
     if isinstance(settings, BandSettings):
         return _bands(settings, grid)
     if isinstance(settings, PolygonSettings):
-        return without_overlap(*read_polygons(root / settings.path, settings.property, grid), grid, settings.path)
+        return _polygons(settings, root, grid)
     if isinstance(settings, MaskSettings):
-        return _mask(root / settings.path, settings.variable, settings.names, grid, f"{settings.path}: `{settings.variable}`")
+        return _mask(root / settings.path, settings, grid, f"{settings.path}: `{settings.variable}`")
     with as_file(files("dualflux") / "data" / "gcp18.nc") as path:
-        return _mask(path, "region_fraction", None, grid, "packaged mask gcp18")
+        return _mask(path, MaskSettings(path=path.name, variable="region_fraction"), grid, "packaged mask gcp18")
+
+
+def which_are_regions(
+    found: list[str], wanted: list[str] | Literal["all"] | None, what: str, numbers: list[int] | None = None
+) -> list[int]:
+    """Positions of the classes that are regions: those the study lists, or all but the ones whose name or number 0 says they are none.
+
+    Raises
+    ------
+    InputError
+        A class the study lists is not there, or none is left.
+    """
+    if wanted == "all":
+        return list(range(len(found)))
+    if wanted is not None:
+        if absent := [name for name in wanted if name not in found]:
+            raise InputError(f"{what}: no class {', '.join(absent)}; it has {', '.join(found)}; correct `classes`")
+        return [i for i, name in enumerate(found) if name in wanted]
+    if "SEA" in found and sum(name.isupper() for name in found) > 1:
+        raise InputError(
+            f"{what}: class SEA among codes ({', '.join(found[:20])}) may be Southeast Asia or the sea; name the regions as `classes`, "
+            "or say `classes: all`"
+        )
+    plain = ["_".join(re.split(r"[\s_\-]+", name.strip().lower())) for name in found]
+    kept = [i for i, name in enumerate(plain) if name not in NO_REGION and (numbers is None or numbers[i] != 0)]
+    if not kept:
+        raise InputError(f"{what}: its classes {', '.join(found)} are no regions; name those that are as `classes`")
+    return kept
+
+
+def _chosen(regions: Regions, kept: list[int], found: list[str]) -> Regions:
+    return replace(regions, not_regions=tuple(name for i, name in enumerate(found) if i not in kept))
+
+
+def _polygons(settings: PolygonSettings, root: Path, grid: Grid) -> Regions:
+    found = read_polygons(root / settings.path, settings.property)
+    kept = which_are_regions(found.names, settings.classes, settings.path)
+    own = replace(found, names=[found.names[i] for i in kept], shapes=[found.shapes[i] for i in kept])
+    check_overlap(own, settings.path)
+    return _chosen(Regions(tuple(own.names), own.at(grid), own), kept, found.names)
 
 
 def without_overlap(names: list[str], fraction: np.ndarray, grid: Grid, what: str) -> Regions:
@@ -108,16 +161,20 @@ def _bands(settings: BandSettings, grid: Grid) -> Regions:
     for south, north in settings.bands.values():
         band = Grid(np.array([0.75 * south + 0.25 * north, 0.25 * south + 0.75 * north]), np.array([-90.0, 90.0]))
         rows.append(Overlap.between(band, grid).apply(np.ones(band.shape)) / grid.cell_area)
-    return without_overlap(list(settings.bands), np.stack(rows), grid, "regions")
+    edges = np.unique([-90.0, 90.0, *(edge for band in settings.bands.values() for edge in band)])
+    middle = (edges[1:] + edges[:-1]) / 2
+    inside = [(middle > south) & (middle < north) for south, north in settings.bands.values()]
+    own = Raster(edges, np.array([-180.0, 180.0]), np.array(inside, dtype=float)[:, :, None])
+    return replace(without_overlap(list(settings.bands), np.stack(rows), grid, "regions"), own=own)
 
 
-def _mask(path: Path, variable: str, names: dict[str, int | list[int]] | None, grid: Grid, what: str) -> Regions:
+def _mask(path: Path, settings: MaskSettings, grid: Grid, what: str) -> Regions:
     with open_gridded(path) as file:
-        mask = find_variable(file, variable, path)
+        mask = find_variable(file, settings.variable, path)
         mask = mask.copy(data=read_values(mask, what))
         if mask.ndim == 2:
-            return _numbered(mask, _numbers(mask, names, what), grid, what)
-        if names is not None:
+            return _numbered(mask, settings, grid, what)
+        if settings.names is not None:
             raise InputError(f"{what} has dimensions {list(mask.dims)}; `names` give the numbers of a mask (lat, lon): remove them")
         horizontal = [d for d in mask.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
         leading = [d for d in mask.dims if d not in horizontal]
@@ -125,7 +182,11 @@ def _mask(path: Path, variable: str, names: dict[str, int | list[int]] | None, g
             raise InputError(
                 f"{what} has dimensions {list(mask.dims)}; a mask has latitude and longitude, and a region dimension if it holds fractions"
             )
-        return _fractions(mask, _region_names(file, mask, str(leading[0]), what), grid, what)
+        names = _region_names(file, mask, str(leading[0]), what)
+        if len(names) != mask.sizes[leading[0]]:
+            raise InputError(f"{what}: {len(names)} names for {mask.sizes[leading[0]]} fields; give one name per region")
+        kept = which_are_regions(names, settings.classes, what)
+        return _chosen(_fractions(mask.isel({leading[0]: kept}), [names[i] for i in kept], grid, what), kept, names)
 
 
 def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what: str) -> dict[str, list[int]]:
@@ -159,19 +220,36 @@ def _numbers(mask: xr.DataArray, names: dict[str, int | list[int]] | None, what:
     return numbers
 
 
-def _numbered(mask: xr.DataArray, numbers: dict[str, list[int]], grid: Grid, what: str) -> Regions:
-    parts = xr.concat([mask.isin(found).astype(float) for found in numbers.values()], dim="region")
-    return _fractions(parts, list(numbers), grid, what)
+def _numbered(mask: xr.DataArray, settings: MaskSettings, grid: Grid, what: str) -> Regions:
+    numbers = _numbers(mask, settings.names, what)
+    found = list(numbers)
+    first = [numbers[name][0] if len(numbers[name]) == 1 else 1 for name in found]
+    named = settings.names is not None and settings.classes is None
+    kept = list(range(len(found))) if named else which_are_regions(found, settings.classes, what, first)
+    ordered = normalise_coordinates(mask, what)
+    source, values = grid_of(ordered, what), ordered.to_numpy()
+    codes = np.full(source.shape, -1, dtype=np.int16)
+    for position, i in enumerate(kept):
+        codes[np.isin(values, numbers[found[i]])] = position
+    fraction = np.stack([_on(grid, source, codes == position) for position in range(len(kept))])
+    regions = without_overlap([found[i] for i in kept], fraction, grid, what)
+    own = NumberedRaster(source.lat_edges, source.lon_edges, codes, len(kept))
+    return _chosen(replace(regions, own=own), kept, found)
 
 
 def _fractions(parts: xr.DataArray, names: list[str], grid: Grid, what: str) -> Regions:
     """Fractions (region, lat, lon) of any grid on the study's."""
     fraction = normalise_coordinates(parts, what)
     source, values = grid_of(fraction, what), np.nan_to_num(fraction.to_numpy().astype(float))
-    if not source.same_as(grid):
-        mean, valid = regrid(values, source, grid)
-        values = np.nan_to_num(mean) * valid
-    return without_overlap(names, values, grid, what)
+    without_overlap(names, values, source, what)
+    return replace(without_overlap(names, _on(grid, source, values), grid, what), own=Raster.of(source, values))
+
+
+def _on(grid: Grid, source: Grid, values: np.ndarray) -> np.ndarray:
+    if source.same_as(grid):
+        return values.astype(float)
+    mean, valid = regrid(values, source, grid)
+    return np.nan_to_num(mean) * valid
 
 
 def _region_names(file: xr.Dataset, mask: xr.DataArray, dimension: str, what: str) -> list[str]:

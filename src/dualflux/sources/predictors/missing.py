@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from scipy.spatial import cKDTree
 
 from dualflux.errors import InputError
+from dualflux.geometry.sphere import unit_vectors
 from dualflux.grid import LandCells
-from dualflux.sphere import unit_vectors
 
 
 class FillValue(BaseModel):

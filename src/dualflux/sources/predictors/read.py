@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,14 +13,18 @@ import xarray as xr
 
 from dualflux.errors import InputError, Problems
 from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts
+from dualflux.sources.files.declared import declare, say_valid_range
+from dualflux.sources.files.gridded import TIME_NAMES, find_variable, open_gridded, read_texts
+from dualflux.sources.files.plausible import PLAUSIBLE, Plausible, fill_values, plausible_variable
 from dualflux.sources.predictors.missing import fill_missing
 from dualflux.sources.predictors.regrid import BLOCK_BYTES, Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
 from dualflux.sources.predictors.settings import LEADING, PredictorSettings, check_names, warm_up_days
-from dualflux.units import convert_units, normalise_units
+from dualflux.unit_spelling import unstated
+from dualflux.units import accumulated, convert_units, normalise_units, quantity_of
 
 SCANNED_VALUES = 25e6  # of a dynamic predictor with more, in its file or on the study's cells, a check reads some steps only
 SCANNED_STEPS = 24
+_DAYS = "days_of_step"  # coordinate of sums over steps
 
 
 class _Wanted(NamedTuple):
@@ -163,7 +168,7 @@ def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) ->
     """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
     what = _what(settings)
     with _opened(settings, root, what) as (data, _):
-        values, _valid = ToGrid(grid, what)(data)
+        values, _valid = ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))(data)
         return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
 
 
@@ -180,14 +185,16 @@ def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tupl
         horizontal = [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
         leading = [d for d in data.dims if d not in horizontal]
         wanted = LEADING[settings.kind or "static"]
-        single = [d for d in leading if data.sizes[d] == 1][: max(len(leading) - len(wanted), 0)]
+        # Of several dimensions of size 1 the one that is called like the wanted one stays.
+        single = sorted((d for d in leading if data.sizes[d] == 1), key=lambda d: str(d) in (*wanted, *TIME_NAMES))
+        single = single[: max(len(leading) - len(wanted), 0)]
         leading = [d for d in leading if d not in single]
         if len(leading) != len(wanted) or len(horizontal) != 2:
             raise InputError(
                 f"{what} has dimensions {list(data.dims)}; kind `{settings.kind}` needs {', '.join((*wanted, 'latitude', 'longitude'))}; "
                 "correct `kind`, or choose one level or member first"
             )
-        data = data.squeeze(single, drop=True)
+        data = declare(data.squeeze(single, drop=True), fill_values(settings.fill_value), settings.implausible == "accept")
         # A coordinate that is called like the leading dimension but stands on another one would get in its way.
         data = data.drop_vars([w for w, d in zip(wanted, leading, strict=True) if w in data.coords and (w != d or data[w].dims != (d,))])
         bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
@@ -200,12 +207,40 @@ def _convert(values: np.ndarray, data: xr.DataArray, settings: PredictorSettings
 
 
 def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
-    """The file's unit and the study's."""
-    default = "1" if settings.kind == "fractions" else None
-    stated = data.attrs.get("units", settings.units or default)
+    """The file's unit, of a sum the rate it makes, and the study's; fractions are always fractions of 1 inside."""
+    attribute = data.attrs.get("units")
+    stated = settings.file_units or (settings.units if unstated(attribute) else str(attribute))
+    if settings.kind == "fractions":
+        return stated or "1", "1"
     if stated is None:
         raise InputError(f"{what}: neither the file nor the study says the unit; state it as `units` of predictor `{settings.name}`")
-    return str(stated), normalise_units(settings.units or default or str(stated))
+    if settings.per is None:
+        return stated, normalise_units(settings.units or stated)
+    step = "h" if settings.per == "hour" else "d"
+    rate = accumulated(stated, step)
+    if rate is None:
+        raise InputError(f"{what}: `per: {settings.per}` with unit `{stated}`; allowed: sums such as J m-2, m, mm, kg m-2; remove `per`")
+    return rate, accumulated(settings.units or stated, step) or normalise_units(settings.units or rate)
+
+
+def _plausible(data: xr.DataArray, settings: PredictorSettings, what: str) -> Plausible:
+    units = _units(data, settings, what)[0]
+    found = plausible_variable(
+        data,
+        f"{what} (predictor `{settings.name}`)",
+        units,
+        [settings.name, settings.variable or ""],
+        settings.implausible == "accept",
+        "file_units",
+    )
+    if settings.kind != "fractions" or quantity_of(units) != "fraction":
+        return found
+    low, high = convert_units(np.array(PLAUSIBLE["fraction"]), "1", units, what)
+    return replace(found, quantity="fraction", limits=(float(low), float(high)))
+
+
+def _unwritten(settings: PredictorSettings) -> str:
+    return "state `missing: {value: x}` with that value, `missing: nearest` or `missing: drop`" if settings.missing == "error" else ""
 
 
 def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, steps: _Wanted) -> xr.DataArray:
@@ -213,11 +248,12 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
     coords: dict[str, object] = {}
     attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
     with _opened(settings, root, what) as (data, bounds):
-        to_grid = ToGrid(grid, what)
         found, wanted = _units(data, settings, what)
-        convert_units(np.zeros(1), found, wanted, what)
+        _require_convertible(found, wanted, data, settings, what)
+        to_grid = ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))
+        note = say_valid_range(data)
         if settings.kind == "dynamic":
-            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what)
+            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what, settings.per == "step")
             coords["time"], attributes["first"] = begin, str(begin[0].date())
         elif settings.kind == "climatology":
             values = to_grid.cells(data, cells)[_month_order(data, what)]
@@ -229,11 +265,26 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
     values = convert_units(values, found, wanted, what)
     if settings.kind == "fractions":
         _checked_fractions(values, what)
-    values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
+    try:
+        values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
+    except InputError as error:
+        raise InputError([f"{problem}{note}" for problem in error.problems]) from error
     share = float(cells.land_area[dropped].sum() / cells.land_area.sum())
     attributes |= {"units": wanted, "filled_share": filled, "dropped_share": share, "dropped": dropped}
     out = xr.DataArray(values.astype(np.float32), dims=(*coords, "cell"), coords=coords, attrs=attributes)
     return out.rename({"class": f"{settings.name}_class"}) if "class" in coords else out
+
+
+def _require_convertible(found: str, wanted: str, data: xr.DataArray, settings: PredictorSettings, what: str) -> None:
+    """Raise InputError, with the keys of the study that help, where the file's unit cannot be made the study's."""
+    try:
+        convert_units(np.zeros(1), found, wanted, what)
+    except InputError as error:
+        rates = [accumulated(found, step) for step in ("h", "d")] if settings.per is None else []
+        todo = f"; `file_units: {wanted}` if the file's values are in that"
+        if any(rate is not None and quantity_of(rate) == quantity_of(wanted) for rate in rates):
+            todo = "; `per: hour`, `day` or `step` if the values are sums over that time"
+        raise InputError([f"{problem}{todo}" for problem in error.problems]) from error
 
 
 def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
@@ -271,9 +322,11 @@ def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _dynamic(
-    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
+    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str, sums: bool = False
 ) -> tuple[np.ndarray, pd.DatetimeIndex]:
     source = time_intervals(_dated(data, what), bounds, what)
+    if sums:
+        data = _with_days(data, source, to_grid)
     begin = _steps_within(source, wanted, what)
     some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
     if some:
@@ -286,8 +339,23 @@ def _dynamic(
     # A block is no larger on the target grid than in the file.
     field = data.size / max(data.sizes["time"], 1)
     block = BLOCK_BYTES * min(1.0, field / (cells.grid.lat.size * cells.grid.lon.size))
-    read = [read_steps(data, overlap[p], lengths[p], lambda part: to_grid.cells(part, cells), block) for p in parts]
+    read = [read_steps(data, overlap[p], lengths[p], partial(_cells, to_grid=to_grid, cells=cells), block) for p in parts]
     return np.concatenate(read), begin
+
+
+def _with_days(data: xr.DataArray, source: Intervals, to_grid: ToGrid) -> xr.DataArray:
+    """Sums over a file's own steps with the length of each step [days]; what is plausible of a rate is so of its sum over the longest."""
+    days = ((source[1] - source[0]) / pd.Timedelta(days=1)).to_numpy()
+    if to_grid.plausible is not None and to_grid.plausible.limits is not None:
+        low, high = to_grid.plausible.limits
+        to_grid.plausible = replace(to_grid.plausible, limits=(low * days.max(), high * days.max()))
+    return data.assign_coords({_DAYS: ("time", days)})
+
+
+def _cells(part: xr.DataArray, to_grid: ToGrid, cells: LandCells) -> np.ndarray:
+    """Values of the land cells; of sums over steps the mean per day."""
+    values = to_grid.cells(part, cells)
+    return values / part[_DAYS].to_numpy()[:, None] if _DAYS in part.coords else values
 
 
 def _dated(data: xr.DataArray, what: str) -> xr.DataArray:

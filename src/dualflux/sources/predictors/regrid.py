@@ -9,7 +9,9 @@ from scipy import sparse
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.chunks import require_written
 from dualflux.sources.files.gridded import read_values
+from dualflux.sources.files.plausible import Plausible
 
 MINIMUM_COVERAGE = 0.5  # part of a step's length that must have values for a mean over the step
 BLOCK_BYTES = 64e6
@@ -28,33 +30,55 @@ class ToGrid:
     target : Grid
     what : str
         File and variable, for messages.
+    plausible : Plausible, optional
+        What the values can be; looked at where they are used.
+    unwritten : str
+        What a study can say of chunks that were never written; empty where it has said so, see `require_written`.
     """
 
-    def __init__(self, target: Grid, what: str) -> None:
-        self.target, self.what = target, what
+    def __init__(self, target: Grid, what: str, plausible: Plausible | None = None, unwritten: str = "") -> None:
+        self.target, self.what, self.plausible, self.unwritten = target, what, plausible, unwritten
         self._source: Grid | None = None
         self._overlap: Overlap | None = None
 
-    def __call__(self, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, data: xr.DataArray, used: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Area-weighted mean and valid part of each target cell, both (..., lat, lon); see `grid.regrid`.
 
         -9999, undeclared fill values and infinities are missing; so is a cell of which less than a millionth is covered.
+
+        Parameters
+        ----------
+        used : array of bool, (target lat, target lon), optional
+            Target cells whose values matter: only what lies in them must be plausible.
+
+        Raises
+        ------
+        InputError
+            See `Plausible.require` and `require_written`.
         """
         data = normalise_coordinates(data.copy(data=read_values(data, self.what)), self.what)
         values = data.to_numpy()
         values[~np.isfinite(values) | (values == -9999) | (np.abs(np.nan_to_num(values)) > _UNDECLARED_FILL)] = np.nan
         source = grid_of(data, self.what)
-        if source.same_as(self.target):
-            return values, np.isfinite(values).astype(float)
-        if self._overlap is None or self._source is None or not source.same_as(self._source):
+        same = source.same_as(self.target)
+        if not same and (self._overlap is None or self._source is None or not source.same_as(self._source)):
             self._source, self._overlap = source, Overlap.between(source, self.target)
+        self._look(values, data, None if used is None else used if same or self._overlap is None else self._overlap.reached(used))
+        if same:
+            return values, np.isfinite(values).astype(float)
         mean, valid = regrid(values, source, self.target, overlap=self._overlap)
         mean[valid < _SLIVER] = np.nan
         return mean, valid
 
+    def _look(self, values: np.ndarray, data: xr.DataArray, used: np.ndarray | None) -> None:
+        chosen = np.ones(values.shape[-2:], dtype=bool) if used is None else used
+        require_written(data, chosen, self.what, self.unwritten)
+        if self.plausible is not None:
+            self.plausible.require(values[..., chosen].reshape(-1, int(chosen.sum())))
+
     def cells(self, data: xr.DataArray, cells: LandCells) -> np.ndarray:
         """Values of the land cells, (..., cell)."""
-        mean, _ = self(data)
+        mean, _ = self(data, cells.to_map(np.ones(cells.index.size, dtype=bool), False))
         return mean.reshape(*mean.shape[:-2], -1)[..., cells.index]
 
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.plausible import FillValues, Implausible
 from dualflux.sources.predictors.missing import MissingRule
 
 DERIVED_FORMS = "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)"
@@ -31,6 +32,12 @@ class PredictorSettings(BaseModel):
     variable: str | None = Field(None, description="Variable in the file; default: the name")
     kind: Kind | None = Field(None, description="dynamic (time), static, climatology (12 months) or fractions (classes)")
     units: str | None = Field(None, description="Unit inside the study; default: the file's")
+    file_units: str | None = Field(None, description="Unit of the file's values, where its attribute `units` is wrong or cannot be read")
+    per: Literal["hour", "day", "step"] | None = Field(
+        None, description="The values are sums (`J m-2`, `m`) over an hour, a day or the file's own time step; they are made rates"
+    )
+    fill_value: FillValues | None = None
+    implausible: Implausible = "error"
     missing: MissingRule = Field("error", description="Land cells without a value: error, drop, nearest, or {value: x}")
     derived: bool = Field(False, description="Computed by dualflux; needs no file")
     at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
@@ -40,8 +47,11 @@ class PredictorSettings(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> "PredictorSettings":
         if self.derived:
-            if self.path or self.variable or self.kind:
-                raise ValueError(f"predictor `{self.name}`: a derived predictor has no path, variable or kind; remove them or `derived`")
+            if self.path or self.variable or self.kind or self.file_units or self.per or self.fill_value is not None:
+                raise ValueError(
+                    f"predictor `{self.name}`: a derived predictor has no path, variable, kind, file_units, per or "
+                    "fill_value; remove them or `derived`"
+                )
             return self
         if self.path is None or self.kind is None:
             raise ValueError(f"predictor `{self.name}`: give `path` and `kind` ({', '.join(LEADING)}), or `derived: true`")
@@ -49,6 +59,8 @@ class PredictorSettings(BaseModel):
             raise ValueError(f"predictor `{self.name}`: a name has letters, digits and `_` only")
         if self.running_means is not None and (self.kind != "dynamic" or min(self.running_means, default=1) < 1):
             raise ValueError(f"predictor `{self.name}`: running_means are whole days from 1 and belong to a dynamic predictor")
+        if self.per == "step" and self.kind != "dynamic":
+            raise ValueError(f"predictor `{self.name}`: `per: step` needs kind dynamic; for others say `per: day` or `per: hour`")
         if self.site_column is not None and self.at_towers != "site":
             raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
         return self

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import sparse
 
 from dualflux.errors import InputError
-from dualflux.grid import Grid, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.grid import Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
 from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units, time_axis
+from dualflux.sources.files.region_weights import region_areas, shares_of
 from dualflux.sources.files.tables import MISSING, find_files
 from dualflux.sources.references.settings import GriddedFields
 from dualflux.units import FLUX_UNITS, flux_to_daily
@@ -28,6 +31,8 @@ class ReferenceMonth:
     flux : NEE per area of land [gC m-2 d-1], NaN where the product has none.
     density : NEE per area of the whole cell [gC m-2 d-1]; times cell area it sums to the product's integral.
     land, missing : part of the cell that is land to the product, and that is land without a value.
+    sums : array, (3, region + 1), optional
+        Sums over the product's own cells: flux [gC d-1], land [m2] and land without a value [m2]; the last column is the globe.
     """
 
     time: pd.Timestamp
@@ -35,10 +40,16 @@ class ReferenceMonth:
     density: np.ndarray
     land: np.ndarray
     missing: np.ndarray
+    sums: np.ndarray | None = None
 
 
 def reference_maps(
-    source: GriddedFields, root: Path, grid: Grid, land_fraction: np.ndarray, times: pd.DatetimeIndex
+    source: GriddedFields,
+    root: Path,
+    grid: Grid,
+    land_fraction: np.ndarray,
+    times: pd.DatetimeIndex,
+    regions: Regions | None = None,
 ) -> Iterator[ReferenceMonth]:
     """The product's months that are in `times`, conservatively regridded, one at a time in memory; of daily values their mean.
 
@@ -46,13 +57,15 @@ def reference_maps(
     ----------
     land_fraction : array, (lat, lon)
         The study's, used where the product brings none.
+    regions : Regions, optional
+        On `grid`; with them each month has its `sums`.
 
     Raises
     ------
     InputError
         See `read_references`; land without a value is no error here, it stands in `missing`.
     """
-    steps = reference_steps(source, root, grid, land_fraction, times)
+    steps = reference_steps(source, root, grid, land_fraction, times, regions)
     for month, days in groupby(steps, key=lambda step: step.time.replace(day=1)):
         yield _mean(month, days)
 
@@ -62,14 +75,19 @@ def _mean(month: pd.Timestamp, steps: Iterator[ReferenceMonth]) -> ReferenceMont
     fields: list[np.ndarray] = []
     count = 0
     for step in steps:
-        new = (step.flux, step.density, step.land, step.missing)
-        fields = [total + one for total, one in zip(fields, new, strict=True)] if fields else list(new)
+        new = [step.flux, step.density, step.land, step.missing, *([] if step.sums is None else [step.sums])]
+        fields = [total + one for total, one in zip(fields, new, strict=True)] if fields else new
         count += 1
     return ReferenceMonth(month, *(total / count for total in fields))
 
 
 def reference_steps(
-    source: GriddedFields, root: Path, grid: Grid, land_fraction: np.ndarray, times: pd.DatetimeIndex
+    source: GriddedFields,
+    root: Path,
+    grid: Grid,
+    land_fraction: np.ndarray,
+    times: pd.DatetimeIndex,
+    regions: Regions | None = None,
 ) -> Iterator[ReferenceMonth]:
     """As `reference_maps`, but a file with daily values gives its days (their `time` is the day), whole months of them.
 
@@ -79,6 +97,7 @@ def reference_steps(
         See `reference_maps`; a month with some of its days.
     """
     wanted, seen = set(times), dict[pd.Timestamp, str]()
+    sums = None if regions is None else _OwnSums(grid, regions, np.asarray(land_fraction, dtype=float))
     files = find_files(source.path, root, ".nc")
     for path in files:
         with open_gridded(path) as data:
@@ -95,7 +114,7 @@ def reference_steps(
                     when = f"{stamp:%Y-%m}" if stamps is months else f"{stamp:%Y-%m-%d}"
                     raise InputError(f"{what}: {when} stands more than once (also in {seen[stamp]}); give one mean value per {step_word}")
                 seen[stamp] = path.name
-            regridder = _Regridder.of(variable.isel({name: 0}), data, source.land_fraction, grid, land_fraction, path)
+            regridder = _Regridder.of(variable.isel({name: 0}), data, source.land_fraction, grid, land_fraction, path, sums)
             for step, (stamp, month) in enumerate(zip(stamps, months, strict=True)):
                 if month in wanted:
                     yield regridder.month(variable.isel({name: step}), stamp, units)
@@ -123,6 +142,56 @@ def _stamps(time: pd.DatetimeIndex, months: pd.DatetimeIndex, what: str) -> pd.D
     return days
 
 
+class _OwnSums:
+    """Regional sums over the cells of a product, each with the region's share of its land.
+
+    A product's own land fraction says how much of a cell is land; else the study's does, in the resolution of its file: then a cell without
+    a value takes the mean of those with one in the study's cell around it, as the maps do, and land beyond the product's grid is missing.
+    """
+
+    def __init__(self, grid: Grid, regions: Regions, land_fraction: np.ndarray) -> None:
+        self.grid, self.regions, self.land_fraction = grid, regions, land_fraction
+        self._known: tuple[Grid, np.ndarray | None, _OwnCells] | None = None
+
+    def of(self, source: Grid, own_land: np.ndarray | None, daily: np.ndarray, flux: np.ndarray) -> np.ndarray:
+        """`ReferenceMonth.sums` of a field [gC m-2 d-1] on its own grid, `flux` the same on the study's."""
+        if self._known is None or not source.same_as(self._known[0]) or not _equal(own_land, self._known[1]):
+            self._known = source, own_land, self._cells(source, own_land)
+        cells, values = self._known[2], daily.ravel()
+        if own_land is None:
+            values = np.where(np.isfinite(values), values, flux.ravel()[cells.around])
+        known = np.isfinite(values)
+        fields = np.stack([np.where(known, values, 0.0), np.ones(values.size), (~known).astype(float)])
+        sums: np.ndarray = (cells.land @ fields.T).T
+        sums[1:] += cells.beyond
+        return sums
+
+    def _cells(self, source: Grid, own_land: np.ndarray | None) -> "_OwnCells":
+        found = region_areas(source, self.grid, self.regions, self.land_fraction)
+        carried = np.zeros(source.shape, dtype=bool) if own_land is None else own_land > 0
+        shares = shares_of(source, found, carried.ravel())
+        area = found.land if own_land is None else own_land.ravel() * source.cell_area.ravel()
+        land = sparse.csr_matrix(sparse.vstack([shares.T, np.ones((1, area.size))]) @ sparse.diags(area))
+        beyond = np.zeros(land.shape[0])
+        if own_land is None:
+            beyond = found.all_land - np.asarray(land.sum(axis=1)).ravel()
+            beyond[beyond < 1e-9 * found.all_land] = 0.0
+        row, column = self.grid.cell_of(np.repeat(source.lat, source.shape[1]), np.tile(source.lon, source.shape[0]))
+        return _OwnCells(land, beyond, np.ravel_multi_index((row, column), self.grid.shape, mode="clip"))
+
+
+class _OwnCells(NamedTuple):
+    """Land of each region in each cell of a product [m2], (region + 1, cell), and beyond its grid; the study's cell around each."""
+
+    land: sparse.csr_matrix
+    beyond: np.ndarray
+    around: np.ndarray
+
+
+def _equal(first: np.ndarray | None, second: np.ndarray | None) -> bool:
+    return first is second or (first is not None and second is not None and np.array_equal(first, second))
+
+
 @dataclass(frozen=True, eq=False)
 class _Regridder:
     """What the months of one file share."""
@@ -133,10 +202,18 @@ class _Regridder:
     overlap: Overlap
     own_land: np.ndarray | None
     land: np.ndarray
+    sums: _OwnSums | None
 
     @classmethod
     def of(
-        cls, field: xr.DataArray, data: xr.Dataset, land_name: str | None, target: Grid, study_land: np.ndarray, path: Path
+        cls,
+        field: xr.DataArray,
+        data: xr.Dataset,
+        land_name: str | None,
+        target: Grid,
+        study_land: np.ndarray,
+        path: Path,
+        sums: _OwnSums | None,
     ) -> "_Regridder":
         what = f"{path.name}: `{field.name}`"
         if field.ndim != 2:
@@ -146,9 +223,9 @@ class _Regridder:
         source = grid_of(normalise_coordinates(field, what), what)
         overlap = Overlap.between(source, target)
         if land_name is None:
-            return cls(what, source, target, overlap, None, np.asarray(study_land, dtype=float))
+            return cls(what, source, target, overlap, None, np.asarray(study_land, dtype=float), sums)
         own = _own_land(find_variable(data, land_name, path), source, path)
-        return cls(what, source, target, overlap, own, regrid(np.ones(source.shape), source, target, own, overlap)[1])
+        return cls(what, source, target, overlap, own, regrid(np.ones(source.shape), source, target, own, overlap)[1], sums)
 
     def month(self, field: xr.DataArray, time: pd.Timestamp, units: str) -> ReferenceMonth:
         """Convert and regrid one field."""
@@ -158,7 +235,8 @@ class _Regridder:
         flux, valid = regrid(daily, self.source, self.target, self.own_land, self.overlap)
         if self.own_land is None:
             valid = np.where(np.isnan(flux), 0.0, self.land)
-        return ReferenceMonth(time, flux, np.nan_to_num(flux) * valid, self.land, np.clip(self.land - valid, 0, None))
+        sums = None if self.sums is None else self.sums.of(self.source, self.own_land, daily, flux)
+        return ReferenceMonth(time, flux, np.nan_to_num(flux) * valid, self.land, np.clip(self.land - valid, 0, None), sums)
 
 
 def _own_land(variable: xr.DataArray, source: Grid, path: Path) -> np.ndarray:

@@ -74,12 +74,13 @@ def _integrals(
     source: GriddedFields, root: Path, grid: Grid, regions: Regions, land_fraction: np.ndarray, times: pd.DatetimeIndex
 ) -> tuple[np.ndarray, np.ndarray]:
     """(region, time) [PgC month-1] and the largest share of missing land, (region,)."""
-    parts = np.concatenate([regions.fraction, np.ones((1, *grid.shape))]) * grid.cell_area
     names = [*regions.names, "global"]
     integral, worst = np.full((len(names), len(times)), np.nan), np.zeros(len(names))
     position = {time: i for i, time in enumerate(times)}
-    for month in reference_maps(source, root, grid, land_fraction, times):
-        land, missing, flux = (np.tensordot(parts, field, axes=2) for field in (month.land, month.missing, month.density))
+    for month in reference_maps(source, root, grid, land_fraction, times, regions):
+        if month.sums is None:
+            raise InputError(f"{source.product}: no regional sums")
+        flux, land, missing = month.sums
         share = np.divide(missing, land, out=np.zeros_like(missing), where=land > 0)
         if source.missing == "error" and (share > 1e-9).any():
             said = ", ".join(f"{name} {100 * s:.3g} %" for name, s in zip(names, share, strict=True) if s > 1e-9)

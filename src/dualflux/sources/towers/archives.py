@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.tables import TAIL, find_files, parse_csv, refuse_cut, refuse_short_line
+from dualflux.sources.files.csv_lines import refuse_bytes
+from dualflux.sources.files.tables import find_files, parse_csv
 
 SUFFIXES = (".csv", ".zip")
 LARGEST_MEMBER = 4 * 2**30  # bytes, uncompressed: the largest half-hourly files have about 0.7e9
 LARGEST_RATIO = 250  # uncompressed to compressed; tower files reach about 50
 LARGEST_INNER_ARCHIVE = 2**30  # bytes: an archive in an archive is held in memory
+_PIECE = 2**20  # bytes
 _RATIO_FROM = 2**20  # bytes; a small member may be as repetitive as it likes
 
 
@@ -56,19 +58,22 @@ class TowerFile:
         InputError
             No CSV table in UTF-8; an archive that is damaged, encrypted or unpacks to more than it may; a file that was cut short.
         """
-        if not self.members:
-            refuse_cut(self.path)
-            return parse_csv(self.path, self.label, columns)
         with self.open() as stream:
-            ends = _Ends(stream)
-            table = parse_csv(io.BufferedReader(ends), self.label, columns)
-            refuse_short_line(ends.header.partition(b"\n")[0], ends.tail, self.label)
-            return table
+            return parse_csv(stream, self.label, columns)
+
+    def has_the_bytes_of(self, other: "TowerFile") -> bool:
+        """Whether two files are the same, byte by byte."""
+        with self.open() as mine, other.open() as others:
+            while piece := mine.read(_PIECE):
+                if others.read(len(piece)) != piece:
+                    return False
+            return not others.read(1)
 
     def read_text(self) -> str:
         """The whole text; Windows-1252 where it is not UTF-8, as in some BIF files (InputError as in `read`)."""
         with self.open() as stream:
             content = stream.read()
+        refuse_bytes(content, self.label)
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -87,24 +92,6 @@ class TowerFile:
                 _refuse(info, self.label, LARGEST_MEMBER)
                 with archive.open(info) as member:
                     yield member
-
-
-class _Ends(io.RawIOBase):
-    """A stream that keeps its first line and its end while it is read."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.header, self.tail = stream, b"", b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self.stream.read(len(buffer))
-        buffer[: len(content)] = content
-        if b"\n" not in self.header:
-            self.header += content
-        self.tail = (self.tail + content)[-TAIL:]
-        return len(content)
 
 
 def tower_files(paths: str | Sequence[str], root: Path) -> list[TowerFile]:
@@ -131,7 +118,10 @@ def _members(path: Path, inside: tuple[str, ...]) -> list[TowerFile]:
         if not infos:
             raise InputError(f"{label}: the archive is empty; download it again, or remove it")
         for info in infos:
-            name = PurePosixPath(info.filename.replace("\\", "/")).name
+            path_inside = PurePosixPath(info.filename.replace("\\", "/"))
+            name = path_inside.name
+            if any(part.startswith(".") and part != ".." for part in path_inside.parts):
+                continue  # hidden, as `__MACOSX/._name.csv`
             if name.lower().endswith(".csv"):
                 found.append(TowerFile(name, path, (*inside, info.filename)))
             elif name.lower().endswith(".zip") and not inside:

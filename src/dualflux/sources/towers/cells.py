@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import Problems
+from dualflux.geometry.sphere import EARTH_RADIUS, angle_of, unit_vectors
 from dualflux.grid import LandCells
-from dualflux.sphere import EARTH_RADIUS, angle_of, unit_vectors
 
 TOWER_REACH = 2  # cells
 

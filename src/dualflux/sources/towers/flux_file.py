@@ -1,45 +1,61 @@
-"""One flux file of one site: which column is read, its quality, its uncertainty, its meteorology."""
+"""The flux record of one site: which column is read, its quality, its uncertainty, its meteorology."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dualflux.errors import InputError
+from dualflux.errors import InputError, Problems
 from dualflux.sources.files.tables import to_numbers, to_times
 from dualflux.sources.towers.archives import TowerFile
+from dualflux.sources.towers.cadence import DAY, MONTH, cadence
+from dualflux.sources.towers.find import FluxRecord
 from dualflux.sources.towers.flags import FLAG_COLUMNS, consistency_flags, drop_flagged
-from dualflux.sources.towers.halfhours import TIME_COLUMNS, good_half_hours, interval_starts, to_days
+from dualflux.sources.towers.halfhours import INTERVALS, TIME_COLUMNS, good_half_hours, interval_starts, refuse_repeated, to_days
 from dualflux.sources.towers.names import ProductName, is_japanflux
-from dualflux.sources.towers.records import Records, TimeStep, check_rows
+from dualflux.sources.towers.plausible import refuse_fills, refuse_implausible, refuse_limits
+from dualflux.sources.towers.records import ACCEPTED_FLUX, IMPOSSIBLE_FLUX, Records, TimeStep, check_rows
 from dualflux.sources.towers.settings import FluxnetSource
 
 METEOROLOGY = ("TA_F", "SW_IN_F", "VPD_F", "P_F")
-SUB_DAILY = ("HH", "HR")
+SUB_DAILY = tuple(INTERVALS)
 _FORMS: dict[str, tuple[TimeStep, str]] = {"DD": ("daily", "%Y%m%d"), "MM": ("monthly", "%Y%m")}
 _POTENTIAL = "SW_IN_POT"
 
 
 class NoValuesError(InputError):
-    """A file without a usable value of the variable: a site to drop, not a file to correct.
+    """A record without a usable value of the variable: a site to drop, not a file to correct.
 
     Attributes
     ----------
     rows : int
-        Of the file; days, where it is half-hourly.
+        Of the record; days, where it is half-hourly.
+    reason : str
+        Why it is dropped.
     """
 
-    def __init__(self, problem: str, rows: int) -> None:
+    def __init__(self, problem: str, rows: int, reason: str) -> None:
         super().__init__(problem)
-        self.rows = rows
+        self.rows, self.reason = rows, reason
 
 
-def read_flux_file(file: TowerFile, name: ProductName, site: dict[str, Any], source: FluxnetSource) -> Records:
-    """Read and check one file.
+@dataclass(frozen=True)
+class _Part:
+    """One file of a record: its columns as they stand and as numbers, and the day or the start of the interval of each row."""
+
+    label: str
+    table: pd.DataFrame
+    numbers: pd.DataFrame
+    time: pd.Series
+
+
+def read_flux_record(record: FluxRecord, site: dict[str, Any], source: FluxnetSource) -> Records:
+    """Read and check the file, or the files of years, of one site and release.
 
     Parameters
     ----------
-    file, name : TowerFile, ProductName
+    record : FluxRecord
     site : dict
         Facts of the site: lat, lon, igbp, utc_offset, citation.
     source : FluxnetSource
@@ -47,39 +63,52 @@ def read_flux_file(file: TowerFile, name: ProductName, site: dict[str, Any], sou
     Raises
     ------
     InputError
-        No CSV table, no time column, text among numbers, a time twice, quality or values out of range, a JapanFlux quality column.
+        No CSV table, no time column, text among numbers, a time twice, rows that are not the days or months of the name, quality or values
+        out of range, numbers that cannot be, a JapanFlux quality column.
     NoValuesError
         Neither the variable nor its CUT counterpart has values with quality.
     """
+    name = record.name
     if is_japanflux(name.release) and source.quality_above is not None:
         raise InputError(
-            f"{file.label}: in JapanFlux files 0 is the best quality (0-3), elsewhere it is the worst (fraction of good half-hours): "
+            f"{record.label}: in JapanFlux files 0 is the best quality (0-3), elsewhere it is the worst (fraction of good half-hours): "
             f"`quality_above: {source.quality_above:g}` would keep the worst days; state `quality_above: null`, or use the site's ONEFlux "
             "product (JPF_..._FLUXNET_FLUXMET)"
         )
-    wanted = {column for base in _candidates(source.variable) for column in _columns_of(base)}
-    table = file.read({"TIMESTAMP", *TIME_COLUMNS, *wanted, *METEOROLOGY, _POTENTIAL})
-    _require_rows(table, name, file.label)
-    numbers = pd.DataFrame(
-        {
-            column: to_numbers(table[column], f"{file.label}, column `{column}`")
-            for column in table.columns
-            if column not in ("TIMESTAMP", *TIME_COLUMNS)
-        }
-    )
-    variable = _usable(numbers, source, name, file.label)
-    rows, kind = _rows(numbers, variable, source, name, file.label)
-    rows, step = _with_days(rows, table, source, name, file.label)
+    parts = [_read_part(file, name, source) for file in record.files]
+    numbers = pd.concat([part.numbers for part in parts], ignore_index=True)
+    variable = _usable(numbers, source, name, record.label)
+    rows, kind = _rows(numbers, variable, source, name, record.label)
+    rows, step = _with_days(rows, pd.concat([part.time for part in parts], ignore_index=True), source, name, record.label)
     rows.insert(0, "site", name.site)
-    check_rows(rows, file.label)
+    accept = source.implausible == "accept"
+    check_rows(rows, record.label, ACCEPTED_FLUX if accept else IMPOSSIBLE_FLUX)
+    _refuse_other_steps(rows, step, record.label)
+    if not accept:
+        for part in parts:
+            _refuse_impossible(part, variable)
+        refuse_implausible(rows, step, record.label)
     rows, flags = _flagged(rows, source, step)
-    about = {**site, "source": file.label, "release": name.release, "variable": variable, "uncertainty": kind, "note": _note(rows, name)}
+    about = {**site, "source": record.label, "release": name.release, "variable": variable, "uncertainty": kind, "note": _note(rows, name)}
     return Records(rows, pd.DataFrame([about], index=pd.Index([name.site], name="site")), step, flags)
 
 
+def _read_part(file: TowerFile, name: ProductName, source: FluxnetSource) -> _Part:
+    wanted = {column for base in _candidates(source.variable) for column in _columns_of(base)}
+    table = file.read({"TIMESTAMP", *TIME_COLUMNS, *wanted, *METEOROLOGY, _POTENTIAL})
+    _require_rows(table, name, file.label)
+    values = [column for column in table.columns if column not in ("TIMESTAMP", *TIME_COLUMNS)]
+    numbers = pd.DataFrame({column: to_numbers(table[column], f"{file.label}, column `{column}`") for column in values}, table.index)
+    if name.step in SUB_DAILY:
+        return _Part(file.label, table, numbers, interval_starts(table, name.step, file.label))
+    time = to_times(table["TIMESTAMP"], f"{file.label}, column `TIMESTAMP`", _FORMS[name.step][1])
+    return _Part(file.label, table, numbers, time)
+
+
 def _require_rows(table: pd.DataFrame, name: ProductName, what: str) -> None:
+    """Of the two time columns of half-hours one will do."""
     missing = [column for column in (TIME_COLUMNS if name.step in SUB_DAILY else ("TIMESTAMP",)) if column not in table]
-    if missing:
+    if missing and len(missing) == (len(TIME_COLUMNS) if name.step in SUB_DAILY else 1):
         raise InputError(
             f"{what}: no column {', '.join(f'`{m}`' for m in missing)}; {name.step} files of ONEFlux have it, and commas between the "
             "columns; correct the file or its name"
@@ -88,26 +117,42 @@ def _require_rows(table: pd.DataFrame, name: ProductName, what: str) -> None:
         raise InputError(f"{what}: no rows; download the file again, or remove it")
 
 
+def _refuse_other_steps(rows: pd.DataFrame, step: TimeStep, what: str) -> None:
+    """Raise InputError where the rows are not the days or months that the file's name says."""
+    found, wanted = cadence(rows["time"]), {"daily": DAY, "monthly": MONTH}[step]
+    if found not in (None, wanted):
+        raise InputError(f"{what}: one row per {found}, the name says one per {wanted}; correct the file or its name")
+
+
+def _refuse_impossible(part: _Part, variable: str) -> None:
+    """Raise InputError for undeclared fill values and impossible weather in what is used of a file; all at once."""
+    problems = Problems()
+    for column in [*_columns_of(variable), *METEOROLOGY]:
+        if column in part.numbers and not column.endswith("_QC"):
+            what = f"{part.label}, column `{column}`"
+            with problems.collect():
+                refuse_fills(part.table[column], part.numbers[column], what)
+                refuse_limits(part.table[column], part.numbers[column], what)
+    problems.raise_if_any()
+
+
 def _rows(numbers: pd.DataFrame, variable: str, source: FluxnetSource, name: ProductName, what: str) -> tuple[pd.DataFrame, str]:
     rows = pd.DataFrame({"nee": numbers[variable], "quality": _quality(numbers, variable, source, name, what)})
     rows["random"], rows["systematic"], kind = _uncertainty(numbers, variable, source.uncertainty)
     return rows.join(numbers[[column for column in (*METEOROLOGY, _POTENTIAL) if column in numbers]]), kind
 
 
-def _with_days(
-    rows: pd.DataFrame, table: pd.DataFrame, source: FluxnetSource, name: ProductName, what: str
-) -> tuple[pd.DataFrame, TimeStep]:
+def _with_days(rows: pd.DataFrame, time: pd.Series, source: FluxnetSource, name: ProductName, what: str) -> tuple[pd.DataFrame, TimeStep]:
     """The rows with `time` and `flag`; days, where the file is half-hourly or hourly."""
     if name.step in SUB_DAILY:
-        start, per_day = interval_starts(table, name.step, what)
-        days, thin = to_days(rows, start, per_day, source.minimum_coverage)
+        refuse_repeated(time, what)
+        days, thin = to_days(rows, time, INTERVALS[name.step], source.minimum_coverage)
         reason = f"on a day with values in under {100 * source.minimum_coverage:g} % of its intervals"
         days.insert(1, "flag", pd.Series(None, index=days.index, dtype=object).mask(thin, reason))
         return days, "daily"
-    step, form = _FORMS[name.step]
-    rows.insert(0, "time", to_times(table["TIMESTAMP"], f"{what}, column `TIMESTAMP`", form))
+    rows.insert(0, "time", time)
     rows.insert(1, "flag", pd.Series(None, index=rows.index, dtype=object))
-    return rows, step
+    return rows, _FORMS[name.step][0]
 
 
 def _flagged(rows: pd.DataFrame, source: FluxnetSource, step: TimeStep) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -152,10 +197,11 @@ def _usable(numbers: pd.DataFrame, source: FluxnetSource, name: ProductName, wha
         if all(column in numbers and numbers[column].notna().any() for column in needed):
             return variable
     needed_names = " or ".join(f"`{v}`" + ("" if source.quality_above is None else f" with `{v}_QC`") for v in _candidates(source.variable))
-    per_day = {"HH": 48, "HR": 24}.get(name.step, 1)
+    has_flux = any(variable in numbers and numbers[variable].notna().any() for variable in _candidates(source.variable))
     raise NoValuesError(
         f"{what}: no values of {needed_names}; leave the file out, or state another `variable` or `quality_above: null`",
-        -(-len(numbers) // per_day),
+        -(-len(numbers) // INTERVALS.get(name.step, 1)),
+        "values of the variable without a quality" if has_flux else "no usable value of the variable",
     )
 
 

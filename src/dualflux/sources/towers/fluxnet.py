@@ -1,19 +1,20 @@
 """Towers from the files of FLUXNET, AmeriFlux, ICOS, TERN and other networks that publish ONEFlux products."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from dualflux.errors import Problems
+from dualflux.errors import InputError, Problems
 from dualflux.sources.towers.archives import TowerFile, tower_files
-from dualflux.sources.towers.find import Found, find_flux_files
-from dualflux.sources.towers.flux_file import NoValuesError, read_flux_file
+from dualflux.sources.towers.find import FluxRecord, Found, find_flux_files
+from dualflux.sources.towers.flux_file import NoValuesError, read_flux_record
 from dualflux.sources.towers.metadata import citation_of, read_sites
-from dualflux.sources.towers.names import parse_name
+from dualflux.sources.towers.names import parse_name, refuse_unknown
 from dualflux.sources.towers.records import Records, TimeStep
 from dualflux.sources.towers.settings import FluxnetSource
-from dualflux.sources.towers.towers import SKIPPED_COLUMNS
+from dualflux.sources.towers.towers import EXCLUDED, SKIPPED_COLUMNS
 
 UNUSABLE_COLUMNS = ["source", "site", "release", "reason", "count"]
 _WHOLE_NETWORK = "AA-"  # FLX_AA-Flx_BIF_ALL_20200501.csv
@@ -54,24 +55,36 @@ def read_fluxnet(source: FluxnetSource, root: Path, time_step: TimeStep) -> Read
     with problems.collect():
         stated = [] if source.sites is None else _about_sites(tower_files(source.sites, root))
     problems.raise_if_any()
-    needed = {one.name.site for one in found.flux}
+    flux, excluded = _without(source.exclude, found)
+    needed = {one.name.site for one in flux}
     beside = [one.file for one in found.site_facts if one.name.site in needed or one.name.site.startswith(_WHOLE_NETWORK)]
     facts = read_sites(stated, beside, needed)
     records, unusable, why_unusable = [], [], []
-    for one in found.flux:
+    for one in flux:
         site, name = one.name.site, one.name
         about = {str(key): value for key, value in facts.loc[site].items()}
         about["citation"] = citation_of(site, name.release, about.pop("citation"), about.pop("cited_release"))
         with problems.collect():
             try:
-                records.append(read_flux_file(one.file, name, about, source))
+                records.append(read_flux_record(one, about, source))
             except NoValuesError as error:
-                unusable.append((one.file.label, site, name.release, "no usable value of the variable", error.rows))
+                unusable.append((one.label, site, name.release, error.reason, error.rows))
                 why_unusable += error.problems
     if not records:
         problems.found += why_unusable
     problems.raise_if_any()
-    return Read(records, found.skipped, pd.DataFrame(unusable, columns=UNUSABLE_COLUMNS))
+    skipped = pd.concat([found.skipped, excluded], ignore_index=True)
+    return Read(records, skipped, pd.DataFrame(unusable, columns=UNUSABLE_COLUMNS))
+
+
+def _without(excluded: Sequence[str], found: Found) -> tuple[list[FluxRecord], pd.DataFrame]:
+    """The records of sites that the study does not exclude, and the files of the others."""
+    refuse_unknown(excluded, (one.name.site for one in found.flux), "towers")
+    out = [(file.label, one.name.site, EXCLUDED) for one in found.flux if one.name.site in excluded for file in one.files]
+    kept = [one for one in found.flux if one.name.site not in excluded]
+    if not kept:
+        raise InputError("towers: `exclude` leaves no site; remove the entry, or some of its sites")
+    return kept, pd.DataFrame(out, columns=SKIPPED_COLUMNS)
 
 
 def _about_sites(files: list[TowerFile]) -> list[TowerFile]:

@@ -4,23 +4,24 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.sources.files.tables import to_times
+from dualflux.sources.files.tables import first_line, to_times
 from dualflux.units import flux_to_daily
 
 TIME_COLUMNS = ("TIMESTAMP_START", "TIMESTAMP_END")
+INTERVALS = {"HH": 48, "HR": 24}  # in a day
 FLUX_UNIT = "umolCO2 m-2 s-1"
 _FORM = "%Y%m%d%H%M"
 _FLUX_COLUMNS = ["nee", "random", "systematic"]
 _MEASURED_OR_GOOD = 1  # QC 0 is measured, 1 good fill, 2 and 3 medium and poor
 
 
-def interval_starts(table: pd.DataFrame, step: str, what: str) -> tuple[pd.Series, int]:
-    """Start of each interval in local standard time, and the number of intervals in a day.
+def interval_starts(table: pd.DataFrame, step: str, what: str) -> pd.Series:
+    """Start of each interval in local standard time.
 
     Parameters
     ----------
     table : DataFrame
-        TIMESTAMP_START and TIMESTAMP_END, YYYYMMDDHHMM.
+        TIMESTAMP_START and TIMESTAMP_END, YYYYMMDDHHMM; of one alone the other is a half-hour (hour) away.
     step : "HH" or "HR"
 
     Raises
@@ -28,19 +29,29 @@ def interval_starts(table: pd.DataFrame, step: str, what: str) -> tuple[pd.Serie
     InputError
         A value is no time, a time comes twice, an interval is not as long as the name says or does not begin on its multiple.
     """
-    start, end = (to_times(table[name], f"{what}, column `{name}`", _FORM) for name in TIME_COLUMNS)
-    minutes = 30 if step == "HH" else 60
-    length = (end - start).dt.total_seconds() / 60
-    wrong = (length != minutes) | (start.dt.minute % minutes != 0)
+    minutes = 24 * 60 // INTERVALS[step]
+    found = {name: to_times(table[name], f"{what}, column `{name}`", _FORM) for name in TIME_COLUMNS if name in table}
+    length = pd.Timedelta(minutes=minutes)
+    start = found[TIME_COLUMNS[0]] if TIME_COLUMNS[0] in found else found[TIME_COLUMNS[1]] - length
+    end = found.get(TIME_COLUMNS[1], start + length)
+    wrong = ((end - start).dt.total_seconds() / 60 != minutes) | (start.dt.minute % minutes != 0)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise InputError(
             f"{what}: {int(wrong.sum())} of {len(table)} intervals are not the {minutes} minutes of {step}, first {start.iloc[first]} to "
-            f"{end.iloc[first]} in line {first + 2}; correct the times or the name"
+            f"{end.iloc[first]} in line {first_line(wrong.to_numpy(), table)}; correct the times or the name"
         )
+    refuse_repeated(start, what)
+    apart = np.diff(np.sort(start.to_numpy())) / np.timedelta64(60, "s")
+    if len(found) == 1 and apart.size and np.median(apart) != minutes:
+        raise InputError(f"{what}: rows {np.median(apart):g} minutes apart, not the {minutes} of {step}; correct the times or the name")
+    return start
+
+
+def refuse_repeated(start: pd.Series, what: str) -> None:
+    """Raise InputError for a time that stands twice."""
     if start.duplicated().any():
         raise InputError(f"{what}: {int(start.duplicated().sum())} rows repeat a time, first {start[start.duplicated()].iloc[0]}; keep one")
-    return start, 24 * 60 // minutes
 
 
 def good_half_hours(quality: pd.Series, what: str) -> pd.Series:

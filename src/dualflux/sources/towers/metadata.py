@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.csv_lines import refuse_other_separators
+from dualflux.sources.files.tables import parse_csv
 from dualflux.sources.towers.archives import TowerFile
 from dualflux.sources.towers.names import parse_name
 from dualflux.sources.towers.records import SITE_COLUMNS, check_sites
@@ -106,7 +109,8 @@ def read_site_facts(file: TowerFile, needed: set[str]) -> pd.DataFrame:
 
 def _site_facts(text: str, label: str, needed: set[str]) -> pd.DataFrame:
     header = [name.strip().lower() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
-    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+    refuse_other_separators(text.lstrip().partition("\n")[0].encode(), label)
+    if twice := sorted(name for name, count in Counter(header).items() if name and count > 1):
         raise InputError(f"{label}: column {', '.join(f'`{t}`' for t in twice)} stands twice; give each column a name of its own")
     if set(header) >= _LONG:
         return _from_bif(text, needed)
@@ -134,15 +138,11 @@ def citation_of(site: str, release: str, known: object, cited_release: object) -
 
 
 def _parse(text: str, label: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(io.StringIO(text), dtype="string", keep_default_na=False, na_values=[""], index_col=False)
-    except pd.errors.ParserError as error:
-        raise InputError(f"{label}: not a CSV table ({str(error).strip()}); save it as such") from error
-    return table.rename(columns=lambda name: str(name).strip())
+    return parse_csv(io.BytesIO(text.encode()), label, as_text=True)
 
 
 def _from_table(table: pd.DataFrame, needed: set[str], label: str) -> pd.DataFrame:
-    rows = table.loc[table["site"].isin(list(needed))].reset_index(drop=True)
+    rows = table.loc[table["site"].isin(list(needed))]
     checked = check_sites(rows, label)
     once = rows.drop_duplicates("site").set_index("site")
     return once.assign(**checked).reindex(columns=FACTS)

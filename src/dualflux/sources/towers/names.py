@@ -1,11 +1,21 @@
 """What the name of a tower network's file says: site, release, resolution, kind."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
-Kind = Literal["flux", "reanalysis", "site facts", "other"]
+from dualflux.errors import InputError, Problems
 
+Kind = Literal["flux", "reanalysis", "site facts", "base", "other"]
+BASE = (
+    "AmeriFlux BASE: another product (half-hours as measured, not gap-filled, without the quality and uncertainty of ONEFlux); get the "
+    "site's FLUXNET product: choose `AmeriFlux FLUXNET` at https://ameriflux.lbl.gov/data/download-data/"
+)
+
+_BASE_START = b"# Site:"
 _SITE = re.compile(r"^[A-Z]{2}-[A-Za-z0-9]+$")
 _YEARS = re.compile(r"^(\d{4})-(\d{4})$")
 _STEPS = ("HH", "HR", "DD", "WW", "MM", "YY")
@@ -23,7 +33,7 @@ class ProductName:
         ``AA-Flx`` and the like in files about all sites of a network.
     kind : str
         `reanalysis` files (ERA5, ERA-Interim) hold downscaled weather since the 1980s and no fluxes; `site facts` are BIF and
-        SITEINFO files.
+        SITEINFO files; `base` is AmeriFlux BASE.
     step : str
         HH, HR, DD, WW, MM, YY, or nothing where the name does not say.
     release : str
@@ -81,7 +91,28 @@ def is_japanflux(release: str) -> bool:
     return "japanflux" in release.lower()
 
 
+def refuse_base(path: Path) -> None:
+    """Raise InputError for a file of AmeriFlux BASE, whatever its name: it begins with ``# Site:``."""
+    with path.open("rb") as file:
+        if file.read(len(_BASE_START)) == _BASE_START:
+            raise InputError(f"{path.name}: {BASE}")
+
+
+def refuse_unknown(excluded: Sequence[str], there: Iterable[str], what: str) -> None:
+    """Raise InputError where sites to exclude are not there; names that are near are listed."""
+    known = {str(site) for site in there}
+    any_case = {site.lower(): site for site in sorted(known)}
+    problems = Problems()
+    for site in excluded:
+        if site not in known:
+            near = [any_case[match] for match in get_close_matches(site.lower(), list(any_case), 5, 0.5)] or sorted(known)[:5]
+            problems.add(f"{what}: exclude: no site {site}; near names: {', '.join(near)} ({len(known)} sites); correct or remove it")
+    problems.raise_if_any()
+
+
 def _kind(tokens: list[str], step: str) -> Kind:
+    if any(token == "BASE" or token.startswith("BASE-") for token in tokens):
+        return "base"
     if any(token in _SITE_FACTS for token in tokens):
         return "site facts"
     if any(token.startswith("ERA") for token in tokens):

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from dualflux.errors import InputError, Problems
 from dualflux.sources.towers.flags import FLAG_COLUMNS
-from dualflux.sources.towers.fluxnet import Read, read_fluxnet
+from dualflux.sources.towers.fluxnet import UNUSABLE_COLUMNS, Read, read_fluxnet
 from dualflux.sources.towers.records import Records, TimeStep, to_time_step
 from dualflux.sources.towers.releases import choose_releases
 from dualflux.sources.towers.settings import FluxnetSource
 from dualflux.sources.towers.table import TableSource, read_tower_table
-from dualflux.sources.towers.towers import CANDIDATE_COLUMNS, FACT_COLUMNS, Towers
+from dualflux.sources.towers.towers import CANDIDATE_COLUMNS, EXCLUDED, FACT_COLUMNS, Towers
 
 TowerSource = Annotated[TableSource | FluxnetSource, Field(discriminator="format")]
 
@@ -52,7 +52,7 @@ def read_towers(sources: list[TableSource | FluxnetSource], root: Path, period: 
     for source in sources:
         with problems.collect():
             if isinstance(source, TableSource):
-                tables += _towers(source, Read([read_tower_table(source, root)]), _Study(period, time_step))
+                tables += _towers(source, _read_table(source, root), _Study(period, time_step))
             else:
                 files += _towers(source, read_fluxnet(source, root, time_step), _Study(period, time_step))
     problems.raise_if_any()
@@ -61,6 +61,13 @@ def read_towers(sources: list[TableSource | FluxnetSource], root: Path, period: 
     parts = [*tables, *(choose_releases(files, time_step) if files else [])]
     _refuse_twice(parts)
     return _joined(parts)
+
+
+def _read_table(source: TableSource, root: Path) -> Read:
+    records, excluded = read_tower_table(source, root)
+    about = {"source": str(records.sites["source"].iloc[0]), "release": "", "reason": EXCLUDED}
+    out = pd.DataFrame({"site": excluded.index, "count": excluded.to_numpy()}).assign(**about)
+    return Read([records], unusable=out.reindex(columns=UNUSABLE_COLUMNS))
 
 
 def _towers(source: TableSource | FluxnetSource, read: Read, study: _Study) -> list[Towers]:

@@ -12,7 +12,8 @@ from dualflux.sources.files.tables import MISSING, to_numbers
 
 TimeStep = Literal["monthly", "daily"]
 IGBP_CODES = ["ENF", "EBF", "DNF", "DBF", "MF", "CSH", "OSH", "WSA", "SAV", "GRA", "WET", "CRO", "URB", "CVM", "SNO", "BSV", "WAT"]
-IMPOSSIBLE_FLUX = 500.0  # gC m-2 d-1: ten times what any ecosystem does in a day; a fill value or another unit
+IMPOSSIBLE_FLUX = 100.0  # gC m-2 d-1: more than twice what any ecosystem does in a day; a fill value or another unit
+ACCEPTED_FLUX = 500.0  # gC m-2 d-1: the bound where a study says `implausible: accept`
 SITE_COLUMNS = ["site", "lat", "lon", "igbp"]
 ROW_COLUMNS = ["site", "time", "flag", "nee", "quality", "random", "systematic"]
 
@@ -78,17 +79,17 @@ def _names(values: pd.Series | np.ndarray | list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def check_rows(rows: pd.DataFrame, what: str) -> None:
-    """Raise InputError for no rows at all, a negative uncertainty, a value that is no flux, or a site and time given twice."""
+def check_rows(rows: pd.DataFrame, what: str, largest: float = IMPOSSIBLE_FLUX) -> None:
+    """Raise InputError for no rows at all, a negative uncertainty, a flux beyond the largest, or a site and time given twice."""
     if rows.empty:
         raise InputError(f"{what}: no rows; give files with data")
     for part in ("random", "systematic"):
         if (rows[part] < 0).any():
             raise InputError(f"{what}: {int((rows[part] < 0).sum())} negative uncertainties; give standard deviations")
-    beyond = rows["nee"].abs() > IMPOSSIBLE_FLUX
+    beyond = rows["nee"].abs() > largest
     if beyond.any():
         raise InputError(
-            f"{what}: {int(beyond.sum())} fluxes beyond +-{IMPOSSIBLE_FLUX:g} gC m-2 d-1, first {rows.loc[beyond, 'nee'].iloc[0]:g}; "
+            f"{what}: {int(beyond.sum())} fluxes beyond +-{largest:g} gC m-2 d-1, first {rows.loc[beyond, 'nee'].iloc[0]:g}; "
             f"correct the unit, or the fill value to {MISSING:g}"
         )
     twice = rows.duplicated(["site", "time"])
@@ -130,6 +131,7 @@ def to_time_step(
     if records.step == time_step:
         rows = _keep(rows, rows["nee"].notna(), "no value", lost)
         if quality_above is not None:
+            rows = _keep(rows, rows["quality"].notna(), "quality unknown", lost)
             rows = _keep(rows, rows["quality"] > quality_above, f"quality not above {quality_above:g}", lost)
         observed = rows.drop(columns=["flag", "quality", "random", "systematic"])
         observed.insert(3, "uncertainty", _joint(rows["random"], rows["systematic"]))

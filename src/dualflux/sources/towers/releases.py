@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pandas as pd
 
+from dualflux.sources.towers.find import JOINED
 from dualflux.sources.towers.names import ProductName, parse_name
 from dualflux.sources.towers.records import TimeStep
 from dualflux.sources.towers.towers import Towers
 
 REASON = "another release of the site is used"
+SAME_RELEASE = "other files of the same release are used"
 
 
 def choose_releases(towers: list[Towers], time_step: TimeStep) -> list[Towers]:
@@ -41,7 +43,7 @@ def _rank(part: Towers, time_step: TimeStep) -> pd.DataFrame:
         pd.DataFrame({"site": part.observations["site"], "days": days, "last": time}).groupby("site").agg({"days": "sum", "last": "max"})
     )
     about = part.sites.loc[found.index]
-    versions = [_version(parse_name(source.rpartition("/")[2])) for source in about["source"]]
+    versions = [_version(parse_name(source.split(JOINED)[0].rpartition("/")[2])) for source in about["source"]]
     version = pd.Series(versions, index=found.index, dtype=object)
     return found.assign(source=about["source"], release=about["release"], version=version).reset_index()
 
@@ -58,7 +60,8 @@ def _without_losers(part: Towers, index: int, mine: pd.DataFrame, winners: pd.Da
     why = used.astype(str) + " is used: " + days.astype(str) + " usable days against " + lost["days"].astype(str)
     here = part.candidates["source"].isin(lost["source"])
     losers = part.candidates[here]
-    dropped = pd.DataFrame({"source": losers["source"], "site": losers["site"], "reason": REASON, "count": losers["rows"].astype(int)})
+    reason = (losers["release"] == losers["site"].map(used)).map({True: SAME_RELEASE, False: REASON})
+    dropped = pd.DataFrame({"source": losers["source"], "site": losers["site"], "reason": reason, "count": losers["rows"].astype(int)})
     return replace(
         part,
         observations=part.observations[~part.observations["site"].isin(lost.index)],

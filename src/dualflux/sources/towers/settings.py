@@ -28,6 +28,11 @@ class FluxnetSource(BaseModel):
         averaged to months.
     consistency : "off", "report" or "drop"
         Flags for whole site-variables and break points of daily or finer files: not made, listed, or listed and acted on.
+    implausible : "error" or "accept"
+        What becomes of numbers that cannot be: undeclared fill values, fluxes that no ecosystem has, records that stand still. `accept`
+        takes them as they are.
+    exclude : list of str
+        Sites whose files are not read.
 
     Of several releases of one site the one with the most usable days is used, see `choose_releases`. The columns TA_F [degC], SW_IN_F
     [W m-2], VPD_F [hPa] and P_F [mm d-1] are kept as site meteorology, where a file has them.
@@ -43,6 +48,8 @@ class FluxnetSource(BaseModel):
     uncertainty: Literal["joint", "random"] | None = "joint"
     minimum_coverage: float = Field(default=0.8, gt=0, le=1)
     consistency: Literal["off", "report", "drop"] = "report"
+    implausible: Literal["error", "accept"] = "error"
+    exclude: list[str] = []
 
     @property
     def paths(self) -> list[str]:

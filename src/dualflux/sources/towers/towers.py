@@ -7,6 +7,7 @@ import pandas as pd
 from dualflux.sources.towers.flags import FLAG_COLUMNS
 
 FACT_COLUMNS = ["lat", "lon", "igbp", "source", "variable", "uncertainty", "release", "utc_offset", "citation"]
+EXCLUDED = "excluded by the study (`exclude`)"
 SKIPPED_COLUMNS = ["file", "site", "reason"]
 CANDIDATE_COLUMNS = ["site", "why", "rows", *FACT_COLUMNS, "note"]
 

@@ -1,0 +1,1 @@
+"""Places on the sphere: great circles, and coordinates as files spell them."""

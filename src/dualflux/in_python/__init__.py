@@ -1,0 +1,1 @@
+"""Studies and runs as Python objects: what `import dualflux` offers."""
