@@ -1,6 +1,7 @@
 """Imports run one way: the rooms of the package stand in order, and a module imports from its own room or from rooms below."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ def test_the_picture_in_contributing_shows_these_rooms_and_imports() -> None:
     shown = read_picture(PICTURE)
     wanted = {name: sorted(others) for name, others in room_graph(import_graph()).items()}
     assert list(shown) == list(wanted) and shown == wanted, "run python tools/draw_rooms.py"
+
+
+def test_contributing_says_what_each_room_is_for() -> None:
+    table = [line for line in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1])}
+    assert named == set(LEVEL) - {"__init__"}
 
 
 def test_the_tool_says_the_same_as_json() -> None:

@@ -30,6 +30,12 @@ def test_groups_reach_across_the_date_line() -> None:
     assert len(set(site_groups(np.array([65.0, 65.0]), np.array([179.7, -179.9]), 1.0))) == 1
 
 
+def test_a_corner_touches_across_the_date_line_as_anywhere() -> None:
+    """0.9 degrees north and 0.8 east are 1.2 degrees of arc, yet within a cell of each other in both coordinates."""
+    for first, second in ((10.0, 10.8), (179.6, -179.6)):
+        assert len(set(site_groups(np.array([0.0, 0.9]), np.array([first, second]), 1.0))) == 1
+
+
 def test_narrow_cells_near_the_pole_separate_nobody() -> None:
     # 20 degrees of longitude at 88 N are 77 km, less than the 111 km of a cell of one degree
     assert len(set(site_groups(np.array([88.0, 88.0]), np.array([0.0, 20.0]), 1.0))) == 1

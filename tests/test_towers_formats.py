@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dualflux.errors import InputError
 from dualflux.sources.predictors.settings import PredictorSettings
 from dualflux.sources.towers import FluxnetSource, Towers, citations, read_towers, site_table
+from dualflux.sources.towers.halfhours import good_half_hours
 from dualflux.sources.towers.names import parse_name
 from dualflux.stages.consistency import with_site_meteorology
 
@@ -543,3 +544,8 @@ def test_weather_of_the_published_files_has_its_units(shared_data: Path) -> None
         pair = both[[ours, theirs]].dropna()
         slope = np.polyfit(pair[ours] * factor, pair[theirs], 1)[0]
         assert 0.8 < slope < 1.2 and pair.corr().iloc[0, 1] > 0.9, ours
+
+
+def test_measured_and_good_fill_count_medium_and_poor_do_not() -> None:
+    """Flags of half-hours: 0 measured, 1 good, 2 medium, 3 poor fill; without a flag nothing is known to be good."""
+    assert good_half_hours(pd.Series([0, 1, 2, 3, np.nan]), "drawn").tolist() == [1, 1, 0, 0, 0]

@@ -1,7 +1,6 @@
 """Trained members of one variant as a file, and the folder of them."""
 
 import json
-import os
 from collections import namedtuple
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from dualflux.errors import InputError
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.run_folder.files import whole_or_nothing
 
 FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
 
@@ -56,10 +56,8 @@ class Ensemble:
         own = {name: kept._fields for name, kept in self.model.own.items()}
         about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors, "own": own}
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
+        with whole_or_nothing(path) as partial, partial.open("wb") as file:
             np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
-        os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> "Ensemble":

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dualflux.run_folder.files import whole_or_nothing
+
 _SEAL = 64  # characters of a SHA-256
 
 
@@ -36,17 +38,11 @@ class Checkpoint:
         leaves: dict[str, Any] = {f"leaf_{i}": a for i, a in enumerate(arrays)}
         np.savez(content, made_from=np.array(self.made_from), step=np.array(step), **leaves)
         seal = hashlib.sha256(content.getbuffer()).hexdigest().encode()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with partial.open("wb") as file:
-                file.write(seal)
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_or_nothing(self.path) as partial, partial.open("wb") as file:
+            file.write(seal)
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
     def read(self) -> tuple[int, list[np.ndarray]] | None:
         """Step and arrays of the last `write`; None where there is none that can be used, which is said."""

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,28 @@ from dualflux.errors import InputError
 _SETTLED = 2_000_000_000  # nanoseconds: coarser than the clock of any file system in use
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; what was there before stays until then."""
+@contextmanager
+def whole_or_nothing(path: Path) -> Iterator[Path]:
+    """A name to write a file under: it becomes `path` where the block ends well; else it is removed and what was there before stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; what was there before stays until then."""
+    with whole_or_nothing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `write_atomically` left in a folder when its process was killed."""
+    """Remove what `whole_or_nothing` left in a folder when its process was killed."""
     for left in folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)
 

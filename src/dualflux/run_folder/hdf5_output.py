@@ -14,6 +14,8 @@ from typing import Any
 import h5netcdf
 import xarray as xr
 
+from dualflux.run_folder.files import whole_or_nothing
+
 
 class PatientFile(io.RawIOBase):
     """A new binary file that keeps the first error of writing instead of raising it, and what comes after it in memory.
@@ -139,10 +141,5 @@ def write_netcdf(data: xr.Dataset, path: Path, encoding: Mapping[str, Any] | Non
     OSError
         The disk is full or cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with new_netcdf(partial) as (file, _):
-            data.dump_to_store(xr.backends.H5NetCDFStore(file), encoding=None if encoding is None else dict(encoding))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_or_nothing(path) as partial, new_netcdf(partial) as (file, _):
+        data.dump_to_store(xr.backends.H5NetCDFStore(file), encoding=None if encoding is None else dict(encoding))
