@@ -7,7 +7,12 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.dates import from_texts
 from dualflux.sources.files.tables import read_table, to_numbers, to_times
+from dualflux.sources.files.time_axis import require_monthly_rows
+
+
+ANNUAL_ROWS = "monthly rows are needed: 2001-01, 2001-02 ..."
 
 
 def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -40,9 +45,28 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table.assign(value=to_numbers(table["value"], f"{path.name}: column value"), **stripped)
 
 
-def parse_months(text: pd.Series, path: Path) -> pd.Series:
-    """Times (2001-01 or 2001-01-01) as the first day of their month."""
-    return to_times(text, f"{path.name}: column time").dt.to_period("M").dt.to_timestamp()
+def parse_months(table: pd.DataFrame, path: Path, advice: str = ANNUAL_ROWS) -> pd.Series:
+    """Column `time` (2001-01, 2001-01-31, 200101) as the first day of the month it falls in.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `time` and, where it holds several, `product`.
+    path : Path
+    advice : str
+        What to do with other rows than months.
+
+    Raises
+    ------
+    InputError
+        Texts that are no dates; rows of a product that are years, weeks or days apart.
+    """
+    what = f"{path.name}: column time"
+    times = to_times(table["time"], what)
+    _, length = from_texts(table["time"], what)
+    for name, rows in times.groupby(table["product"] if "product" in table else 0):
+        require_monthly_rows(rows, length[rows.index], f"{what}{f' of {name}' if 'product' in table else ''}", advice)
+    return times.dt.to_period("M").dt.to_timestamp()
 
 
 def parse_years(text: pd.Series, path: Path) -> pd.Series:

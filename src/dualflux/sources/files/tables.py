@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.dates import from_texts
 from dualflux.sources.files.csv_lines import LineCheck
 
 MISSING = -9999.0
@@ -184,17 +185,20 @@ def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
     Parameters
     ----------
     form : str
-        `format` of `pandas.to_datetime`.
+        `format` of `pandas.to_datetime`; ISO8601 as `dates.from_texts` reads it, zones left out.
 
     Raises
     ------
     InputError
         A value is no date of that form; names the first line.
     """
+    if form == "ISO8601":
+        time, _ = from_texts(column, what)
+        _refuse(time.isna().to_numpy(), column, f"{what}: not a date (dates such as 2001-01-31 expected)")
+        return time
     time = pd.to_datetime(column.astype("string"), format=form, errors="coerce")
     time = time.where(time.between(pd.Timestamp("1678-01-01"), pd.Timestamp("2261-12-31")))  # what nanoseconds since 1970 can say
-    allowed = "dates such as 2001-01-31" if form == "ISO8601" else form
-    _refuse(time.isna().to_numpy(), column, f"{what}: not a date ({allowed} expected)")
+    _refuse(time.isna().to_numpy(), column, f"{what}: not a date ({form} expected)")
     return time.astype("datetime64[ns]")
 
 

@@ -29,7 +29,7 @@ def read_table(source: TableInversions, root: Path, place: Place) -> list[Record
     keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
     table = table[table["product"].isin(keep)]
     check_regions(table, place.regions.names, path)
-    table = table.assign(time=parse_months(table["time"], path))
+    table = table.assign(time=parse_months(table, path))
     table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))
     problems, records = Problems(), []
     for name in keep:
