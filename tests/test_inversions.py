@@ -368,7 +368,11 @@ def test_a_long_file_is_never_held_in_memory(tmp_path: Path) -> None:
         (field(1.0), {"units": "kgC m-2 s-1"}, "the file says unit `gC m-2 d-1`, the study `kgC m-2 s-1`"),
         (field(1.0), {"variable": "nbp"}, "no variable `nbp`; it has flux, lat, lon, time"),
         (field(1.0, times=TIMES - pd.DateOffset(years=20)), {}, "has 1983-01 to 1984-12, none of the study's months 2003-01 to 2004-12"),
-        (field(1.0, times=pd.date_range("2003-01-01", periods=24, freq="D")), {}, "its 24 time steps (2003-01-01 to 2003-01-24) are daily; allowed: monthly"),
+        (
+            field(1.0, times=pd.date_range("2003-01-01", periods=24, freq="D")),
+            {},
+            "its 24 time steps (2003-01-01 to 2003-01-24) are daily; allowed: monthly",
+        ),
         (field(1.0).isel(time=[0, 1, 3]), {}, "P has gaps inside its record: 1 month, first 2003-03"),
         (field(np.where(np.arange(24) == 3, np.nan, 1.0)[:, None, None]), {}, "P has gaps inside its record: 1 month, first 2003-04"),
         (field(np.nan), {}, "P has no value in the study's months 2003-01 to 2004-12"),

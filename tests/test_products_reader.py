@@ -248,7 +248,7 @@ def test_table_of_two_products_and_two_units(tmp_path: Path) -> None:
 
 
 def test_product_and_unit_from_the_study(tmp_path: Path) -> None:
-    found = read_rows(tmp_path, ["south,2001-02-01,1"], "region,time,value", product="P", units="PgC month-1")
+    found = read_rows(tmp_path, ["south,2001-02,1"], "region,time,value", product="P", units="PgC month-1")
     assert float(found.sel(product="P", region="south", time="2001-02-01")) == 1
 
 

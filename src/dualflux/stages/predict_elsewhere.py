@@ -19,6 +19,7 @@ from dualflux.prediction.zarr_product import copy_to_netcdf
 from dualflux.prepared import load_standard
 from dualflux.run_folder.files import checksum, read_sealed, sha256, write_sealed
 from dualflux.run_folder.lock import hold_lock
+from dualflux.sources.files.tables import find_files
 from dualflux.study.settings import Study, whole_months
 
 Progress = Callable[[str], Callable[[int, int], None]]
@@ -133,7 +134,8 @@ def _made_from(sources: Sources, study: Study, out: Path) -> dict[str, Any]:
     """Everything the prepared cube depends on."""
     remembered = out / ".dualflux" / "checksums.json"
     known = read_sealed(remembered) or {}
-    paths = {study.root / str(p.path) for p in sources.from_files} | {study.root / sources.land_fraction.path}
+    predictors = [path for one in sources.from_files for path in find_files(one.path or [], study.root, one.suffix)]
+    paths = {*predictors, study.root / sources.land_fraction.path}
     inputs = {str(p): checksum(p, known)["sha256"] for p in sorted(paths)}
     write_sealed(remembered, known)
     return {

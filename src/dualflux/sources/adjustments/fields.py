@@ -13,12 +13,13 @@ import xarray as xr
 from dualflux.errors import InputError
 from dualflux.sources.adjustments.settings import Gfed4Adjustment, Gfed5Adjustment, GriddedAdjustment, LateralAdjustment
 from dualflux.sources.adjustments.table import shares_of
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.containers import visit_hdf5
-from dualflux.sources.files.gridded import DAMAGED, TIME_NAMES, find_variable, open_gridded
+from dualflux.sources.files.gridded import DAMAGED, find_variable, open_gridded
 from dualflux.sources.files.monthly_fields import Flux, Weights, dated_by_time, read_fields, read_months
 from dualflux.sources.files.region_weights import Place
 from dualflux.sources.files.tables import find_files
-from dualflux.sources.files.time_axis import months_of, require_cadence, with_bounds
+from dualflux.sources.files.time_axis import TIME_NAMES, months_of, with_bounds
 from dualflux.units import annual_to_monthly, days_in_month, days_in_year
 
 _PROFILES = "; monthly fields take `monthly_profile: file`, annual fields `uniform` or 12 shares"

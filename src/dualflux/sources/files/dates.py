@@ -40,7 +40,7 @@ SET_DATES = (
 )
 
 
-class NoDates(ValueError):
+class NoDatesError(ValueError):
     """Numbers that are no dates here; says why, and what a user can do."""
 
 
@@ -65,7 +65,7 @@ def from_numbers(values: np.ndarray, units: str, calendar: str | None) -> tuple[
 
     Raises
     ------
-    NoDates
+    NoDatesError
         Another calendar, or numbers that no calendar says.
     """
     values = np.asarray(values)
@@ -78,9 +78,9 @@ def from_numbers(values: np.ndarray, units: str, calendar: str | None) -> tuple[
     if unit in _UNIT_MONTHS:
         return _in_range(_from_months(values.astype(float) * _UNIT_MONTHS[unit], found, units)), offset
     if unit not in _UNIT_SECONDS:
-        raise NoDates(f"its unit `{units}` counts in `{unit}`; allowed: seconds, minutes, hours, days, weeks, months, years")
+        raise NoDatesError(f"its unit `{units}` counts in `{unit}`; allowed: seconds, minutes, hours, days, weeks, months, years")
     if (calendar or "standard").lower() not in STANDARD:
-        raise NoDates(
+        raise NoDatesError(
             f"its calendar is `{calendar}`; allowed: the standard one; for monthly fields `cdo setcalendar,standard in.nc out.nc`, for "
             "daily ones `data.convert_calendar('standard')` of xarray (with cftime installed), which shows the days that are not there"
         )
@@ -93,7 +93,7 @@ def _reference(found: re.Match[str], units: str) -> np.datetime64:
     try:
         day = np.datetime64(date, "ms")
     except ValueError as error:
-        raise NoDates(f"its unit `{units}` has a reference date that is none") from error
+        raise NoDatesError(f"its unit `{units}` has a reference date that is none") from error
     seconds = 3600 * int(found["hour"] or 0) + 60 * int(found["minute"] or 0) + float(found["second"] or 0)
     return day + np.timedelta64(round(1000 * seconds), "ms")
 
@@ -111,7 +111,7 @@ def _from_seconds(values: np.ndarray, seconds: float, reference: np.datetime64, 
     number = values.astype(float) * seconds
     largest = float(np.nanmax(np.abs(number), initial=0))
     if largest > 1e13:
-        raise NoDates(f"it counts up to {np.nanmax(np.abs(values.astype(float))):.4g}, over 300,000 years; the file is damaged")
+        raise NoDatesError(f"it counts up to {np.nanmax(np.abs(values.astype(float))):.4g}, over 300,000 years; the file is damaged")
     tolerance = max(_ROUNDING, float(np.spacing(np.float32(largest))) if values.dtype == np.float32 else 0.0)
     elapsed = np.full(number.shape, np.timedelta64("NaT"), dtype="timedelta64[ms]")
     elapsed[np.isfinite(number)] = np.rint(1000 * number[np.isfinite(number)]).astype("timedelta64[ms]")
@@ -145,11 +145,15 @@ def _from_months(months: np.ndarray, found: re.Match[str], units: str) -> np.nda
     first = reference == reference.astype("datetime64[M]")
     right = (np.abs(months - whole) < 0.02) | (middle if first else False) | np.isnan(months)
     if not right.all():
-        raise NoDates(f"its unit `{units}` counts parts of months such as {months[~right][0]:.4g}, which no calendar says; {SET_DATES}")
+        raise NoDatesError(
+            f"its unit `{units}` counts parts of months such as {months[~right][0]:.4g}, which no calendar says; {SET_DATES}"
+        )
     start = np.full(months.shape, np.datetime64("NaT"), dtype="datetime64[M]")
     known = np.isfinite(months)
     start[known] = reference.astype("datetime64[M]") + whole[known].astype("timedelta64[M]")
-    return start.astype("datetime64[ms]") + (reference - reference.astype("datetime64[M]")) + np.where(middle, 14, 0).astype("timedelta64[D]")
+    return (
+        start.astype("datetime64[ms]") + (reference - reference.astype("datetime64[M]")) + np.where(middle, 14, 0).astype("timedelta64[D]")
+    )
 
 
 def _from_digits(values: np.ndarray, units: str) -> np.ndarray:
@@ -168,7 +172,7 @@ def _from_digits(values: np.ndarray, units: str) -> np.ndarray:
                 return _join(values, length)
     decimal = known.size and (known >= _YEARS[0]).all() and (known < _YEARS[1]).all()
     why = "holds decimal years, whose days no calendar says" if decimal else f"has the unit `{units}`" if units else "has no unit"
-    raise NoDates(f"{why}; allowed: CF time units such as `days since 1900-01-01`; {SET_DATES}")
+    raise NoDatesError(f"{why}; allowed: CF time units such as `days since 1900-01-01`; {SET_DATES}")
 
 
 def _join(values: np.ndarray, length: int) -> np.ndarray:
@@ -177,7 +181,7 @@ def _join(values: np.ndarray, length: int) -> np.ndarray:
     try:
         dates = np.array(cut, dtype="datetime64[D]").astype("datetime64[ms]")
     except ValueError as error:
-        raise NoDates(f"holds digits that are no date ({error})") from error
+        raise NoDatesError(f"holds digits that are no date ({error})") from error
     part = np.nan_to_num(values.astype(float).ravel() % 1) if length == 8 else np.zeros(len(cut))
     return (dates + np.rint(part * 86400e3).astype("timedelta64[ms]")).reshape(values.shape)
 
@@ -219,7 +223,8 @@ def from_texts(column: pd.Series, what: str) -> tuple[pd.Series, pd.Series]:
     clock = parts["clock"].str.slice(1).str.replace(",", ".").fillna("00:00")
     clock = clock.where(parts["clock"].isna() | (length == "day"))
     dates = pd.to_datetime(day + "T" + clock.str.replace(r"^(\d):", r"0\1:", regex=True), format="ISO8601", errors="coerce")
-    dates = dates.where(dates.between(*(pd.Timestamp(limit) for limit in _NANOSECONDS))).astype("datetime64[ns]")
+    first, last = (pd.Timestamp(limit) for limit in _NANOSECONDS)
+    dates = dates.where(dates.between(first, last)).astype("datetime64[ns]")
     _refuse_shifted(dates, parts["zone"].notna(), column, what)
     return dates, length
 

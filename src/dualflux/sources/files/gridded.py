@@ -17,7 +17,7 @@ from dualflux.errors import InputError
 from dualflux.sources.files.containers import engine_of, unpacked, visit_hdf5
 from dualflux.sources.files.region_weights import RegionalWeights
 from dualflux.sources.files.tables import MISSING
-from dualflux.sources.files.time_axis import TIME_NAMES, decode_dates, months_of, of_file
+from dualflux.sources.files.time_axis import decode_dates, months_of, of_file
 from dualflux.units import (
     FLUX_UNITS,
     INTEGRAL_UNITS,

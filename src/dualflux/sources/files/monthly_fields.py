@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.gridded import (
-    TIME_NAMES,
     ValidCells,
     find_variable,
     integrate_fields,
@@ -25,7 +25,7 @@ from dualflux.sources.files.gridded import (
 )
 from dualflux.sources.files.region_weights import Place, RegionalWeights, regional_weights
 from dualflux.sources.files.regional_table import no_overlap, say_months
-from dualflux.sources.files.time_axis import TimeSteps, joined, months_of, of_file, require_cadence, with_bounds
+from dualflux.sources.files.time_axis import TIME_NAMES, TimeSteps, joined, months_of, of_file, with_bounds
 from dualflux.units import FLUX_UNITS, INTEGRAL_UNITS
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(0[1-9]|1[0-2])(?!\d)")

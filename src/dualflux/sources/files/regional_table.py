@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.cadence import require_monthly_rows
 from dualflux.sources.files.dates import from_texts
 from dualflux.sources.files.tables import read_table, to_numbers, to_times
-from dualflux.sources.files.time_axis import require_monthly_rows
-
 
 ANNUAL_ROWS = "monthly rows are needed: 2001-01, 2001-02 ..."
 
@@ -64,8 +63,10 @@ def parse_months(table: pd.DataFrame, path: Path, advice: str = ANNUAL_ROWS) -> 
     what = f"{path.name}: column time"
     times = to_times(table["time"], what)
     _, length = from_texts(table["time"], what)
-    for name, rows in times.groupby(table["product"] if "product" in table else 0):
-        require_monthly_rows(rows, length[rows.index], f"{what}{f' of {name}' if 'product' in table else ''}", advice)
+    products = table["product"].astype(str) if "product" in table else pd.Series("", table.index)
+    for name in products.unique():
+        mine = products == name
+        require_monthly_rows(times[mine], length[mine], f"{what} of {name}" if name else what, advice)
     return times.dt.to_period("M").dt.to_timestamp()
 
 

@@ -1,6 +1,7 @@
 """Finding files and reading CSV tables: text in numbers, missing columns and -9999 end here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 from typing import IO
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.dates import from_texts
 from dualflux.sources.files.csv_lines import LineCheck
+from dualflux.sources.files.dates import from_texts
 
 MISSING = -9999.0
 TAIL = 2**16  # bytes at the end of a file that are looked at
@@ -18,6 +19,8 @@ TAIL = 2**16  # bytes at the end of a file that are looked at
 
 def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
     """Files (and `.zarr` stores) behind a path, glob or folder (searched in depth for `suffix`), or a list of these; sorted, each once.
+
+    Hidden files and folders count only where the path names them.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file()]
+        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not _hidden(f.relative_to(whole))]
         if not files:
             raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
@@ -58,10 +61,17 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
         raise InputError(f"{path}: no such file ({whole}); correct the path or the data root")
     anchor = Path(path).anchor
     matches = (Path(anchor) if anchor else root).glob(str(Path(path).relative_to(anchor)))
-    files = [f for f in matches if f.is_file() or _is_store(f)]
+    named = [part for part in Path(path).parts if part.startswith(".")]
+    files = [f for f in matches if (f.is_file() or _is_store(f)) and not _hidden(f.relative_to(Path(anchor) if anchor else root), named)]
     if not files:
         raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root")
     return files
+
+
+def _hidden(path: Path, named: Collection[str] = ()) -> bool:
+    """Whether a file or a folder on its way is hidden (``._a.csv``, ``.ipynb_checkpoints``): what programs leave there is no data."""
+    hidden = [part for part in path.parts if part.startswith(".") and part not in (".", "..")]
+    return any(not any(fnmatch(part, pattern) for pattern in named) for part in hidden)
 
 
 def _is_store(path: Path) -> bool:

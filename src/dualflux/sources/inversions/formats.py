@@ -7,11 +7,12 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.gridded import TIME_NAMES, find_variable, member_names, open_gridded, read_values, time_axis
+from dualflux.sources.files.gridded import find_variable, member_names, open_gridded, read_values, time_axis
 from dualflux.sources.files.monthly_fields import Dated, Flux, Weights, dated_by_name, dated_by_time, read_months
 from dualflux.sources.files.region_weights import Place
 from dualflux.sources.files.regional_table import say_months
 from dualflux.sources.files.tables import find_files
+from dualflux.sources.files.time_axis import TIME_NAMES
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose, require_land_flux, say_files
 from dualflux.sources.inversions.settings import (

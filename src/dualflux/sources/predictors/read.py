@@ -1,7 +1,6 @@
 """Predictors: gridded files of others -> checked values on the study's land cells."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,11 +10,15 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
-from dualflux.sources.files.gridded import find_variable, open_gridded, read_texts
+from dualflux.grid import Grid, LandCells
+from dualflux.sources.files.cadence import intervals
+from dualflux.sources.files.gridded import read_texts
+from dualflux.sources.files.time_axis import Intervals, months_of_climatology, time_steps
 from dualflux.sources.predictors.missing import fill_missing
-from dualflux.sources.predictors.regrid import BLOCK_BYTES, Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
-from dualflux.sources.predictors.settings import LEADING, PredictorSettings, check_names, warm_up_days
+from dualflux.sources.predictors.opening import name_of, one_path, open_steps, open_variable
+from dualflux.sources.predictors.record import FilesInTime, Record
+from dualflux.sources.predictors.regrid import BLOCK_BYTES, ToGrid, read_steps, step_ends, time_overlap
+from dualflux.sources.predictors.settings import PredictorSettings, check_names, say_paths, warm_up_days
 from dualflux.units import convert_units, normalise_units
 
 SCANNED_VALUES = 25e6  # of a dynamic predictor with more, in its file or on the study's cells, a check reads some steps only
@@ -147,9 +150,9 @@ def record_steps(
     settings: PredictorSettings, root: Path, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"], warm_up: int
 ) -> pd.DatetimeIndex:
     """The steps `times`, and those up to `warm_up` days before them that a dynamic predictor's file has."""
-    what = _what(settings)
-    with _opened(settings, root, what) as (data, bounds):
-        return _steps_within(time_intervals(_dated(data, what), bounds, what), _Wanted(times, time_step, warm_up, scan=False), what)
+    what = name_of(settings)
+    with open_steps(settings, root) as (data, steps):
+        return _steps_within(data, intervals(steps, what), _Wanted(times, time_step, warm_up, scan=False), what)
 
 
 def read_predictor(
@@ -161,45 +164,17 @@ def read_predictor(
 
 def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
     """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
-    what = _what(settings)
-    with _opened(settings, root, what) as (data, _):
+    what = name_of(settings)
+    with open_variable(settings, one_path(settings, root), what) as (data, _):
         values, _valid = ToGrid(grid, what)(data)
         return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
-
-
-def _what(settings: PredictorSettings) -> str:
-    return f"{settings.path}: `{settings.variable or settings.name}`"
-
-
-@contextmanager
-def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tuple[xr.DataArray, xr.DataArray | None]]:
-    """The lazy variable, its leading dimension named time, month or class, and the bounds of its time steps."""
-    path = root / str(settings.path)
-    with open_gridded(path) as file:
-        data = find_variable(file, settings.variable or settings.name, path)
-        horizontal = [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
-        leading = [d for d in data.dims if d not in horizontal]
-        wanted = LEADING[settings.kind or "static"]
-        single = [d for d in leading if data.sizes[d] == 1][: max(len(leading) - len(wanted), 0)]
-        leading = [d for d in leading if d not in single]
-        if len(leading) != len(wanted) or len(horizontal) != 2:
-            raise InputError(
-                f"{what} has dimensions {list(data.dims)}; kind `{settings.kind}` needs {', '.join((*wanted, 'latitude', 'longitude'))}; "
-                "correct `kind`, or choose one level or member first"
-            )
-        data = data.squeeze(single, drop=True)
-        # A coordinate that is called like the leading dimension but stands on another one would get in its way.
-        data = data.drop_vars([w for w, d in zip(wanted, leading, strict=True) if w in data.coords and (w != d or data[w].dims != (d,))])
-        bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
-        renamed = data.rename({old: new for old, new in zip(leading, wanted, strict=True) if old != new})
-        yield renamed, file[bounds] if bounds in file.variables else None
 
 
 def _convert(values: np.ndarray, data: xr.DataArray, settings: PredictorSettings, what: str) -> np.ndarray:
     return convert_units(values, *_units(data, settings, what), what)
 
 
-def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
+def _units(data: Record, settings: PredictorSettings, what: str) -> tuple[str, str]:
     """The file's unit and the study's."""
     default = "1" if settings.kind == "fractions" else None
     stated = data.attrs.get("units", settings.units or default)
@@ -209,24 +184,15 @@ def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[
 
 
 def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, steps: _Wanted) -> xr.DataArray:
-    what = _what(settings)
+    what = name_of(settings)
     coords: dict[str, object] = {}
-    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
-    with _opened(settings, root, what) as (data, bounds):
-        to_grid = ToGrid(grid, what)
-        found, wanted = _units(data, settings, what)
-        convert_units(np.zeros(1), found, wanted, what)
-        if settings.kind == "dynamic":
-            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what)
-            coords["time"], attributes["first"] = begin, str(begin[0].date())
-        elif settings.kind == "climatology":
-            values = to_grid.cells(data, cells)[_month_order(data, what)]
-            coords["month"] = np.arange(1, 13)
-        else:
-            values = to_grid.cells(data, cells)
-            if settings.kind == "fractions":
-                coords["class"] = _class_names(data, what)
-    values = convert_units(values, found, wanted, what)
+    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{say_paths(settings.path)}:{settings.variable or settings.name}"}
+    if settings.kind == "dynamic":
+        values, begin, units = _dynamic(settings, root, grid, cells, steps, what)
+        coords["time"], attributes["first"] = begin, str(begin[0].date())
+    else:
+        values, units = _without_time(settings, root, grid, cells, coords)
+    values, wanted = convert_units(values, *units, what), units[1]
     if settings.kind == "fractions":
         _checked_fractions(values, what)
     values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
@@ -236,10 +202,34 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
     return out.rename({"class": f"{settings.name}_class"}) if "class" in coords else out
 
 
-def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
+def _without_time(
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, coords: dict[str, object]
+) -> tuple[np.ndarray, tuple[str, str]]:
+    """Values of a predictor that is no record, and its units; adds its months or classes to `coords`."""
+    what = name_of(settings)
+    with open_variable(settings, one_path(settings, root), what) as (data, time):
+        units = _checked_units(data, settings, what)
+        values = ToGrid(grid, what).cells(data, cells)
+        if settings.kind == "climatology":
+            coords["month"] = np.arange(1, 13)
+            values = values[_month_order(time, what)]
+        elif settings.kind == "fractions":
+            coords["class"] = _class_names(data, what)
+    return values, units
+
+
+def _checked_units(data: Record, settings: PredictorSettings, what: str) -> tuple[str, str]:
+    """The file's unit and the study's, which one can be converted to."""
+    units = _units(data, settings, what)
+    convert_units(np.zeros(1), *units, what)
+    return units
+
+
+def _month_order(time: xr.DataArray | None, what: str) -> np.ndarray:
     """Positions that put 12 fields in the order January to December."""
-    found = data["month"].to_numpy() if "month" in data.coords else np.array([])
-    months = pd.DatetimeIndex(found).month.to_numpy() if np.issubdtype(found.dtype, np.datetime64) else found
+    found = np.array([]) if time is None else time.to_numpy()
+    dated = time is not None and (found.dtype.kind == "M" or " since " in str(time.attrs.get("units", "")))
+    months = months_of_climatology(time_steps(time, what), what) if dated and time is not None else found
     if sorted(months.tolist()) != list(range(1, 13)):
         raise InputError(f"{what}: months {months.tolist()}; a climatology needs a coordinate with the months 1 to 12, or a date in each")
     return np.argsort(months)
@@ -271,10 +261,18 @@ def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _dynamic(
-    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, wanted: _Wanted, what: str
+) -> tuple[np.ndarray, pd.DatetimeIndex, tuple[str, str]]:
+    """Values and steps of a dynamic predictor, and the file's unit and the study's."""
+    with open_steps(settings, root) as (data, steps):
+        units = _checked_units(data, settings, what)
+        return *_means(data, intervals(steps, what), ToGrid(grid, what), cells, wanted, what), units
+
+
+def _means(
+    data: Record, source: Intervals, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
 ) -> tuple[np.ndarray, pd.DatetimeIndex]:
-    source = time_intervals(_dated(data, what), bounds, what)
-    begin = _steps_within(source, wanted, what)
+    begin = _steps_within(data, source, wanted, what)
     some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
     if some:
         begin = begin[np.unique(np.linspace(0, len(begin) - 1, SCANNED_STEPS).round().astype(int))]
@@ -290,14 +288,8 @@ def _dynamic(
     return np.concatenate(read), begin
 
 
-def _dated(data: xr.DataArray, what: str) -> xr.DataArray:
-    if "time" not in data.coords:
-        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
-    return data["time"]
-
-
-def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
-    """The study's steps, and those of the warm-up that the file has."""
+def _steps_within(data: Record, source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
+    """The study's steps, and those of the warm-up that the files have without a gap."""
     first, last = wanted.times[0], step_ends(wanted.times[-1:], wanted.time_step)[0]
     if source[0][0] > first or source[1][-1] < last:
         day = pd.Timedelta(days=1)
@@ -307,7 +299,15 @@ def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeI
         )
     before = first - pd.Timedelta(days=wanted.warm_up)
     steps = pd.date_range(before, wanted.times[-1], freq="MS" if wanted.time_step == "monthly" else "D")
-    return steps[steps >= source[0][0]]
+    start = source[0][0]
+    for begin, end, between in data.gaps(source) if isinstance(data, FilesInTime) else []:
+        if end > first and begin < last:
+            raise InputError(
+                f"{what}: no file holds {begin.date()} to {(end - pd.Timedelta(days=1)).date()}, between {between}; add the file that is "
+                "missing, or change `period`"
+            )
+        start = end if end <= first else start
+    return steps[steps >= start]
 
 
 def _combine(found: dict[str, xr.DataArray], cells: LandCells) -> xr.Dataset:

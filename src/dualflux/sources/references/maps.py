@@ -11,10 +11,11 @@ import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, Overlap, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units
 from dualflux.sources.files.monthly_fields import MAKE_MONTHLY
 from dualflux.sources.files.tables import MISSING, find_files
-from dualflux.sources.files.time_axis import TimeSteps, joined, months_of, of_file, require_cadence
+from dualflux.sources.files.time_axis import TimeSteps, joined, months_of, of_file
 from dualflux.sources.references.settings import GriddedFields
 from dualflux.units import FLUX_UNITS, flux_to_daily
 
