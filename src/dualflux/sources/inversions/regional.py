@@ -16,6 +16,7 @@ from dualflux.sources.files.regional_table import (
     pivot_once,
     with_global,
 )
+from dualflux.sources.files.tables import find_file
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose
 from dualflux.sources.inversions.settings import TableInversions
@@ -24,7 +25,7 @@ from dualflux.units import integral_to_monthly
 
 def read_table(source: TableInversions, root: Path, place: Place) -> list[Record]:
     """One record per product; `global` is the sum of the parts."""
-    path = root / source.path
+    path = find_file(source.path, root)
     table = load_table(path, ["product", "region", "time", "value", "unit"])
     keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
     table = table[table["product"].isin(keep)]
