@@ -3,6 +3,7 @@
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,7 @@ def _valid_years(alone: bool) -> Dated:
     return dated
 
 
-def _bounds_of_valid(attributes: Mapping[Hashable, object], path: Path) -> tuple[int, int]:
+def _bounds_of_valid(attributes: Mapping[Hashable, Any], path: Path) -> tuple[int, int]:
     absent = [a for a in ("yrfi_valid", "yrfe_valid") if a not in attributes]
     if absent:
         raise InputError(f"{path}: no attribute {', '.join(absent)}; they bound a CarboScope file's valid years; use `format: gridded`")
