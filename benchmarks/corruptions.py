@@ -31,11 +31,12 @@ GCB = "land_flux_only_fossil_cement_adjusted"
 
 
 class Corruption(NamedTuple):
-    """A change of the good files of a kind of source."""
+    """A change of the good files of a kind of source; its message must hold the word `cause`."""
 
     name: str
     source: str
     change: Change
+    cause: str = ""
 
 
 # --- ways to change a file ---
