@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from corruptions import Change, Corruption, entry, fields, several, study, table
-from good_inputs import MONTHS, STUDY, cams_name
+from good_inputs import MONTHS, RECORD, STUDY, cams_name
 
 _FORMS = {"D": "days", "h": "hours", "s": "seconds"}
 Edit = Callable[[xr.Dataset], xr.Dataset]
@@ -47,6 +47,19 @@ def bounded(begin: Callable[[pd.DatetimeIndex], Any], end: Callable[[pd.Datetime
 def spaced(frequency: str) -> Edit:
     """Other steps than months or days, from the same first one."""
     return lambda d: d.assign_coords(time=pd.date_range(d.time.to_numpy()[0], periods=d.sizes["time"], freq=frequency))
+
+
+def at(stamps: list[pd.Timestamp]) -> Edit:
+    """Other stamps."""
+    return lambda d: d.assign_coords(time=pd.DatetimeIndex(stamps))
+
+
+def _weeks(months: pd.DatetimeIndex) -> pd.Index:
+    return (pd.Timestamp("2001-01-01") + (12 * (months.year - 2001) + months.month - 1) * pd.Timedelta(days=7)).strftime("%Y-%m-%d")
+
+
+def _hour_before(months: pd.DatetimeIndex) -> pd.Index:
+    return (months - pd.Timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rows_at(texts: Callable[[pd.DatetimeIndex], Any]) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -106,7 +119,7 @@ _EMPTY = bounded(lambda t: t, lambda t: t)
 _DECIMAL = numbered(lambda t: t.year + (t.month - 0.5) / 12, units="years")
 _PARTS = numbered(lambda t: 12 * (t.year - 2000) + t.month + 0.27, units="months since 2000-01-01")
 _G, _B, _L, _P, _W = "flux.nc", "gcb.nc", "lateral.nc", "product.nc", "weather.nc"
-_DATED = {"north": "-01-01", "south": "-01-01"}
+_FOUR_YEARS, _NINE_MONTHS = pd.date_range("1996", periods=4, freq="YS"), pd.date_range("2003-01-01", periods=9, freq="MS")
 
 WHEN: dict[str, dict[str, tuple[Change, str]]] = {
     "inversions_gridded": {
@@ -114,7 +127,7 @@ WHEN: dict[str, dict[str, tuple[Change, str]]] = {
         "quarters": (fields(_G, spaced("QS")), "quarterly"),
         "steps of 30 days": (fields(_G, spaced("30D")), "calendar month"),
         "weeks": (fields(_G, spaced("7D")), "weekly"),
-        "a year and then months": (fields(_G, lambda d: d.assign_coords(time=[*pd.date_range("1996", periods=4, freq="YS"), *MONTHS[4:]])), "mixed"),
+        "a year and then months": (fields(_G, at([*_FOUR_YEARS, *MONTHS[4:]])), "mixed"),
         "a calendar without leap days": (fields(_G, counted(calendar="noleap")), "calendar"),
         "months of 30 days": (fields(_G, counted(calendar="360_day")), "calendar"),
         "decimal years": (fields(_G, _DECIMAL), "decimal years"),
@@ -132,9 +145,8 @@ WHEN: dict[str, dict[str, tuple[Change, str]]] = {
     "inversions_table": {
         "years": (table("inversions.csv", annual_rows), "annual"),
         "years alone": (table("inversions.csv", lambda t: annual_rows(t).assign(time=lambda a: a.time.str[:4])), "annual"),
-        "weeks": (table("inversions.csv", rows_at(lambda t: (pd.Timestamp("2001-01-01") + 7 * (12 * (t.year - 2001) + t.month - 1)
-                                                             * pd.Timedelta(days=1)).strftime("%Y-%m-%d"))), "weekly"),
-        "local midnights in UTC": (table("inversions.csv", rows_at(lambda t: (t - pd.Timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"))), "UTC"),
+        "weeks": (table("inversions.csv", rows_at(_weeks)), "weekly"),
+        "local midnights in UTC": (table("inversions.csv", rows_at(_hour_before)), "UTC"),
         "decimal years": (table("inversions.csv", rows_at(lambda t: (t.year + (t.month - 0.5) / 12).map("{:.2f}".format))), "date"),
     },
     "adjustments": {
@@ -152,7 +164,7 @@ WHEN: dict[str, dict[str, tuple[Change, str]]] = {
     "predictors": {
         "a calendar without leap days": (fields(_W, counted(calendar="noleap")), "calendar"),
         "decimal years": (fields(_W, numbered(lambda t: t.year + t.day_of_year / 366)), "decimal years"),
-        "days and then months": (fields(_W, lambda d: d.assign_coords(time=[*d.time.to_numpy()[:-9], *pd.date_range("2003-01-01", periods=9, freq="MS")])), "mixed"),
+        "days and then months": (fields(_W, at([*RECORD[:-9], *_NINE_MONTHS])), "mixed"),
         "a climatology": (fields(_W, _CLIMATOLOGY), "climatology"),
         "a year's file missing": (split("time.year", leave_out=(2001,)), "no file holds 2001-01-01 to 2001-12-31"),
         "a month's file missing": (split("time.month", leave_out=(7,)), "overlap"),

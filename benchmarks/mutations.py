@@ -2,9 +2,9 @@
 
     python benchmarks/mutations.py --out mutations.json
 
-`corruptions.py` and `corruptions_time.py` list them, `good_inputs.py` writes the small world they start from. Each corrupted study goes through
-``dualflux check``. Exit status 2 with one line per problem is an `error`. Where the check passes, the study is prepared and compared
-with the good one: the outcome is `counted_drop` where the only difference is tower rows that stand, counted, in
+`corruptions.py` and `corruptions_time.py` list them, `good_inputs.py` writes the small world they start from. Each corrupted study
+goes through ``dualflux check``. Exit status 2 with one line per problem is an `error`. Where the check passes, the study is prepared
+and compared with the good one: the outcome is `counted_drop` where the only difference is tower rows that stand, counted, in
 `towers_dropped.csv`, or files listed in `tower_skipped.csv`. Anything else is a `defect`. Exit status 1 where there is one.
 """
 

@@ -124,7 +124,7 @@ def test_gaps_overlaps_and_files_that_differ_are_named(tmp_path: Path) -> None:
 
 def test_a_field_without_time_is_read_from_one_file(tmp_path: Path) -> None:
     split(tmp_path, "time.year")
-    with pytest.raises(InputError, match="4 files .*kind `static` is read from one file: name it, or join them"):
+    with pytest.raises(InputError, match=r"4 files .*kind `static` is read from one file: name it, or join them"):
         read_predictors([setting("ta_*.nc", kind="static")], tmp_path, GRID, CELLS, DAYS, "daily")
 
 
@@ -137,8 +137,8 @@ def test_hidden_files_are_no_data_unless_named(tmp_path: Path) -> None:
     def names(path: Any) -> list[str]:
         return [str(p.relative_to(root)) for p in find_files(path, root)]
 
-    assert names(".") == names("*.csv") + ["sub/c.csv"] == ["a.csv", "sub/c.csv"]
-    assert names("**/*.csv") == names("../.root/**/*.csv".replace("../.root/", "")) == ["a.csv", "sub/c.csv"]
+    assert names(".") == [*names("*.csv"), "sub/c.csv"] == ["a.csv", "sub/c.csv"]
+    assert names("**/*.csv") == ["a.csv", "sub/c.csv"]
     assert names(".b.csv") == names(".b*.csv") == [".b.csv"] and names(".sub/*.csv") == [".sub/d.csv"]
 
 
@@ -168,7 +168,7 @@ def test_a_gridded_release_and_one_of_carboscope_in_years_are_one_record(tmp_pat
     gridded = {"format": "gridded", "product": "P", "variable": "flux", "per": "area", "sign": "to_atmosphere"}
     np.testing.assert_allclose(flux(tmp_path, path="p_*.nc", **gridded)[0], np.arange(12, 36))
     cells = (FLUX * GRID.cell_area * 365 / 1e15).rename("co2flux_land").assign_attrs(units="PgC/yr")
-    cells = cells.where(cells.time.dt.is_leap_year, cells).to_dataset().assign_attrs(yrfi_valid=2001, yrfe_valid=2002)
+    cells = cells.to_dataset().assign_attrs(yrfi_valid=2001, yrfe_valid=2002)
     by_year(tmp_path, "sEXT_{}.nc", cells.rename(time="mtime"), "mtime")
     np.testing.assert_allclose(flux(tmp_path, format="carboscope", path="sEXT_*.nc")[0], np.arange(12, 36), rtol=1e-6)
 
