@@ -185,6 +185,17 @@ def test_hours_since_the_year_1_are_counted_in_the_mixed_calendar() -> None:
         assert found[0] == np.datetime64(day)
 
 
+def test_a_record_of_other_centuries_is_named(tmp_path: Path) -> None:
+    """Dates are exact to the nanosecond here, which end in 1678; a climatology of the year 1 is none of a record."""
+    months = np.array([f"{1500 + i // 12}-{i % 12 + 1:02d}" for i in range(24)], dtype="datetime64[s]")
+    number = (months - np.datetime64("1500-01-01")) / np.timedelta64(1, "D")
+    data = dataset(number, {"units": "days since 1500-01-01", "calendar": "proleptic_gregorian"}, np.ones(24))
+    data.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    for reader in READERS:
+        with pytest.raises(InputError, match=r"has the years 1500 to 1501; allowed: 1678 to 2261; cut .*cdo selyear"):
+            reader(tmp_path)
+
+
 def test_an_annual_predictor_holds_for_its_whole_year(tmp_path: Path) -> None:
     """It is never January's value, wherever in the year it is stamped."""
     for shift in (0, 181, 364):

@@ -116,7 +116,7 @@ def _with_profile(settings: GriddedAdjustment | LateralAdjustment, paths: list[P
     what = f"{paths[0]}: `{flux.variable}` per {flux.per}"
     wanted = (lambda s: s.year.isin(times.year)) if annual else (lambda s: months_of(s).isin(times))
     fields = read_fields(paths, weights, settings.name, dated_by_time, wanted)
-    require_cadence(fields.steps, ("annual",) if annual else ("monthly",), what, _PROFILES)
+    require_cadence(fields.steps, ("annual", "single") if annual else ("monthly",), what, _PROFILES)
     stamps = pd.DatetimeIndex(fields.used.index)
     key = stamps.year if annual else months_of(stamps)
     if fields.used.empty or key.has_duplicates:

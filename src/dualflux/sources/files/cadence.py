@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
-from dualflux.sources.files.time_axis import Intervals, TimeSteps
+from dualflux.sources.files.time_axis import Intervals, TimeSteps, require_range
 
 _DAY = pd.Timedelta(days=1)
 _KINDS = {"daily": (0.99, 1.01), "weekly": (6.99, 7.01), "monthly": (27.5, 31.5), "quarterly": (89.0, 92.5), "annual": (364.0, 367.0)}
@@ -70,17 +70,17 @@ def require_cadence(steps: TimeSteps, allowed: tuple[str, ...], what: str, advic
     steps : TimeSteps
         Of all files of the record.
     allowed : tuple of str
-        Of `cadence`; a step shorter than a day counts as ``hourly``.
+        Of `cadence`; a step shorter than a day counts as ``hourly``; with ``single`` one step may be anything.
     what : str
         For messages.
     advice : str
         What to do, behind the general one.
     """
-    words = " or ".join(allowed)
+    words = " or ".join(word for word in allowed if word != "single")
     if steps.climatology:
         raise InputError(f"{what}: its time is a climatology, a mean over several years; needed: {words} values, each of its own year")
     found = cadence(steps.labels, steps.days)
-    if found == "single":
+    if found == "single" and "single" not in allowed:
         raise InputError(
             f"{what}: one time step, {steps.stamps[0]:%Y-%m-%d}, and nothing says whether it is a day's, a month's or a year's; "
             f"give time bounds, or a file with more steps{advice}"
@@ -136,6 +136,7 @@ def intervals(steps: TimeSteps, what: str) -> Intervals:
         )
     if steps.bounds is None and len(steps.stamps) < 2:
         raise InputError(f"{what}: {len(steps.stamps)} time steps; give at least two, or time bounds")
+    require_range(steps, what)
     found = cadence(steps.labels, steps.days)
     if found.startswith("mixed") and steps.bounds is None:
         raise InputError(f"{what}: its time steps are {found}; give a file of one kind, or time bounds")

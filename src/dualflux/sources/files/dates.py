@@ -18,7 +18,8 @@ _SECONDS = {
 }  # fmt: skip
 _UNIT_SECONDS = {name: seconds for seconds, names in _SECONDS.items() for name in names}
 _UNIT_MONTHS = {"months": 1, "month": 1, "years": 12, "year": 12}
-_ZONE = r"(?P<zone>Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)"
+_ZONE = r"(?P<zone>Z|UTC|GMT|[+-]?\d{1,2}:\d{2}|[+-]\d{1,4})"
+_YEAR_UNITS = re.compile(r"|1|(calendar )?(y|yr|year)s?( a\.?d\.?| c\.?e\.?)?|year as %y.*|y{4}", re.IGNORECASE)
 _SINCE = re.compile(
     r"(?P<unit>[a-z]+)\s+since\s+(?P<year>\d{1,4})(?:-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2}))?)?"
     r"(?:[t\s]\s*(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2}(?:\.\d*)?))?)?)?\s*" + _ZONE + "?",
@@ -73,10 +74,10 @@ def from_numbers(values: np.ndarray, units: str, calendar: str | None) -> tuple[
         values = np.where(values == np.iinfo(np.int64).min, np.nan, values)
     found = _SINCE.fullmatch(units.strip())
     if found is None:
-        return _in_range(_from_digits(values, units)), pd.Timedelta(0)
+        return in_range(_from_digits(values, units)), pd.Timedelta(0)
     offset, unit = _offset(found["zone"]), found["unit"].lower()
     if unit in _UNIT_MONTHS:
-        return _in_range(_from_months(values.astype(float) * _UNIT_MONTHS[unit], found, units)), offset
+        return in_range(_from_months(values.astype(float) * _UNIT_MONTHS[unit], found, units)), offset
     if unit not in _UNIT_SECONDS:
         raise NoDatesError(f"its unit `{units}` counts in `{unit}`; allowed: seconds, minutes, hours, days, weeks, months, years")
     if (calendar or "standard").lower() not in STANDARD:
@@ -85,7 +86,7 @@ def from_numbers(values: np.ndarray, units: str, calendar: str | None) -> tuple[
             "daily ones `data.convert_calendar('standard')` of xarray (with cftime installed), which shows the days that are not there"
         )
     mixed = (calendar or "standard").lower() != "proleptic_gregorian"
-    return _in_range(_from_seconds(values, _UNIT_SECONDS[unit], _reference(found, units), mixed)), offset
+    return in_range(_from_seconds(values, _UNIT_SECONDS[unit], _reference(found, units), mixed)), offset
 
 
 def _reference(found: re.Match[str], units: str) -> np.datetime64:
@@ -101,7 +102,7 @@ def _reference(found: re.Match[str], units: str) -> np.datetime64:
 def _offset(zone: str | None) -> pd.Timedelta:
     if zone is None or zone.upper() in ("Z", "UTC", "GMT"):
         return pd.Timedelta(0)
-    digits = zone[1:].replace(":", "")
+    digits = zone.lstrip("+-").replace(":", "")
     hours, minutes = (digits[:-2], digits[-2:]) if len(digits) > 2 else (digits, "0")
     return pd.Timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if zone[0] == "-" else 1)
 
@@ -168,9 +169,10 @@ def _from_digits(values: np.ndarray, units: str) -> np.ndarray:
             fits = (year >= _YEARS[0]) & (year < _YEARS[1])
             fits &= (length == 4) | ((month >= 1) & (month <= 12))
             fits &= (length < 8) | ((day >= 1) & (day <= 31))
-            if fits.all() and (length == 8 or (whole == known).all()):
+            named = length > 4 or _YEAR_UNITS.fullmatch(units.strip()) is not None
+            if named and fits.all() and (length == 8 or (whole == known).all()):
                 return _join(values, length)
-    decimal = known.size and (known >= _YEARS[0]).all() and (known < _YEARS[1]).all()
+    decimal = known.size and (known >= _YEARS[0]).all() and (known < _YEARS[1]).all() and (whole != known).any()
     why = "holds decimal years, whose days no calendar says" if decimal else f"has the unit `{units}`" if units else "has no unit"
     raise NoDatesError(f"{why}; allowed: CF time units such as `days since 1900-01-01`; {SET_DATES}")
 
@@ -186,7 +188,7 @@ def _join(values: np.ndarray, length: int) -> np.ndarray:
     return (dates + np.rint(part * 86400e3).astype("timedelta64[ms]")).reshape(values.shape)
 
 
-def _in_range(dates: np.ndarray) -> np.ndarray:
+def in_range(dates: np.ndarray) -> np.ndarray:
     """Nanoseconds where these can say the dates, as pandas has them, else seconds (climatologies of the year 1)."""
     known = dates[~np.isnat(dates)]
     fine = known.size == 0 or (known.min() >= _NANOSECONDS[0] and known.max() < _NANOSECONDS[1])

@@ -53,7 +53,7 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not _hidden(f.relative_to(whole))]
+        files = [f for f in whole.rglob("*") if _is_meant(f, suffix) and not _hidden(f.relative_to(whole))]
         if not files:
             raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
@@ -66,6 +66,13 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if not files:
         raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root")
     return files
+
+
+def _is_meant(path: Path, suffix: str | tuple[str, ...]) -> bool:
+    """Whether a folder's file has the suffix; where NetCDF files are meant, Zarr stores are too."""
+    if path.name.lower().endswith(suffix):
+        return path.is_file()
+    return ".nc" in suffix and path.suffix == ".zarr" and _is_store(path)
 
 
 def _hidden(path: Path, named: Collection[str] = ()) -> bool:

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
-from dualflux.sources.files.dates import SET_DATES, NoDatesError, from_numbers, from_texts
+from dualflux.sources.files.dates import SET_DATES, NoDatesError, from_numbers, from_texts, in_range
 
 TIME_NAMES = ("time", "mtime", "date", "valid_time")
 Coordinate = tuple[tuple[Hashable, ...], np.ndarray, dict[Hashable, object]]
@@ -139,7 +139,7 @@ def time_steps(time: xr.DataArray, what: str) -> TimeSteps:
     offset = pd.Timedelta(seconds=float(time.attrs.get(_OFFSET, 0)))
     if begin is None or end is None:
         return TimeSteps(stamps, None, "climatology" in time.attrs, offset)
-    bounds = pd.DatetimeIndex(begin.to_numpy()), pd.DatetimeIndex(end.to_numpy())
+    bounds = pd.DatetimeIndex(in_range(begin.to_numpy())), pd.DatetimeIndex(in_range(end.to_numpy()))
     wrong = ~(bounds[1] > bounds[0])
     if wrong.any():
         raise InputError(
@@ -161,7 +161,7 @@ def _stamps(time: xr.DataArray, what: str) -> pd.DatetimeIndex:
             raise InputError(f"{what}: its time coordinate `{time.name}`: {error}") from error
     if np.isnat(values).any():
         raise InputError(f"{what}: {np.isnat(values).sum()} of {values.size} time steps of `{time.name}` have no date; {SET_DATES}")
-    return pd.DatetimeIndex(values)
+    return pd.DatetimeIndex(in_range(values))
 
 
 def joined(parts: list[TimeSteps]) -> TimeSteps:
@@ -218,4 +218,17 @@ def of_file(variable: xr.DataArray, path: Path) -> tuple[str, TimeSteps]:
         raise InputError(
             f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be a time coordinate: {', '.join(TIME_NAMES)}"
         )
-    return found[0], time_steps(variable[found[0]], f"{path}: `{variable.name}`")
+    what = f"{path}: `{variable.name}`"
+    steps = time_steps(variable[found[0]], what)
+    require_range(steps, what)
+    return found[0], steps
+
+
+def require_range(steps: TimeSteps, what: str) -> None:
+    """Raise InputError for a record that reaches beyond the years in which dates are exact to the nanosecond here."""
+    if len(steps.stamps) and steps.stamps.to_numpy().dtype != np.dtype("datetime64[ns]"):
+        years = int(steps.stamps.year.min()), int(steps.stamps.year.max())
+        raise InputError(
+            f"{what}: has the years {years[0]} to {years[1]}; allowed: 1678 to 2261; cut the years of the study out of it "
+            "(`cdo selyear,2000/2020 in.nc out.nc`)"
+        )
