@@ -182,7 +182,7 @@ _YEARS_OF_FLUX = several(_in_years(_G), entry("inversions_gridded", "inversions"
 HARMLESS_TIME = [  # other ways to write the same: the result must be the same
     Corruption("inversions: stamped at the end of the month, with bounds", "inversions_gridded", fields(_G, _LATE)),
     Corruption("inversions: a clock ahead of UTC", "inversions_gridded", fields(_G, counted("h", zone=" +01:00"))),
-    Corruption("inversions: a rounding error before midnight", "inversions_gridded", fields(_G, counted(shift=-1e-9))),
+    Corruption("inversions: a rounding error before midnight", "inversions_gridded", fields(_G, counted(shift=-1e-6))),
     Corruption("inversions: months counted", "inversions_gridded", fields(_G, numbered(
         lambda t: 12 * (t.year - 1960) + t.month - 0.5, units="months since 1960-01-01", calendar="360"))),
     Corruption("inversions: digits of months", "inversions_gridded", fields(_G, numbered(lambda t: 100 * t.year + t.month))),

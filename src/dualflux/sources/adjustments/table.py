@@ -30,8 +30,8 @@ def table_term(settings: TableAdjustment, path: Path, place: Place) -> np.ndarra
     check_regions(table, place.regions.names, path)
     what = f"{path}: column unit"
     if "time" in table:
-        _check_profile(settings, path, monthly=True)
         table = table.assign(time=parse_months(table, path, _YEARS))
+        _check_profile(settings, path, monthly=True)
         table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, what))
     else:
         _check_profile(settings, path, monthly=False)
