@@ -2,9 +2,9 @@
 
     python benchmarks/mutations.py --out mutations.json
 
-`corruptions.py` lists them, `good_inputs.py` writes the small world they start from. Each corrupted study goes through
-``dualflux check``. Exit status 2 with one line per problem is an `error`. Where the check passes, the study is prepared and compared
-with the good one: the outcome is `counted_drop` where the only difference is tower rows that stand, counted, in
+`corruptions.py` and `corruptions_time.py` list them, `good_inputs.py` writes the small world they start from. Each corrupted study
+goes through ``dualflux check``. Exit status 2 with one line per problem is an `error`. Where the check passes, the study is prepared
+and compared with the good one: the outcome is `counted_drop` where the only difference is tower rows that stand, counted, in
 `towers_dropped.csv`, or files listed in `tower_skipped.csv`. Anything else is a `defect`. Exit status 1 where there is one.
 """
 
@@ -26,6 +26,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from corruptions import CORRUPTIONS, Corruption
 from corruptions_tables import TABLE_CORRUPTIONS
+from corruptions_time import TIME_CORRUPTIONS
 from corruptions_values import VALUE_CORRUPTIONS
 from good_inputs import CHANGES, write_good
 
@@ -154,7 +155,8 @@ def run() -> int:
     parser.add_argument("--out", type=Path, default=Path("mutations.json"))
     parser.add_argument("--only", nargs="+", choices=sorted(CHANGES), default=sorted(CHANGES), help="kinds of source")
     arguments = parser.parse_args()
-    chosen = [c for c in [*CORRUPTIONS, *TABLE_CORRUPTIONS, *VALUE_CORRUPTIONS] if c.source in arguments.only]
+    every = [*CORRUPTIONS, *TABLE_CORRUPTIONS, *TIME_CORRUPTIONS, *VALUE_CORRUPTIONS]
+    chosen = [c for c in every if c.source in arguments.only]
     records = []
     with tempfile.TemporaryDirectory() as folder:
         for record in sweep(Path(folder), chosen):

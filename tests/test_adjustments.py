@@ -195,7 +195,7 @@ def test_annual_grids_keep_the_annual_total_under_any_profile(
     ("data", "profile", "message"),
     [
         (flux(1.0, TIMES, "gC m-2 yr-1"), None, "state its months: `monthly_profile: file`"),
-        (flux(1.0, TIMES, "gC m-2 yr-1"), "uniform", "24 fields from 2003-01 to 2004-12; allowed: one per year"),
+        (flux(1.0, TIMES, "gC m-2 yr-1"), "uniform", "its 24 time steps (2003-01-01 to 2004-12-01) are monthly; allowed: annual"),
         (flux(1.0, TIMES[[0, 0, 1]], "gC m-2 yr-1"), "file", "3 fields from 2003-01 to 2003-02; allowed: one per month"),
         (flux(1.0, TIMES[[6]], "gC m-2 month-1"), "uniform", "unit `gC m-2 month-1`; allowed: gC m-2 d-1"),
         (flux(1.0, TIMES - pd.DateOffset(years=9), "gC m-2 d-1"), "file", "24 fields from 1994-01 to 1995-12"),

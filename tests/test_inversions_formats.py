@@ -468,7 +468,7 @@ def test_oco2_mip_mistakes_are_named(tmp_path: Path) -> None:
     mip(tmp_path / "a_gridded_fluxes_IS.nc4", dates="none", start_date=(("time", "date_component"), wrong))
     with pytest.raises(InputError, match=r"`start_date` \[13, 13, 13\] of step 1 is no date"):
         read(tmp_path, {"format": "oco2mip", "path": "a_*.nc4"})
-    with pytest.raises(InputError, match="2 files are 2 products; remove `product`"):
+    with pytest.raises(InputError, match="its files are 2 products; remove `product`"):
         read(tmp_path, {"format": "oco2mip", "path": "*.nc4", "product": "X"})
 
 

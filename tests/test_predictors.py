@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions, regrid
+from dualflux.sources.files.cadence import intervals
+from dualflux.sources.files.time_axis import time_steps
 from dualflux.sources.predictors import read as predictors
 from dualflux.sources.predictors.missing import FillValue, fill_missing
 from dualflux.sources.predictors.read import check_predictors, read_predictors
-from dualflux.sources.predictors.regrid import read_steps, step_ends, time_intervals, time_overlap
+from dualflux.sources.predictors.regrid import read_steps, step_ends, time_overlap
 from dualflux.sources.predictors.settings import PredictorSettings
 
 GRID = Grid.global_regular(30.0)
@@ -369,7 +371,7 @@ def test_blocks_do_not_change_a_number_and_bound_what_is_read() -> None:
     data, _ = composites(8)
     steps = pd.date_range("1999-01-01", "2002-11-01", freq="MS")
     ends = step_ends(steps, "monthly")
-    overlap = time_overlap(time_intervals(data.time, None, "x"), (steps, ends))
+    overlap = time_overlap(intervals(time_steps(data.time, "x"), "x"), (steps, ends))
     lengths = ((ends - steps) / pd.Timedelta(days=1)).to_numpy()
     sizes: list[int] = []
 
@@ -388,7 +390,7 @@ def test_blocks_do_not_change_a_number_and_bound_what_is_read() -> None:
 @pytest.mark.parametrize(
     ("stamps", "message"),
     [
-        (["2001-01-01"], "1 time steps, 0 without a date; give at least two, or time bounds"),
+        (["2001-01-01"], "1 time steps; give at least two, or time bounds"),
         (["2001-02-01", "2001-01-01", "2001-03-01"], "do not ascend or stand twice"),
         (["2001-01-01", "2001-01-31", "2001-03-01"], "do not ascend or stand twice"),
     ],
@@ -396,7 +398,7 @@ def test_blocks_do_not_change_a_number_and_bound_what_is_read() -> None:
 def test_time_axes_that_cannot_be_read(stamps: list[str], message: str) -> None:
     time = xr.DataArray(pd.DatetimeIndex(stamps), dims="time")
     with pytest.raises(InputError, match=message):
-        time_intervals(time, None, "x.nc: `x`")
+        intervals(time_steps(time, "x.nc: `x`"), "x.nc: `x`")
 
 
 def test_another_calendar_is_refused(tmp_path: Path) -> None:
@@ -404,7 +406,9 @@ def test_another_calendar_is_refused(tmp_path: Path) -> None:
         time=("time", np.arange(24) * 30, {"units": "days since 2000-01-01", "calendar": "360_day"})
     )
     write(tmp_path, data)
-    with pytest.raises(InputError, match=r"x\.nc: cannot be opened .*allowed: whole NetCDF files or Zarr stores with CF time units"):
+    with pytest.raises(
+        InputError, match="its calendar is `360_day`; allowed: the standard one; for monthly fields `cdo setcalendar,standard"
+    ):
         read(tmp_path, setting("dynamic"))
 
 

@@ -238,8 +238,8 @@ def read_rows(folder: Path, rows: list[str], head: str = "product,region,time,va
 
 
 def test_table_of_two_products_and_two_units(tmp_path: Path) -> None:
-    rows = ["P,south,2001-01-01,3.65,PgC yr-1", "P,north,2001-01-01,-1,PgC month-1", "P,south,2001-02-01,1,PgC month-1",
-            "Q,global,2001-03-01,500,TgC month-1", "Q,global,1999-03-01,7,PgC month-1"]  # fmt: skip
+    rows = ["P,south,2001-01,3.65,PgC yr-1", "P,north,2001-01,-1,PgC month-1", "P,south,2001-02,1,PgC month-1",
+            "Q,global,2001-03,500,TgC month-1", "Q,global,1999-03,7,PgC month-1"]  # fmt: skip
     found = read_rows(tmp_path, rows)
     np.testing.assert_allclose(found.sel(product="P", time="2001-01-01"), [0.31, -1, -0.69], rtol=1e-12)  # 3.65 x 31 / 365
     assert np.isnan(found.sel(product="P", time="2001-02-01", region="global"))  # a sum of one part is no globe
@@ -248,19 +248,19 @@ def test_table_of_two_products_and_two_units(tmp_path: Path) -> None:
 
 
 def test_product_and_unit_from_the_study(tmp_path: Path) -> None:
-    found = read_rows(tmp_path, ["south,2001-02-01,1"], "region,time,value", product="P", units="PgC month-1")
+    found = read_rows(tmp_path, ["south,2001-02,1"], "region,time,value", product="P", units="PgC month-1")
     assert float(found.sel(product="P", region="south", time="2001-02-01")) == 1
 
 
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
-        (["P,moon,2001-01-01,1,PgC yr-1"], {}, "regions moon are not in the mask; allowed: south, north, global"),
-        (["P,south,2001-01-01,1,stones"], {}, "unit `stones`; allowed: PgC yr-1"),
-        (["P,south,2001-01-01,1,PgC yr-1"], {"units": "TgC yr-1"}, "the file says unit `PgC yr-1`, the study `TgC yr-1`"),
-        (["P,south,2001-01-01,1,PgC yr-1"] * 2, {}, "P: 1 duplicated values"),
-        (["P,south,1990-01-01,1,PgC yr-1"], {}, r"P \(1990-01 to 1990-01\) has no month in common with the study \(2001-01 to 2001-12\)"),
-        (["P,south,2001-01-01,one,PgC yr-1"], {}, "text among numbers: 1 of 1 rows, first `one`"),
+        (["P,moon,2001-01,1,PgC yr-1"], {}, "regions moon are not in the mask; allowed: south, north, global"),
+        (["P,south,2001-01,1,stones"], {}, "unit `stones`; allowed: PgC yr-1"),
+        (["P,south,2001-01,1,PgC yr-1"], {"units": "TgC yr-1"}, "the file says unit `PgC yr-1`, the study `TgC yr-1`"),
+        (["P,south,2001-01,1,PgC yr-1"] * 2, {}, "P: 1 duplicated values"),
+        (["P,south,1990-01,1,PgC yr-1"], {}, r"P \(1990-01 to 1990-01\) has no month in common with the study \(2001-01 to 2001-12\)"),
+        (["P,south,2001-01,one,PgC yr-1"], {}, "text among numbers: 1 of 1 rows, first `one`"),
     ],
 )
 def test_bad_tables(tmp_path: Path, rows: list[str], settings: dict[str, Any], message: str) -> None:

@@ -106,6 +106,16 @@ def test_input_files_are_all_files_each_once(tmp_path: Path) -> None:
     assert found == [tmp_path / name for name in names]
 
 
+def test_input_files_hold_every_file_of_a_predictor(tmp_path: Path) -> None:
+    (tmp_path / "weather").mkdir()
+    for name in ("mask.nc", "towers.csv", "inversions.csv", "weather/2001.nc", "weather/2002.nc", "weather/.2002.nc", "pr_1.nc", "pr_2.nc"):
+        (tmp_path / name).touch()
+    text = SMALL.replace("ta.nc", "weather").replace("land_fraction", '  - {name: pr, path: "pr_*.nc", kind: dynamic}\nland_fraction', 1)
+    found = load_study(write(tmp_path, text)).input_files()
+    names = ["towers.csv", "weather/2001.nc", "weather/2002.nc", "pr_1.nc", "pr_2.nc", "mask.nc", "inversions.csv"]
+    assert found == [tmp_path / name for name in names]
+
+
 def test_missing_input_files_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_study(write(tmp_path, SMALL)).input_files()

@@ -10,6 +10,7 @@ from dualflux.sources.adjustments import AdjustmentSettings
 from dualflux.sources.files.gridded import open_gridded
 from dualflux.sources.files.tables import find_files, read_table
 from dualflux.sources.inversions import InversionSource
+from dualflux.sources.predictors.settings import say_paths
 from dualflux.sources.references import ReferenceSource
 from dualflux.sources.towers import FluxnetSource
 from dualflux.study.settings import Study
@@ -56,8 +57,14 @@ def _predictor_rows(study: Study, known: _Known) -> Iterator[dict[str, str]]:
         if one.path is not None:
             variable = one.variable or one.name
             with Problems().collect():
-                unit = _units_in(study.root / one.path, known).get(variable, "")
-                yield {"kind": "predictors", "source": one.path, "variable": variable, "file_unit": unit, "study_unit": one.units or ""}
+                unit = _units_in(find_files(one.path, study.root, one.suffix)[0], known).get(variable, "")
+                yield {
+                    "kind": "predictors",
+                    "source": say_paths(one.path),
+                    "variable": variable,
+                    "file_unit": unit,
+                    "study_unit": one.units or "",
+                }
 
 
 def _flux_row(study: Study, source: _Fluxes, known: _Known) -> dict[str, str]:

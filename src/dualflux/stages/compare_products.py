@@ -246,7 +246,7 @@ def _inputs(comparison: Comparison) -> list[Path]:
     patterns = [(p, ".csv" if isinstance(x, TableReference) else ".nc") for x in s.products for p in _many(x.path)]
     patterns += [(p, ".csv") for x in s.towers for p in _many(x.path)]
     others = (s.land_fraction, s.regions, *s.inversions, *s.adjustments, *s.independent)
-    patterns += [(str(x.path), ".nc") for x in others if getattr(x, "path", None) is not None]  # type: ignore[union-attr]
+    patterns += [(p, getattr(x, "suffix", ".nc")) for x in others for p in _many(getattr(x, "path", None) or [])]
     for path, suffix in patterns:
         with problems.collect():
             found += [comparison.root / path] if path.endswith(".zarr") else find_files(path, comparison.root, suffix)

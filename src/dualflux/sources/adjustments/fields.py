@@ -13,13 +13,16 @@ import xarray as xr
 from dualflux.errors import InputError
 from dualflux.sources.adjustments.settings import Gfed4Adjustment, Gfed5Adjustment, GriddedAdjustment, LateralAdjustment
 from dualflux.sources.adjustments.table import shares_of
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.containers import visit_hdf5
-from dualflux.sources.files.gridded import DAMAGED, TIME_NAMES, find_variable, open_gridded
-from dualflux.sources.files.monthly_fields import Fields, Flux, Weights, dated_by_time, months_of, read_fields, read_months
+from dualflux.sources.files.gridded import DAMAGED, find_variable, open_gridded
+from dualflux.sources.files.monthly_fields import Flux, Weights, dated_by_time, read_fields, read_months
 from dualflux.sources.files.region_weights import Place
 from dualflux.sources.files.tables import find_files
+from dualflux.sources.files.time_axis import TIME_NAMES, months_of, with_bounds
 from dualflux.units import annual_to_monthly, days_in_month, days_in_year
 
+_PROFILES = "; monthly fields take `monthly_profile: file`, annual fields `uniform` or 12 shares"
 _YEAR = re.compile(r"(?<!\d)((?:19|20)\d{2})(?!\d)")
 
 
@@ -93,7 +96,8 @@ def open_gfed4(path: Path) -> Iterator[xr.Dataset]:
         ) from error
     time = pd.DatetimeIndex([f"{year}-{m}-01" for m in months]).astype("datetime64[ns]")
     coords = {"time": time, "lat": lat, "lon": lon}
-    yield xr.Dataset({"C": (("time", "lat", "lon"), values), "grid_cell_area": (("lat", "lon"), area)}, coords)
+    data = xr.Dataset({"C": (("time", "lat", "lon"), values), "grid_cell_area": (("lat", "lon"), area)}, coords)
+    yield data.assign(C=with_bounds(data["C"], "time", "M"))
 
 
 def _dated_by_year(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
@@ -123,22 +127,18 @@ def _with_profile(settings: GriddedAdjustment | LateralAdjustment, paths: list[P
     what = f"{paths[0]}: `{flux.variable}` per {flux.per}"
     wanted = (lambda s: s.year.isin(times.year)) if annual else (lambda s: months_of(s).isin(times))
     fields = read_fields(paths, weights, settings.name, dated_by_time, wanted)
+    require_cadence(fields.steps, ("annual", "single") if annual else ("monthly",), what, _PROFILES)
     stamps = pd.DatetimeIndex(fields.used.index)
     key = stamps.year if annual else months_of(stamps)
     if fields.used.empty or key.has_duplicates:
-        raise InputError(_wrong_steps(what, fields, annual, times))
+        first, last = fields.stamps.min(), fields.stamps.max()
+        raise InputError(
+            f"{what}: {len(fields.stamps)} fields from {first:%Y-%m} to {last:%Y-%m}; allowed: one per "
+            f"{'year' if annual else 'month'} of {times[0]:%Y-%m} to {times[-1]:%Y-%m}{_PROFILES}"
+        )
     if not annual:
         return fields.used.set_index(key).reindex(times).to_numpy()
     to_year = days_in_year(stamps) / days_in_month(stamps)
     yearly = fields.used.mul(to_year, axis=0).set_index(key).reindex(times.year).to_numpy()
     shares = shares_of(settings)
     return np.stack([annual_to_monthly(column, "PgC yr-1", times.to_numpy(), shares) for column in yearly.T], axis=1)
-
-
-def _wrong_steps(what: str, fields: Fields, annual: bool, times: pd.DatetimeIndex) -> str:
-    stamps = fields.stamps
-    return (
-        f"{what}: {len(stamps)} fields from {stamps.min():%Y-%m} to {stamps.max():%Y-%m}; allowed: one per "
-        f"{'year' if annual else 'month'} of {times[0]:%Y-%m} to {times[-1]:%Y-%m}; "
-        "monthly fields take `monthly_profile: file`, annual fields `uniform` or 12 shares"
-    )

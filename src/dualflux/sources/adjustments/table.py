@@ -22,6 +22,8 @@ from dualflux.sources.files.regional_table import (
 )
 from dualflux.units import annual_to_monthly, integral_to_monthly, require_units
 
+_YEARS = "give annual values a column `year` instead, and the study a `monthly_profile`; monthly rows are 2001-01, 2001-02 ..."
+
 
 def table_term(settings: TableAdjustment, path: Path, place: Place) -> np.ndarray:
     """Monthly integrals, (study month, region + 1) [PgC month-1], in the table's sign."""
@@ -30,8 +32,8 @@ def table_term(settings: TableAdjustment, path: Path, place: Place) -> np.ndarra
     check_regions(table, place.regions.names, path)
     what = f"{path}: column unit"
     if "time" in table:
+        table = table.assign(time=parse_months(table, path, _YEARS))
         _check_profile(settings, path, monthly=True)
-        table = table.assign(time=parse_months(table["time"], path))
         table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, what))
     else:
         _check_profile(settings, path, monthly=False)

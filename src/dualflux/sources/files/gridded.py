@@ -30,6 +30,7 @@ from dualflux.sources.files.foreign import why_not_opened
 from dualflux.sources.files.plausible import Plausible
 from dualflux.sources.files.region_weights import RegionalWeights
 from dualflux.sources.files.tables import MISSING
+from dualflux.sources.files.time_axis import decode_dates, months_of, of_file
 from dualflux.units import (
     FLUX_UNITS,
     INTEGRAL_UNITS,
@@ -42,7 +43,6 @@ from dualflux.units import (
     split_factor,
 )
 
-TIME_NAMES = ("time", "mtime", "date")
 BLOCK_BYTES = 16e6
 # What the NetCDF and HDF5 libraries raise for damaged bytes, wherever they meet them.
 DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError, EOFError, zlib.error)
@@ -57,13 +57,22 @@ def open_gridded(path: Path) -> Iterator[xr.Dataset]:
     Raises
     ------
     InputError
-        The file is missing, cut short or of another format, or its time axis cannot be decoded.
+        The file is missing, cut short or of another format.
+
+    Notes
+    -----
+    Dates are decoded by `time_axis.decode_dates`; a time coordinate that cannot be is left as numbers.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; correct `path` (relative to the data root) or put the file there")
     with ExitStack() as stack:
         file = unpacked(path, Path(stack.enter_context(folder_to_unpack(path)))) if is_gzipped(path) else path
-        yield _with_centres(stack.enter_context(_open(file, path)), path)
+        data = stack.enter_context(_open(file, path))
+        try:
+            dated = decode_dates(data)
+        except DAMAGED as error:
+            raise _cannot_open(path, error) from error
+        yield _with_centres(dated, path)
 
 
 def _open(file: Path, path: Path) -> xr.Dataset:
@@ -72,12 +81,14 @@ def _open(file: Path, path: Path) -> xr.Dataset:
         if engine == "h5netcdf":
             visit_hdf5(file, path)
         unnamed = {"phony_dims": "access"} if engine == "h5netcdf" else None  # dimensions that a plain HDF5 file has no names for
-        return xr.open_dataset(file, engine=engine, decode_timedelta=False, backend_kwargs=unnamed)
-    except (*DAMAGED, ImportError) as error:  # ImportError: xarray asks for cftime for dates that only it can hold
-        why = why_not_opened(error, path)
-        if why is not None:
-            raise InputError(f"{path}: {why}") from error
-        raise InputError(f"{path}: cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores with CF time units") from error
+        return xr.open_dataset(file, engine=engine, decode_times=False, backend_kwargs=unnamed)
+    except DAMAGED as error:
+        raise _cannot_open(path, error) from error
+
+
+def _cannot_open(path: Path, error: Exception) -> InputError:
+    why = why_not_opened(error, path) or f"cannot be opened ({error}); allowed: whole NetCDF files or Zarr stores"
+    return InputError(f"{path}: {why}")
 
 
 def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
@@ -134,22 +145,9 @@ def stated_units(variable: xr.DataArray, stated: str | None, allowed: tuple[str,
 
 
 def time_axis(variable: xr.DataArray, path: Path) -> tuple[str, pd.DatetimeIndex]:
-    """Name of the time dimension and its values as the first day of each value's month."""
-    found = [str(d) for d in variable.dims if str(d) in TIME_NAMES]
-    if len(found) != 1 or found[0] not in variable.coords:
-        raise InputError(
-            f"{path}: `{variable.name}` has dimensions {list(variable.dims)}; one must be a time coordinate: {', '.join(TIME_NAMES)}"
-        )
-    stamps = variable[found[0]].to_numpy()
-    if not np.issubdtype(stamps.dtype, np.datetime64):
-        raise InputError(
-            f"{path}: time axis of type {stamps.dtype}; allowed: CF time units in the standard calendar, such as `days since 1900-01-01`"
-        )
-    if np.isnat(stamps).any():
-        raise InputError(
-            f"{path}: {np.isnat(stamps).sum()} of {stamps.size} time steps of `{variable.name}` have no date; get the file again"
-        )
-    return found[0], pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+    """Name of the time dimension and the first day of the month that each value means; see `time_axis.of_file`."""
+    name, steps = of_file(variable, path)
+    return name, months_of(steps.labels)
 
 
 @dataclass

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.declared import declare
 from dualflux.sources.files.gridded import (
-    TIME_NAMES,
     ValidCells,
     find_variable,
     integrate_fields,
@@ -28,6 +28,7 @@ from dualflux.sources.files.gridded import (
 from dualflux.sources.files.plausible import fill_values, plausible_flux
 from dualflux.sources.files.region_weights import Place, RegionalWeights, regional_weights
 from dualflux.sources.files.regional_table import no_overlap, say_months
+from dualflux.sources.files.time_axis import TIME_NAMES, TimeSteps, joined, months_of, of_file, with_bounds
 from dualflux.units import FLUX_UNITS, INTEGRAL_UNITS
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(0[1-9]|1[0-2])(?!\d)")
@@ -139,24 +140,40 @@ def dated_by_name(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
     Raises
     ------
     InputError
-        No month, or more than one, in the name; several steps without dates.
+        No month, or more than one, in the name; several steps without dates; one step that is stamped in another month.
     """
     variable = find_variable(data, name, path)
-    times = [d for d in variable.dims if str(d) in TIME_NAMES]
-    if times and times[0] in variable.coords and np.issubdtype(variable[times[0]].dtype, np.datetime64):
-        return variable
+    times = [str(d) for d in variable.dims if str(d) in TIME_NAMES]
+    found = {f"{year}-{month}" for year, month in _DATE.findall(path.name)}
+    if times and times[0] in variable.coords and variable[times[0]].dtype.kind == "M":
+        return _agreeing(variable, times[0], found, path) if variable.sizes[times[0]] == 1 and len(found) == 1 else variable
     if times and variable.sizes[times[0]] == 1:
         variable = variable.isel({times[0]: 0}, drop=True)
-    found = {f"{year}-{month}" for year, month in _DATE.findall(path.name)}
     if len(found) != 1 or any(d in variable.dims for d in times):
         raise InputError(
             f"{path}: `{name}` has dimensions {list(variable.dims)} and no dates, its name {len(found)} months; "
             "needed: one month per file, YYYYMM in its name, as downloaded"
         )
     month = np.array([pd.Timestamp(found.pop())], dtype="datetime64[ns]")
-    return variable.reset_coords(drop=True).expand_dims(time=month)
+    return with_bounds(variable.reset_coords(drop=True).expand_dims(time=month), "time", "M")
 
 
+def _agreeing(variable: xr.DataArray, time: str, named: set[str], path: Path) -> xr.DataArray:
+    """A file's one step as the month of its name; time bounds win over the name, a stamp alone that contradicts it is refused."""
+    _, steps = of_file(variable, path)
+    if steps.bounds is not None:
+        return variable
+    stamp, name = steps.stamps[0], next(iter(named))
+    if f"{stamp:%Y-%m}" != name:
+        raise InputError(
+            f"{path}: its time stamp is {stamp:%Y-%m-%d}, its name says {name}: is it stamped at the end of the month? "
+            "give time bounds, or rename the file"
+        )
+    return with_bounds(variable, time, "M")
+
+
+MONTHLY, FINER = ("monthly",), ("monthly", "daily", "hourly")
+MAKE_MONTHLY = " (of finer ones `cdo monmean in.nc out.nc`, in Python `data.resample(time='MS').mean()`)"
 Opened = Callable[[Path], AbstractContextManager[xr.Dataset]]
 
 
@@ -179,7 +196,7 @@ def read_months(
     dated : function
         Takes (data, variable, path) to the variable with a decoded time coordinate.
     finer : bool
-        The steps may be shorter than a month (all alike); months that lack steps have no value.
+        The steps may be days or parts of days (all alike); months that lack steps have no value.
     opened : function
         Context manager that gives a path's dataset.
 
@@ -191,12 +208,13 @@ def read_months(
     Raises
     ------
     InputError
-        A month that stands twice, none of the study's months, or no value in them.
+        Steps that are no months, a month that stands twice, none of the study's months, or no value in them.
     """
     times = weights.place.times
     fields = read_fields(paths, weights, name, dated, lambda stamps: months_of(stamps).isin(times), opened)
     what = f"{paths[0] if len(paths) == 1 else f'{len(paths)} files from {paths[0]}'}: {name}"
     _check_once(fields, name, finer)
+    require_cadence(fields.steps, FINER if finer else MONTHLY, what, "" if finer else MAKE_MONTHLY)
     if fields.used.empty:
         raise InputError(no_overlap(what, months_of(fields.stamps), times))
     monthly = _whole_months(fields.used, what) if finer else fields.used.set_index(months_of(fields.used.index))
@@ -215,16 +233,23 @@ class Fields:
     Attributes
     ----------
     used : DataFrame, (step, region + 1)
-        Integrals of the wanted steps as if each lasted the whole month of its stamp [PgC month-1], by stamp.
-    stamps : DatetimeIndex
-        Of all steps of all files.
-    files : list of (Path, DatetimeIndex)
-        The stamps of each file.
+        Integrals of the wanted steps as if each lasted the whole month of its label [PgC month-1], by label (see `TimeSteps`).
+    files : list of (Path, TimeSteps)
+        The steps of each file.
     """
 
     used: pd.DataFrame
-    stamps: pd.DatetimeIndex
-    files: list[tuple[Path, pd.DatetimeIndex]]
+    files: list[tuple[Path, TimeSteps]]
+
+    @property
+    def steps(self) -> TimeSteps:
+        """Of all files."""
+        return joined([steps for _, steps in self.files])
+
+    @property
+    def stamps(self) -> pd.DatetimeIndex:
+        """A moment inside each step of all files."""
+        return self.steps.labels
 
 
 def read_fields(
@@ -235,22 +260,22 @@ def read_fields(
     wanted: Callable[[pd.DatetimeIndex], np.ndarray],
     opened: Opened = open_gridded,
 ) -> Fields:
-    """Integrals of the fields whose stamps are `wanted`.
+    """Integrals of the fields whose labels (see `TimeSteps`) are `wanted`.
 
     Raises
     ------
     InputError
         As `integrate_fields`, or no field in any file.
     """
-    cells, used, files = ValidCells(weights.flux.sparse), list[pd.DataFrame](), list[tuple[Path, pd.DatetimeIndex]]()
+    cells, used, files = ValidCells(weights.flux.sparse), list[pd.DataFrame](), list[tuple[Path, TimeSteps]]()
     unit_of: dict[str, Path] = {}
     for path in paths:
         with opened(path) as data:
             variable = without_single(dated(data, weights.flux.variable, path), *TIME_NAMES)
             variable = declare(variable, weights.flux.fills, weights.flux.accept)
-            dimension, _ = time_axis(variable, path)
-            stamps = pd.DatetimeIndex(variable[dimension].to_numpy())
-            files.append((path, stamps))
+            _, steps = of_file(variable, path)
+            files.append((path, steps))
+            stamps = steps.labels
             inside = np.flatnonzero(wanted(stamps))
             units = weights.flux.units_of(variable, f"{path}: `{weights.flux.variable}`")
             unit_of.setdefault(units, path)
@@ -264,28 +289,22 @@ def read_fields(
                 sums = integrate_fields(variable, inside, found, flux.missing, what, valid_cells=cells, plausible=plausible)
                 monthly = monthly_integrals(sums, units, months_of(stamps[inside]), weights.flux.per)
                 used.append(pd.DataFrame(monthly, index=stamps[inside]))
-    stamps = pd.DatetimeIndex(np.concatenate([s.to_numpy() for _, s in files]) if files else [])
-    if stamps.empty:
+    if not sum(len(steps.stamps) for _, steps in files):
         raise InputError(f"{name}: no fields in {', '.join(str(p) for p in paths)}; give files with time steps")
-    return Fields(pd.concat(used) if used else pd.DataFrame(), stamps, files)
-
-
-def months_of(stamps: pd.Index) -> pd.DatetimeIndex:
-    """First day of each stamp's month."""
-    return pd.DatetimeIndex(stamps).to_period("M").to_timestamp()
+    return Fields(pd.concat(used) if used else pd.DataFrame(), files)
 
 
 def _check_once(fields: Fields, name: str, finer: bool) -> None:
     seen: dict[pd.Timestamp, Path] = {}
-    for path, stamps in fields.files:
-        months = months_of(stamps)
-        again = pd.DatetimeIndex([m for m in months.unique() if m in seen])
+    for path, steps in fields.files:
+        moments = steps.labels if finer else months_of(steps.labels)
+        again = pd.DatetimeIndex([m for m in moments.unique() if m in seen])
         if len(again):
             raise InputError(f"{path}: {name}: {say_months(again)}, also in {seen[again[0]].name}; give each month once")
-        twice = months[months.duplicated()]
-        if len(twice) and not finer:
-            raise InputError(f"{path}: {name}: duplicated {say_months(twice)}; give one field per month (means of finer steps)")
-        seen |= dict.fromkeys(months, path)
+        twice = steps.labels[steps.stamps.duplicated()]
+        if len(twice):
+            raise InputError(f"{path}: {name}: {len(twice)} time steps stand twice, first {twice[0]:%Y-%m-%d}; give each once")
+        seen |= dict.fromkeys(moments, path)
 
 
 def _whole_months(found: pd.DataFrame, what: str) -> pd.DataFrame:

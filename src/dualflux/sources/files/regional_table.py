@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.sources.files.cadence import require_monthly_rows
+from dualflux.sources.files.dates import from_texts
 from dualflux.sources.files.plausible import Plausible, fill_values
 from dualflux.sources.files.tables import few, first_line, read_table, to_numbers, to_times
+
+ANNUAL_ROWS = "monthly rows are needed: 2001-01, 2001-02 ..."
 
 
 def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -60,9 +64,34 @@ def without_fills(table: pd.DataFrame, fill_value: float | list[float] | None, a
     return table.assign(value=value)
 
 
-def parse_months(text: pd.Series, path: Path) -> pd.Series:
-    """Times (2001-01 or 2001-01-01) as the first day of their month."""
-    return to_times(text, f"{path.name}: column time").dt.to_period("M").dt.to_timestamp()
+def parse_months(table: pd.DataFrame, path: Path, advice: str = ANNUAL_ROWS) -> pd.Series:
+    """Column `time` (2001-01, 2001-01-31, 200101) as the first day of the month it falls in.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `time` and, where it holds several, `product`.
+    path : Path
+    advice : str
+        What to do with other rows than months.
+
+    Raises
+    ------
+    InputError
+
+    Raises
+    ------
+    InputError
+        Texts that are no dates; rows of a product that are years, weeks or days apart.
+    """
+    what = f"{path.name}: column time"
+    times = to_times(table["time"], what)
+    _, length = from_texts(table["time"], what)
+    products = table["product"].astype(str) if "product" in table else pd.Series("", table.index)
+    for name in products.unique():
+        mine = products == name
+        require_monthly_rows(times[mine], length[mine], f"{what} of {name}" if name else what, advice)
+    return times.dt.to_period("M").dt.to_timestamp()
 
 
 def parse_years(text: pd.Series, path: Path) -> pd.Series:

@@ -12,14 +12,11 @@ import pandas as pd
 
 from dualflux.errors import InputError, Problems
 from dualflux.sources.files.csv_lines import LineCheck, line_of
+from dualflux.sources.files.dates import from_texts
 
 MISSING = -9999.0
 _NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # what pandas calls a column without a name
 _COMMA_IN_NUMBER = re.compile(r"[-+]?[\d.]*\d,\d[\d,.]*(e[-+]?\d+)?", re.IGNORECASE)
-_ISO_WITH_ZONE = re.compile(
-    r"^(\d{4}-?\d{2}-?\d{2}(?:[T ]\d{2}(?::?\d{2}(?::?\d{2}(?:[.,]\d+)?)?)?(?= ?[A-Z+-])|(?=Z|[+-]\d{2}:)))"
-    r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)$"
-)
 
 
 def find_files(paths: str | Sequence[str], root: Path, suffix: str | tuple[str, ...] = ".csv") -> list[Path]:
@@ -58,7 +55,7 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if whole.is_file() or _is_store(whole):
         return [whole]
     if whole.is_dir():
-        files = [f for f in whole.rglob("*") if f.name.lower().endswith(suffix) and f.is_file() and not _hidden(f.relative_to(whole))]
+        files = [f for f in whole.rglob("*") if _is_meant(f, suffix) and not _hidden(f.relative_to(whole))]
         if not files:
             raise InputError(f"{path}: the folder {whole} holds no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file")
         return files
@@ -71,6 +68,13 @@ def _find(path: str, root: Path, suffix: str | tuple[str, ...]) -> list[Path]:
     if not files:
         raise InputError(f"{path}: no file below {root} matches; correct the pattern or the data root")
     return files
+
+
+def _is_meant(path: Path, suffix: str | tuple[str, ...]) -> bool:
+    """Whether a folder's file has the suffix; where NetCDF files are meant, Zarr stores are too."""
+    if path.name.lower().endswith(suffix):
+        return path.is_file()
+    return ".nc" in suffix and path.suffix == ".zarr" and _is_store(path)
 
 
 def _hidden(path: Path, named: Collection[str] = ()) -> bool:
@@ -186,20 +190,20 @@ def to_times(column: pd.Series, what: str, form: str = "ISO8601") -> pd.Series:
     Parameters
     ----------
     form : str
-        `format` of `pandas.to_datetime`.
+        `format` of `pandas.to_datetime`; ISO8601 as `dates.from_texts` reads it, zones left out.
 
     Raises
     ------
     InputError
         A value is no date of that form; names the first line.
     """
-    text = column.astype("string").str.strip()
     if form == "ISO8601":
-        text = text.str.replace(_ISO_WITH_ZONE, r"\1", regex=True)
-    time = pd.to_datetime(text, format=form, errors="coerce")
+        time, _ = from_texts(column, what)
+        refuse_rows(time.isna().to_numpy(), column, f"{what}: not a date (dates such as 2001-01-31 expected)")
+        return time
+    time = pd.to_datetime(column.astype("string").str.strip(), format=form, errors="coerce")
     time = time.where(time.between(pd.Timestamp("1678-01-01"), pd.Timestamp("2261-12-31")))  # what nanoseconds since 1970 can say
-    allowed = "dates such as 2001-01-31" if form == "ISO8601" else form
-    refuse_rows(time.isna().to_numpy(), column, f"{what}: not a date ({allowed} expected)")
+    refuse_rows(time.isna().to_numpy(), column, f"{what}: not a date ({form} expected)")
     return time.astype("datetime64[ns]")
 
 

@@ -1,17 +1,21 @@
 """Readers of the gridded formats: each says where its files keep flux, unit, date and member names."""
 
+import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.sources.files.gridded import TIME_NAMES, find_variable, member_names, open_gridded, read_values, time_axis
+from dualflux.sources.files.gridded import find_variable, member_names, open_gridded, read_values, time_axis
 from dualflux.sources.files.monthly_fields import Dated, Flux, Weights, dated_by_name, dated_by_time, read_months
 from dualflux.sources.files.region_weights import Place
 from dualflux.sources.files.regional_table import say_months
 from dualflux.sources.files.tables import find_files
+from dualflux.sources.files.time_axis import TIME_NAMES
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose, require_land_flux, say_files
 from dualflux.sources.inversions.settings import (
@@ -24,36 +28,43 @@ from dualflux.sources.inversions.settings import (
 )
 
 CARBONTRACKER = {"bio_flux_opt": "fire_flux_imp", "biosphere_flux_optimized": "fire_flux_imposed"}  # NOAA, Europe
+_DATES_AT_END = re.compile(r"(?:[_.-]+(?:19|20)\d{2}(?:-?(?:0[1-9]|1[0-2]))?)+$")
 _MIP_STEM = "_gridded_fluxes"
 
 
 def read_global_carbon_budget(source: GlobalCarbonBudgetInversions, root: Path, place: Place) -> list[Record]:
     """One record per member; a rate per year, so that a month has its true share of it."""
-    path = root / source.path
-    require_land_flux(source.variable, path)
-    with open_gridded(path) as data:
-        variable = find_variable(data, source.variable, path)
-        if "ensemble_member" not in variable.dims:
-            raise InputError(
-                f"{path}: `{source.variable}` has dimensions {list(variable.dims)}; "
-                "a Global Carbon Budget file has ensemble_member; use `format: gridded`"
-            )
-        names = member_names(find_variable(data, "ensemble_member_name", path), path)
-        area = "cell_area" if "cell_area" in data else None
-    keep = choose(names, source.products, path)
+    paths = find_files(source.path, root, source.suffix)
+    require_land_flux(source.variable, say_files(paths))
+    members: dict[Path, list[str]] = {}
+    for path in paths:
+        with open_gridded(path) as data:
+            members[path] = _members(data, source.variable, path)
+            area = "cell_area" if "cell_area" in data else None
+    names = list(dict.fromkeys(name for found in members.values() for name in found))
     weights = Weights(Flux(source.variable, "area", source.units, "PgC m-2 yr-1", area, source.missing).as_stated(source), place)
     problems, records = Problems(), []
-    for name in keep:
+    for name in choose(names, source.products, say_files(paths)):
         with problems.collect():
-            months = read_months([path], weights, name, _member(names.index(name)))
-            records.append(Record(name, path.name, months, source.variable, contents(source)))
+            mine = [path for path in paths if name in members[path]]
+            months = read_months(mine, weights, name, _member({path: members[path].index(name) for path in mine}))
+            records.append(Record(name, say_files(mine), months, source.variable, contents(source)))
     problems.raise_if_any()
     return records
 
 
-def _member(number: int) -> Dated:
+def _members(data: xr.Dataset, name: str, path: Path) -> list[str]:
+    variable = find_variable(data, name, path)
+    if "ensemble_member" not in variable.dims:
+        raise InputError(
+            f"{path}: `{name}` has dimensions {list(variable.dims)}; a Global Carbon Budget file has ensemble_member; use `format: gridded`"
+        )
+    return member_names(find_variable(data, "ensemble_member_name", path), path)
+
+
+def _member(number: dict[Path, int]) -> Dated:
     def dated(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
-        return dated_by_time(data, name, path).isel(ensemble_member=number)
+        return dated_by_time(data, name, path).isel(ensemble_member=number[path])
 
     return dated
 
@@ -70,17 +81,30 @@ def read_cams(source: CamsInversions, root: Path, place: Place) -> list[Record]:
 
 def read_carboscope(source: CarboScopeInversions, root: Path, place: Place) -> list[Record]:
     """CarboScope: PgC yr-1 per cell, daily or monthly, in the file's valid years."""
-    path = root / source.path
-    choose([source.product], source.products, path)
-    require_land_flux(source.variable, path)
+    paths = find_files(source.path, root, source.suffix)
+    choose([source.product], source.products, say_files(paths))
+    require_land_flux(source.variable, say_files(paths))
     flux = Flux(source.variable, "cell", source.units, "PgC yr-1", None, source.missing).as_stated(source)
-    months = read_months([path], Weights(flux, place), source.product, _valid_years, finer=True)
-    return [Record(source.product, path.name, months, source.variable, contents(source))]
+    months = read_months(paths, Weights(flux, place), source.product, _valid_years(alone=len(paths) == 1), finer=True)
+    return [Record(source.product, say_files(paths), months, source.variable, contents(source))]
 
 
-def _valid_years(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
-    variable = dated_by_time(data, name, path)
-    attributes = {**data.attrs, **variable.attrs}
+def _valid_years(alone: bool) -> Dated:
+    """The steps in the years a file declares valid; one of several files may have none."""
+
+    def dated(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
+        variable = dated_by_time(data, name, path)
+        first, last = _bounds_of_valid({**data.attrs, **variable.attrs}, path)
+        dimension, months = time_axis(variable, path)
+        inside = np.flatnonzero((months.year >= first) & (months.year <= last))
+        if alone and not inside.size:
+            raise InputError(f"{path}: no time step in its valid years {first} to {last}; get the file again")
+        return variable.isel({dimension: slice(int(inside.min()), int(inside.max()) + 1) if inside.size else slice(0, 0)})
+
+    return dated
+
+
+def _bounds_of_valid(attributes: Mapping[Hashable, Any], path: Path) -> tuple[int, int]:
     absent = [a for a in ("yrfi_valid", "yrfe_valid") if a not in attributes]
     if absent:
         raise InputError(f"{path}: no attribute {', '.join(absent)}; they bound a CarboScope file's valid years; use `format: gridded`")
@@ -89,12 +113,7 @@ def _valid_years(data: xr.Dataset, name: str, path: Path) -> xr.DataArray:
         raise InputError(
             f"{path}: valid years {attributes['yrfi_valid']} to {attributes['yrfe_valid']}; needed: two years; get the file again"
         )
-    first, last = (int(year) for year in bounds)
-    dimension, months = time_axis(variable, path)
-    inside = np.flatnonzero((months.year >= first) & (months.year <= last))
-    if not inside.size:
-        raise InputError(f"{path}: no time step in its valid years {first} to {last}; get the file again")
-    return variable.isel({dimension: slice(int(inside.min()), int(inside.max()) + 1)})
+    return int(bounds.iloc[0]), int(bounds.iloc[1])
 
 
 def read_carbontracker(source: CarbonTrackerInversions, root: Path, place: Place) -> list[Record]:
@@ -121,29 +140,36 @@ def read_carbontracker(source: CarbonTrackerInversions, root: Path, place: Place
 
 
 def read_oco2_mip(source: Oco2MipInversions, root: Path, place: Place) -> list[Record]:
-    """OCO-2 MIP: one product per file, its months from `start_date`."""
-    paths = find_files(source.path, root, source.suffix)
-    names = [path.stem.replace(_MIP_STEM, "").replace("_", " ") for path in paths]
+    """OCO-2 MIP: one product per model and experiment, its months from `start_date`."""
+    files = _mip_products(find_files(source.path, root, source.suffix))
     if source.product is not None:
-        if len(paths) > 1:
-            raise InputError(f"{source.path}: {len(paths)} files are {len(paths)} products; remove `product`, or name one file")
-        names = [source.product]
+        if len(files) > 1:
+            raise InputError(f"{source.path}: its files are {len(files)} products; remove `product`, or name the files of one")
+        files = {source.product: next(iter(files.values()))}
     problems, records = Problems(), []
-    for name in choose(names, source.products, str(source.path)):
-        path = paths[names.index(name)]
+    for name in choose(list(files), source.products, str(source.path)):
         with problems.collect():
-            if path.name.startswith("EnsStd"):
-                raise InputError(f"{path}: the standard deviation between the models is no flux; leave the file out")
-            records.append(_read_mip_model(source, path, name, place))
+            if files[name][0].name.startswith("EnsStd"):
+                raise InputError(f"{files[name][0]}: the standard deviation between the models is no flux; leave the file out")
+            records.append(_read_mip_model(source, files[name], name, place))
     problems.raise_if_any()
     return records
 
 
-def _read_mip_model(source: Oco2MipInversions, path: Path, name: str, place: Place) -> Record:
+def _mip_products(paths: list[Path]) -> dict[str, list[Path]]:
+    """The files of each product: those whose names differ in years or months at the end are one."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(_DATES_AT_END.sub("", path.stem), []).append(path)
+    stems = {stem if len(files) > 1 else files[0].stem: files for stem, files in found.items()}
+    return {stem.replace(_MIP_STEM, "").replace("_", " "): files for stem, files in stems.items()}
+
+
+def _read_mip_model(source: Oco2MipInversions, paths: list[Path], name: str, place: Place) -> Record:
     usual, surface = ("gC m-2 yr-1", "land") if source.variable == "land" else ("gC m-2 d-1", "all")
     flux = Flux(source.variable, "area", source.units, usual, None, source.missing, surface).as_stated(source)  # type: ignore[arg-type]
-    months = read_months([path], Weights(flux, place), name, _started(source.first))
-    return Record(name, path.name, months, source.variable, contents(source))
+    months = read_months(paths, Weights(flux, place), name, _started(source.first))
+    return Record(name, say_files(paths), months, source.variable, contents(source))
 
 
 def _started(first: str | None) -> Dated:

@@ -17,6 +17,7 @@ from dualflux.sources.files.regional_table import (
     with_global,
     without_fills,
 )
+from dualflux.sources.files.tables import find_file
 from dualflux.sources.inversions.contents import contents
 from dualflux.sources.inversions.record import Record, choose
 from dualflux.sources.inversions.settings import TableInversions
@@ -25,13 +26,13 @@ from dualflux.units import integral_to_monthly
 
 def read_table(source: TableInversions, root: Path, place: Place) -> list[Record]:
     """One record per product; `global` is the sum of the parts."""
-    path = root / source.path
+    path = find_file(source.path, root)
     table = load_table(path, ["product", "region", "time", "value", "unit"])
     keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
     table = table[table["product"].isin(keep)]
     table = without_fills(table, source.fill_value, source.implausible == "accept", path)
     check_regions(table, place.regions.names, path)
-    table = table.assign(time=parse_months(table["time"], path))
+    table = table.assign(time=parse_months(table, path))
     table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))
     problems, records = Problems(), []
     for name in keep:

@@ -50,8 +50,8 @@ class TableInversions(_OneFile):
     format: Literal["table"]
 
 
-class GlobalCarbonBudgetInversions(_OneFile):
-    """The gridded inversions of a Global Carbon Budget release (2022, 2023, 2024); positive to the atmosphere.
+class GlobalCarbonBudgetInversions(_Files):
+    """The gridded inversions of a Global Carbon Budget release (2022, 2023, 2024), in one file or several; positive to the atmosphere.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class CamsInversions(_Files):
     missing: Missing = "error"
 
 
-class CarboScopeInversions(_OneFile):
+class CarboScopeInversions(_Files):
     """Jena CarboScope: integrals over each cell, daily or monthly, only the years the file declares valid are used."""
 
     format: Literal["carboscope"]
@@ -120,6 +120,8 @@ class CarbonTrackerInversions(_Files):
 
 class Oco2MipInversions(_Files):
     """OCO-2 model intercomparison, one file per model and experiment (`Baker_gridded_fluxes_LNLGIS.nc4`).
+
+    Files that differ only in years or months at the end of their names are one product.
 
     Attributes
     ----------

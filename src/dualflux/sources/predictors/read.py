@@ -1,7 +1,6 @@
 """Predictors: gridded files of others -> checked values on the study's land cells."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,17 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.errors import InputError, Problems
-from dualflux.grid import LATITUDE_NAMES, LONGITUDE_NAMES, Grid, LandCells
-from dualflux.sources.files.declared import declare, say_valid_range
-from dualflux.sources.files.gridded import TIME_NAMES, find_variable, open_gridded, read_texts
-from dualflux.sources.files.plausible import PLAUSIBLE, Plausible, fill_values, plausible_variable
+from dualflux.grid import Grid, LandCells
+from dualflux.sources.files.cadence import intervals
+from dualflux.sources.files.declared import say_valid_range
+from dualflux.sources.files.gridded import read_texts
+from dualflux.sources.files.plausible import PLAUSIBLE, Plausible, plausible_variable
+from dualflux.sources.files.time_axis import Intervals, months_of_climatology, time_steps
 from dualflux.sources.predictors.missing import fill_missing
-from dualflux.sources.predictors.regrid import BLOCK_BYTES, Intervals, ToGrid, read_steps, step_ends, time_intervals, time_overlap
-from dualflux.sources.predictors.settings import LEADING, PredictorSettings, check_names, warm_up_days
+from dualflux.sources.predictors.opening import name_of, one_path, open_steps, open_variable
+from dualflux.sources.predictors.record import FilesInTime, Record
+from dualflux.sources.predictors.regrid import BLOCK_BYTES, ToGrid, read_steps, step_ends, time_overlap
+from dualflux.sources.predictors.settings import PredictorSettings, check_names, say_paths, warm_up_days
 from dualflux.unit_spelling import unstated
 from dualflux.units import accumulated, convert_units, normalise_units, quantity_of
 
@@ -152,9 +155,9 @@ def record_steps(
     settings: PredictorSettings, root: Path, times: pd.DatetimeIndex, time_step: Literal["monthly", "daily"], warm_up: int
 ) -> pd.DatetimeIndex:
     """The steps `times`, and those up to `warm_up` days before them that a dynamic predictor's file has."""
-    what = _what(settings)
-    with _opened(settings, root, what) as (data, bounds):
-        return _steps_within(time_intervals(_dated(data, what), bounds, what), _Wanted(times, time_step, warm_up, scan=False), what)
+    what = name_of(settings)
+    with open_steps(settings, root) as (data, steps):
+        return _steps_within(data, intervals(steps, what), _Wanted(times, time_step, warm_up, scan=False), what)
 
 
 def read_predictor(
@@ -166,40 +169,10 @@ def read_predictor(
 
 def read_class_fractions(settings: PredictorSettings, root: Path, grid: Grid) -> tuple[list[str], np.ndarray]:
     """Class names and fractions (class, lat, lon) of a `fractions` predictor on the whole grid; NaN where the file has none."""
-    what = _what(settings)
-    with _opened(settings, root, what) as (data, _):
-        values, _valid = ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))(data)
+    what = name_of(settings)
+    with open_variable(settings, one_path(settings, root), what) as (data, _):
+        values, _valid = _to_grid(data, settings, grid, what)(data)
         return _class_names(data, what), _checked_fractions(_convert(values, data, settings, what), what)
-
-
-def _what(settings: PredictorSettings) -> str:
-    return f"{settings.path}: `{settings.variable or settings.name}`"
-
-
-@contextmanager
-def _opened(settings: PredictorSettings, root: Path, what: str) -> Iterator[tuple[xr.DataArray, xr.DataArray | None]]:
-    """The lazy variable, its leading dimension named time, month or class, and the bounds of its time steps."""
-    path = root / str(settings.path)
-    with open_gridded(path) as file:
-        data = find_variable(file, settings.variable or settings.name, path)
-        horizontal = [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES)]
-        leading = [d for d in data.dims if d not in horizontal]
-        wanted = LEADING[settings.kind or "static"]
-        # Of several dimensions of size 1 the one that is called like the wanted one stays.
-        single = sorted((d for d in leading if data.sizes[d] == 1), key=lambda d: str(d) in (*wanted, *TIME_NAMES))
-        single = single[: max(len(leading) - len(wanted), 0)]
-        leading = [d for d in leading if d not in single]
-        if len(leading) != len(wanted) or len(horizontal) != 2:
-            raise InputError(
-                f"{what} has dimensions {list(data.dims)}; kind `{settings.kind}` needs {', '.join((*wanted, 'latitude', 'longitude'))}; "
-                "correct `kind`, or choose one level or member first"
-            )
-        data = declare(data.squeeze(single, drop=True), fill_values(settings.fill_value), settings.implausible == "accept")
-        # A coordinate that is called like the leading dimension but stands on another one would get in its way.
-        data = data.drop_vars([w for w, d in zip(wanted, leading, strict=True) if w in data.coords and (w != d or data[w].dims != (d,))])
-        bounds = data[leading[0]].attrs.get("bounds") if leading and leading[0] in data.coords else None
-        renamed = data.rename({old: new for old, new in zip(leading, wanted, strict=True) if old != new})
-        yield renamed, file[bounds] if bounds in file.variables else None
 
 
 def _convert(values: np.ndarray, data: xr.DataArray, settings: PredictorSettings, what: str) -> np.ndarray:
@@ -244,25 +217,15 @@ def _unwritten(settings: PredictorSettings) -> str:
 
 
 def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, steps: _Wanted) -> xr.DataArray:
-    what = _what(settings)
+    what = name_of(settings)
     coords: dict[str, object] = {}
-    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{settings.path}:{settings.variable or settings.name}"}
-    with _opened(settings, root, what) as (data, bounds):
-        found, wanted = _units(data, settings, what)
-        _require_convertible(found, wanted, data, settings, what)
-        to_grid = ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))
-        note = say_valid_range(data)
-        if settings.kind == "dynamic":
-            values, begin = _dynamic(data, bounds, to_grid, cells, steps, what, settings.per == "step")
-            coords["time"], attributes["first"] = begin, str(begin[0].date())
-        elif settings.kind == "climatology":
-            values = to_grid.cells(data, cells)[_month_order(data, what)]
-            coords["month"] = np.arange(1, 13)
-        else:
-            values = to_grid.cells(data, cells)
-            if settings.kind == "fractions":
-                coords["class"] = _class_names(data, what)
-    values = convert_units(values, found, wanted, what)
+    attributes: dict[str, object] = {"kind": settings.kind, "source": f"{say_paths(settings.path)}:{settings.variable or settings.name}"}
+    if settings.kind == "dynamic":
+        values, begin, units, note = _dynamic(settings, root, grid, cells, steps, what)
+        coords["time"], attributes["first"] = begin, str(begin[0].date())
+    else:
+        values, units, note = _without_time(settings, root, grid, cells, coords)
+    values, wanted = convert_units(values, *units, what), units[1]
     if settings.kind == "fractions":
         _checked_fractions(values, what)
     try:
@@ -275,8 +238,29 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
     return out.rename({"class": f"{settings.name}_class"}) if "class" in coords else out
 
 
-def _require_convertible(found: str, wanted: str, data: xr.DataArray, settings: PredictorSettings, what: str) -> None:
-    """Raise InputError, with the keys of the study that help, where the file's unit cannot be made the study's."""
+def _without_time(
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, coords: dict[str, object]
+) -> tuple[np.ndarray, tuple[str, str], str]:
+    """Values of a predictor that is no record, its units and a note on what is invalid; adds its months or classes to `coords`."""
+    what = name_of(settings)
+    with open_variable(settings, one_path(settings, root), what) as (data, time):
+        units = _checked_units(data, settings, what)
+        values = _to_grid(data, settings, grid, what).cells(data, cells)
+        if settings.kind == "climatology":
+            coords["month"] = np.arange(1, 13)
+            values = values[_month_order(time, what)]
+        elif settings.kind == "fractions":
+            coords["class"] = _class_names(data, what)
+        return values, units, say_valid_range(data)
+
+
+def _to_grid(data: xr.DataArray, settings: PredictorSettings, grid: Grid, what: str) -> ToGrid:
+    return ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))
+
+
+def _checked_units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
+    """The file's unit and the study's; InputError, with the keys of the study that help, where one cannot be made the other."""
+    found, wanted = _units(data, settings, what)
     try:
         convert_units(np.zeros(1), found, wanted, what)
     except InputError as error:
@@ -285,12 +269,14 @@ def _require_convertible(found: str, wanted: str, data: xr.DataArray, settings: 
         if any(rate is not None and quantity_of(rate) == quantity_of(wanted) for rate in rates):
             todo = "; `per: hour`, `day` or `step` if the values are sums over that time"
         raise InputError([f"{problem}{todo}" for problem in error.problems]) from error
+    return found, wanted
 
 
-def _month_order(data: xr.DataArray, what: str) -> np.ndarray:
+def _month_order(time: xr.DataArray | None, what: str) -> np.ndarray:
     """Positions that put 12 fields in the order January to December."""
-    found = data["month"].to_numpy() if "month" in data.coords else np.array([])
-    months = pd.DatetimeIndex(found).month.to_numpy() if np.issubdtype(found.dtype, np.datetime64) else found
+    found = np.array([]) if time is None else time.to_numpy()
+    dated = time is not None and (found.dtype.kind == "M" or " since " in str(time.attrs.get("units", "")))
+    months = months_of_climatology(time_steps(time, what), what) if dated and time is not None else found
     if sorted(months.tolist()) != list(range(1, 13)):
         raise InputError(f"{what}: months {months.tolist()}; a climatology needs a coordinate with the months 1 to 12, or a date in each")
     return np.argsort(months)
@@ -322,12 +308,22 @@ def _checked_fractions(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _dynamic(
-    data: xr.DataArray, bounds: xr.DataArray | None, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str, sums: bool = False
+    settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells, wanted: _Wanted, what: str
+) -> tuple[np.ndarray, pd.DatetimeIndex, tuple[str, str], str]:
+    """Values and steps of a dynamic predictor, the file's unit and the study's, and a note on what is invalid."""
+    with open_steps(settings, root) as (data, steps):
+        first = data.first if isinstance(data, FilesInTime) else data
+        units, source = _checked_units(first, settings, what), intervals(steps, what)
+        to_grid = _to_grid(first, settings, grid, what)
+        if settings.per == "step":
+            data = _with_days(data, source, to_grid)
+        return *_means(data, source, to_grid, cells, wanted, what), units, say_valid_range(first)
+
+
+def _means(
+    data: Record, source: Intervals, to_grid: ToGrid, cells: LandCells, wanted: _Wanted, what: str
 ) -> tuple[np.ndarray, pd.DatetimeIndex]:
-    source = time_intervals(_dated(data, what), bounds, what)
-    if sums:
-        data = _with_days(data, source, to_grid)
-    begin = _steps_within(source, wanted, what)
+    begin = _steps_within(data, source, wanted, what)
     some = wanted.scan and max(data.size, len(begin) * cells.index.size) > SCANNED_VALUES
     if some:
         begin = begin[np.unique(np.linspace(0, len(begin) - 1, SCANNED_STEPS).round().astype(int))]
@@ -343,7 +339,7 @@ def _dynamic(
     return np.concatenate(read), begin
 
 
-def _with_days(data: xr.DataArray, source: Intervals, to_grid: ToGrid) -> xr.DataArray:
+def _with_days(data: Record, source: Intervals, to_grid: ToGrid) -> Record:
     """Sums over a file's own steps with the length of each step [days]; what is plausible of a rate is so of its sum over the longest."""
     days = ((source[1] - source[0]) / pd.Timedelta(days=1)).to_numpy()
     if to_grid.plausible is not None and to_grid.plausible.limits is not None:
@@ -358,14 +354,8 @@ def _cells(part: xr.DataArray, to_grid: ToGrid, cells: LandCells) -> np.ndarray:
     return values / part[_DAYS].to_numpy()[:, None] if _DAYS in part.coords else values
 
 
-def _dated(data: xr.DataArray, what: str) -> xr.DataArray:
-    if "time" not in data.coords:
-        raise InputError(f"{what}: no coordinate values for its time dimension; the dates must stand in the file")
-    return data["time"]
-
-
-def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
-    """The study's steps, and those of the warm-up that the file has."""
+def _steps_within(data: Record, source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeIndex:
+    """The study's steps, and those of the warm-up that the files have without a gap."""
     first, last = wanted.times[0], step_ends(wanted.times[-1:], wanted.time_step)[0]
     if source[0][0] > first or source[1][-1] < last:
         day = pd.Timedelta(days=1)
@@ -375,7 +365,15 @@ def _steps_within(source: Intervals, wanted: _Wanted, what: str) -> pd.DatetimeI
         )
     before = first - pd.Timedelta(days=wanted.warm_up)
     steps = pd.date_range(before, wanted.times[-1], freq="MS" if wanted.time_step == "monthly" else "D")
-    return steps[steps >= source[0][0]]
+    start = source[0][0]
+    for begin, end, between in data.gaps(source) if isinstance(data, FilesInTime) else []:
+        if end > first and begin < last:
+            raise InputError(
+                f"{what}: no file holds {begin.date()} to {(end - pd.Timedelta(days=1)).date()}, between {between}; add the file that is "
+                "missing, or change `period`"
+            )
+        start = end if end <= first else start
+    return steps[steps >= start]
 
 
 def _combine(found: dict[str, xr.DataArray], cells: LandCells) -> xr.Dataset:

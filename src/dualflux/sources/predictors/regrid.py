@@ -1,25 +1,24 @@
 """Gridded predictors brought to the study's cells and steps, block by block: never a whole cube in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy import sparse
 
-from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Overlap, grid_of, normalise_coordinates, regrid
 from dualflux.sources.files.chunks import require_written
 from dualflux.sources.files.gridded import read_values
 from dualflux.sources.files.plausible import Plausible
+from dualflux.sources.files.time_axis import Intervals
 
 MINIMUM_COVERAGE = 0.5  # part of a step's length that must have values for a mean over the step
 BLOCK_BYTES = 64e6
 TARGET_STEPS = 128
 _SLIVER = 1e-6  # part of a cell; what coordinates written with few digits seem to overlap
 _UNDECLARED_FILL = 1e19  # fill values such as 1e20 that the file does not declare
-
-Intervals = tuple[pd.DatetimeIndex, pd.DatetimeIndex]  # begin and end of each
 
 
 class ToGrid:
@@ -82,49 +81,6 @@ class ToGrid:
         return mean.reshape(*mean.shape[:-2], -1)[..., cells.index]
 
 
-def time_intervals(time: xr.DataArray, bounds: xr.DataArray | None, what: str) -> Intervals:
-    """Begin and end of each time step of a file.
-
-    From the file's time bounds where it has them. Otherwise stamps of monthly (daily, yearly) data, wherever in the
-    month (day, year) they stand, mean the whole month (day, year); any other stamp is the begin of an interval that
-    lasts to the next stamp, at most the usual step, so that a missing 8-day composite stays missing.
-
-    Raises
-    ------
-    InputError
-        No dates, stamps that do not ascend, or a single stamp without bounds.
-    """
-    if not np.issubdtype(time.dtype, np.datetime64):
-        raise InputError(
-            f"{what}: time axis of type {time.dtype}; allowed: CF time units in the standard calendar, `days since 1900-01-01`"
-        )
-    if bounds is not None and np.issubdtype(bounds.dtype, np.datetime64):
-        begin, end = (pd.DatetimeIndex(bounds.to_numpy()[:, i]) for i in (0, 1))
-        if not (begin.is_monotonic_increasing and begin.is_unique and (end > begin).all()):
-            raise InputError(f"{what}: time bounds that are empty or do not ascend; sort the file by time, each step once")
-        return begin, end
-    stamps = pd.DatetimeIndex(time.to_numpy())
-    if stamps.size < 2 or stamps.hasnans:
-        raise InputError(
-            f"{what}: {stamps.size} time steps, {int(np.isnat(stamps.to_numpy()).sum())} without a date; give at least two, or time bounds"
-        )
-    usual = pd.Timedelta(np.median(np.diff(stamps.to_numpy())))
-    begin, end = _named_intervals(stamps, usual)
-    if not (begin.is_monotonic_increasing and begin.is_unique):
-        raise InputError(f"{what}: time steps that do not ascend or stand twice; sort the file by time, each step once")
-    return begin, end
-
-
-def _named_intervals(stamps: pd.DatetimeIndex, usual: pd.Timedelta) -> Intervals:
-    days = usual / pd.Timedelta(days=1)
-    for frequency, shortest, longest in (("D", 0.99, 1.01), ("M", 27.5, 31.5), ("Y", 364.0, 367.0)):
-        if shortest <= days <= longest:
-            period = stamps.to_period(frequency)
-            return period.to_timestamp(), (period + 1).to_timestamp()
-    nearest_next = np.append(stamps.to_numpy()[1:], stamps.to_numpy()[-1] + usual.to_timedelta64())
-    return stamps, pd.DatetimeIndex(np.minimum(nearest_next, stamps.to_numpy() + usual.to_timedelta64()))
-
-
 def step_ends(begin: pd.DatetimeIndex, time_step: str) -> pd.DatetimeIndex:
     """End of each monthly or daily step of the study."""
     return (begin.to_period("M" if time_step == "monthly" else "D") + 1).to_timestamp()
@@ -143,8 +99,19 @@ def time_overlap(source: Intervals, target: Intervals) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.maximum(days, 0.0), (rows, columns)), shape=(len(target[0]), len(source[0])))
 
 
+class Steps(Protocol):
+    """A field in steps, of which blocks are read: a lazy DataArray, or several files."""
+
+    @property
+    def sizes(self) -> Mapping[Hashable, int]:
+        """Of each dimension, `time` among them."""
+
+    def isel(self, *, time: slice) -> xr.DataArray:
+        """Some steps."""
+
+
 def read_steps(
-    data: xr.DataArray,
+    data: Steps,
     overlap: sparse.csr_matrix,
     lengths: np.ndarray,
     read: Callable[[xr.DataArray], np.ndarray],
@@ -154,7 +121,7 @@ def read_steps(
 
     Parameters
     ----------
-    data : DataArray, (time, ...)
+    data : DataArray or FilesInTime, (time, ...)
         Lazy; at most about `block_bytes` of it are read at once.
     overlap : sparse matrix, (target, source)
         From `time_overlap` [days].
@@ -177,7 +144,7 @@ def read_steps(
 
 
 def _mean_of_steps(
-    data: xr.DataArray, overlap: sparse.csr_matrix, lengths: np.ndarray, read: Callable[[xr.DataArray], np.ndarray], size: int
+    data: Steps, overlap: sparse.csr_matrix, lengths: np.ndarray, read: Callable[[xr.DataArray], np.ndarray], size: int
 ) -> np.ndarray:
     used = np.unique(overlap.indices)
     total: np.ndarray | float = 0.0

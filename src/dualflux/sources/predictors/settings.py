@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,9 +26,14 @@ class PredictorSettings(BaseModel):
     """One predictor of the study file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    suffix: ClassVar[tuple[str, ...]] = (".nc", ".nc4", ".nc.gz")
 
     name: str = Field(description="Name inside the study; a derived predictor's name says what it is, for example mean_season(ta)")
-    path: str | None = Field(None, description="NetCDF file or Zarr store, relative to the data root")
+    path: Annotated[str | list[str], Field(min_length=1)] | None = Field(
+        None,
+        description="NetCDF file or Zarr store, relative to the data root; of a dynamic predictor also a pattern (ta_*.nc), a folder or a "
+        "list: one file per year or month is read as one record",
+    )
     variable: str | None = Field(None, description="Variable in the file; default: the name")
     kind: Kind | None = Field(None, description="dynamic (time), static, climatology (12 months) or fractions (classes)")
     units: str | None = Field(None, description="Unit inside the study; default: the file's")
@@ -64,6 +69,11 @@ class PredictorSettings(BaseModel):
         if self.site_column is not None and self.at_towers != "site":
             raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
         return self
+
+
+def say_paths(path: str | list[str] | None) -> str:
+    """What the study calls a predictor's files."""
+    return path if isinstance(path, str) else ", ".join(path or [])
 
 
 class Derived(NamedTuple):

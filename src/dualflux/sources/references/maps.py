@@ -13,20 +13,14 @@ from scipy import sparse
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, Overlap, Regions, grid_of, normalise_coordinates, regrid
+from dualflux.sources.files.cadence import require_cadence
 from dualflux.sources.files.declared import declare
-from dualflux.sources.files.gridded import (
-    LARGEST_VALUE,
-    TIME_NAMES,
-    find_variable,
-    open_gridded,
-    read_values,
-    stated_units,
-    time_axis,
-    without_single,
-)
+from dualflux.sources.files.gridded import LARGEST_VALUE, find_variable, open_gridded, read_values, stated_units, without_single
+from dualflux.sources.files.monthly_fields import MAKE_MONTHLY
 from dualflux.sources.files.plausible import Plausible, fill_values, plausible_flux
 from dualflux.sources.files.region_weights import region_areas, shares_of
 from dualflux.sources.files.tables import MISSING, find_files
+from dualflux.sources.files.time_axis import TIME_NAMES, TimeSteps, joined, months_of, of_file
 from dualflux.sources.references.settings import GriddedFields
 from dualflux.units import FLUX_UNITS, flux_to_daily
 
@@ -107,52 +101,72 @@ def reference_steps(
     InputError
         See `reference_maps`; a month with some of its days.
     """
-    wanted, seen = set(times), dict[pd.Timestamp, str]()
     sums = None if regions is None else _OwnSums(grid, regions, np.asarray(land_fraction, dtype=float))
     files = find_files(source.path, root, ".nc")
+    wanted, stamps = set(times), _stamps(source, files, times)
     for path in files:
         with open_gridded(path) as data:
-            variable = without_single(find_variable(data, source.variable, path), *TIME_NAMES)
-            variable = declare(variable, fill_values(source.fill_value), source.implausible == "accept")
+            variable = _variable(data, source, path)
             what = f"{path.name}: `{source.variable}`"
             units = stated_units(variable, source.units, FLUX_UNITS, what)
-            name, months = time_axis(variable, path)
-            if months.empty:
-                raise InputError(f"{what}: no time step; get the file again")
-            stamps = _stamps(pd.DatetimeIndex(variable[name].to_numpy()), months, what)
-            step_word = "month" if stamps is months else "day"
-            for stamp in stamps:
-                if stamp in seen:
-                    when = f"{stamp:%Y-%m}" if stamps is months else f"{stamp:%Y-%m-%d}"
-                    raise InputError(f"{what}: {when} stands more than once (also in {seen[stamp]}); give one mean value per {step_word}")
-                seen[stamp] = path.name
+            name, _ = of_file(variable, path)
             plausible = plausible_flux(variable, f"{what} ({source.product})", units, source.implausible == "accept")
             regridder = _Regridder.of(variable.isel({name: 0}), data, source.land_fraction, grid, land_fraction, path, sums)
-            for step, (stamp, month) in enumerate(zip(stamps, months, strict=True)):
-                if month in wanted:
+            for step, stamp in enumerate(stamps[path]):
+                if stamp.replace(day=1) in wanted:
                     yield regridder.month(variable.isel({name: step}), stamp, units, plausible)
-    known = {stamp.replace(day=1) for stamp in seen}
+    known = {stamp.replace(day=1) for found in stamps.values() for stamp in found}
     if not wanted & known:
         raise InputError(
-            f"{source.product}: its {len(known)} months in {len(files)} files"
-            + (f" ({min(seen):%Y-%m} to {max(seen):%Y-%m})" if seen else "")
-            + f" have none in common with the study ({times[0]:%Y-%m} to {times[-1]:%Y-%m}); give files of those years"
+            f"{source.product}: its {len(known)} months in {len(files)} files ({min(known):%Y-%m} to {max(known):%Y-%m})"
+            f" have none in common with the study ({times[0]:%Y-%m} to {times[-1]:%Y-%m}); give files of those years"
         )
 
 
-def _stamps(time: pd.DatetimeIndex, months: pd.DatetimeIndex, what: str) -> pd.DatetimeIndex:
-    """Days of a file in which a month stands more than once, else months."""
-    if not months.has_duplicates:
-        return months
-    days = time.normalize()
-    month, count = np.unique(months.to_numpy(), return_counts=True)
-    partial = np.flatnonzero(count != pd.DatetimeIndex(month).days_in_month)
+def _variable(data: xr.Dataset, source: GriddedFields, path: Path) -> xr.DataArray:
+    variable = without_single(find_variable(data, source.variable, path), *TIME_NAMES)
+    return declare(variable, fill_values(source.fill_value), source.implausible == "accept")
+
+
+def _stamps(source: GriddedFields, files: list[Path], times: pd.DatetimeIndex) -> dict[Path, pd.DatetimeIndex]:
+    """First days of the months (or the days) that the steps of each file mean; of the months in `times` whole ones."""
+    steps: dict[Path, TimeSteps] = {}
+    for path in files:
+        with open_gridded(path) as data:
+            steps[path] = of_file(_variable(data, source, path), path)[1]
+            if steps[path].stamps.empty:
+                raise InputError(f"{path.name}: `{source.variable}`: no time step; get the file again")
+    what = f"{source.product} ({files[0].name}{'' if len(files) == 1 else f' to {files[-1].name}'}): `{source.variable}`"
+    daily = require_cadence(joined(list(steps.values())), ("monthly", "daily"), what, MAKE_MONTHLY) == "daily"
+    found = {path: one.labels.normalize() if daily else months_of(one.labels) for path, one in steps.items()}
+    _check_once(found, source.variable, "day" if daily else "month")
+    if daily:
+        _check_whole(np.concatenate([one.to_numpy() for one in found.values()]), times, what)
+    return found
+
+
+def _check_once(found: dict[Path, pd.DatetimeIndex], variable: str, word: str) -> None:
+    seen: dict[pd.Timestamp, str] = {}
+    for path, stamps in found.items():
+        for stamp in stamps:
+            if stamp in seen:
+                when = f"{stamp:%Y-%m}" if word == "month" else f"{stamp:%Y-%m-%d}"
+                raise InputError(
+                    f"{path.name}: `{variable}`: {when} stands more than once (also in {seen[stamp]}); give one mean value per {word}"
+                )
+            seen[stamp] = path.name
+
+
+def _check_whole(days: np.ndarray, times: pd.DatetimeIndex, what: str) -> None:
+    """Raise InputError where a month of the study has some of its days; a longer record may begin and end as it likes."""
+    month, count = np.unique(days.astype("datetime64[M]"), return_counts=True)
+    months = pd.DatetimeIndex(month.astype("datetime64[ns]"))
+    partial = np.flatnonzero((count != months.days_in_month) & months.isin(times))
     if partial.size:
         raise InputError(
-            f"{what}: {pd.Timestamp(month[partial[0]]):%Y-%m} has {count[partial[0]]} time steps; "
+            f"{what}: {months[partial[0]]:%Y-%m} has {count[partial[0]]} time steps; "
             "allowed: one mean value per month, or one for each of its days; give whole months"
         )
-    return days
 
 
 class _OwnSums:

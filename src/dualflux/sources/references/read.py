@@ -110,7 +110,7 @@ def _table_products(
         raise InputError(
             f"{path.name}: regions {', '.join(unknown)} are not in the mask; allowed: {', '.join(regions)}, global; rename them"
         )
-    table = table.assign(time=parse_months(table["time"], path))
+    table = table.assign(time=parse_months(table, path))
     table = convert_by_unit(table, lambda values, unit, months: integral_to_monthly(values, unit, months, path.name))
     return [
         (str(name), _one_product(rows, str(name), regions, times, path), np.zeros(len(regions) + 1))
