@@ -394,7 +394,7 @@ def test_a_wrong_grid_is_named(tmp_path: Path, data: xr.DataArray, change: dict[
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "f.nc").write_bytes(b"GRIB....")
-    with pytest.raises(InputError, match="neither NetCDF nor Zarr"):
+    with pytest.raises(InputError, match=r"f\.nc: GRIB, which is not read here"):
         read(tmp_path, SOURCE)
     with pytest.raises(InputError, match=r"absent\.nc: no such file"):
         read(tmp_path, {**SOURCE, "path": "absent.nc"})

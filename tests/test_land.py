@@ -98,13 +98,13 @@ def test_land_without_flux_that_cannot_be_told(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"land_fraction": (("lat", "lon"), 100 * LAND)}, "land fractions from 0 to 100; allowed: 0 to 1"),
+        ({"land_fraction": (("lat", "lon"), 100 * LAND)}, "100 in 8 cells, which no fraction can be"),
         ({"land_fraction": (("lat", "lon"), LAND, {"units": "km2"})}, "unit `km2`"),
         ({"land_fraction": (("lat", "lon"), np.full((4, 4), np.nan))}, "has no land on this grid"),
         ({"land_fraction": (("month", "lat", "lon"), np.ones((2, 4, 4)))}, "has latitude and longitude only"),
         ({"mask": (("lat", "lon"), MASK)}, "no attributes `flag_values`"),
-        ({"mask": (("a", "b", "lat", "lon"), np.ones((1, 1, 4, 4)))}, "and a region dimension if it holds fractions"),
-        ({"mask": (("r", "lat", "lon"), np.ones((1, 4, 4)))}, "no region names; add a variable `region_name`"),
+        ({"mask": (("a", "b", "lat", "lon"), np.ones((2, 2, 4, 4)))}, "and a region dimension if it holds fractions"),
+        ({"mask": (("r", "lat", "lon"), np.ones((2, 4, 4)))}, "no region names; add a variable `region_name`"),
         ({"mask": (("r", "lat", "lon"), np.ones((2, 4, 4)), {"flag_meanings": "a b"})}, "summing to 2 in a cell"),
     ],
 )

@@ -66,7 +66,7 @@ def test_one_gram_a_day_everywhere(tmp_path: Path) -> None:
 
 def test_study_land_fraction_counts_where_the_product_has_none(tmp_path: Path) -> None:
     write(tmp_path / "x.nc", ones(), units="kgC m-2 s-1")
-    found = read(tmp_path, land=np.full(GRID.shape, 0.3))
+    found = read(tmp_path, land=np.full(GRID.shape, 0.3), implausible="accept")
     np.testing.assert_allclose(
         found.sel(region="north").isel(product=0), 0.3 * 86400 * 1000 * TIMES.days_in_month * HEMISPHERE / 1e15, rtol=1e-12
     )

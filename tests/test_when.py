@@ -53,7 +53,15 @@ def integral(flux: xr.DataArray) -> np.ndarray:
 
 
 def from_inversion(folder: Path) -> np.ndarray:
-    source = {"format": "gridded", "path": "x.nc", "product": "P", "variable": "flux", "per": "area", "sign": "to_atmosphere"}
+    source = {
+        "format": "gridded",
+        "path": "x.nc",
+        "product": "P",
+        "variable": "flux",
+        "per": "area",
+        "sign": "to_atmosphere",
+        "implausible": "accept",
+    }
     return integral(read_inversions([TypeAdapter(InversionSource).validate_python(source)], folder, GRID, REGIONS, LAND, STUDY).integral)
 
 
@@ -288,7 +296,7 @@ def rows(texts: list[str], unit: str = "PgC month-1", product: str = "P") -> pd.
 
 def from_table(reader: str, folder: Path, table: pd.DataFrame) -> np.ndarray:
     table.to_csv(folder / "t.csv", index=False)
-    source = {"format": "table", "path": "t.csv"}
+    source = {"format": "table", "path": "t.csv", "implausible": "accept"}
     if reader == "inversion":
         read = read_inversions([TypeAdapter(InversionSource).validate_python(source)], folder, GRID, REGIONS, LAND, STUDY).integral
     elif reader == "reference":

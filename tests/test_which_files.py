@@ -152,7 +152,7 @@ FLUX = xr.DataArray(
 
 
 def flux(folder: Path, **source: Any) -> xr.DataArray:
-    settings = TypeAdapter(InversionSource).validate_python(source)
+    settings = TypeAdapter(InversionSource).validate_python({**source, "implausible": "accept"})
     found = read_inversions([settings], folder, GRID, REGIONS, np.ones(GRID.shape), STUDY).integral.sel(region="global")
     return found.transpose("product", "time") * 1e15 / GRID.cell_area.sum() / STUDY.days_in_month.to_numpy()
 
