@@ -525,7 +525,7 @@ STUDY_FILE = {
     "a day that is not": text(_Y, "'2002-12-31'", "'2002-02-30'"),
     "an alias": text(_Y, "name: drawn", "name: &a drawn\ndata_root: *a"),
     "a tag": text(_Y, "name: drawn", "name: !!python/name:os.system drawn"),
-    "no towers": study(towers=[]),
+    "no source": study(towers=[], inversions=[]),
     "a predictor twice": study(predictors=[*STUDY["predictors"], dict(STUDY["predictors"][1])]),
     "a file that is not": study(inversions=[{"path": "nowhere.csv", "format": "table"}]),
 }

@@ -189,7 +189,7 @@ def cams_name(month: pd.Timestamp) -> str:
 def _cams(folder: Path, random: np.random.Generator) -> None:
     (folder / "cams").mkdir()
     for month in MONTHS:
-        flux = random.normal(-1e-3, 1e-3, (6, 12))
+        flux = random.normal(-4e-4, 4e-4, (6, 12))
         data = {
             "flux_apos_bio": (("latitude", "longitude"), flux, {"units": "kgC m-2 month-1"}),
             "area": (("latitude", "longitude"), CELL_AREA, {"units": "m2"}),

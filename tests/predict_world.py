@@ -148,13 +148,13 @@ def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int], broke
         spoil = lambda e: replace(e, model=jax.tree.map(lambda a: a.at[broken].set(np.nan), e.model))  # noqa: E731
         ensembles = {variant: spoil(ensemble) for variant, ensemble in ensembles.items()}
 
-    def train() -> None:
+    def train(out: Path) -> None:
         for variant, ensemble in ensembles.items():
-            (study.out / "models" / variant).mkdir(parents=True, exist_ok=True)
-            ensemble.save(study.out / "models" / variant / "weights.npz")
-        tower_predictions(ensembles, prepared).to_csv(study.out / "models" / PREDICTIONS, index=False)
+            (out / "models" / variant).mkdir(parents=True, exist_ok=True)
+            ensemble.save(out / "models" / variant / "weights.npz")
+        tower_predictions(ensembles, prepared).to_csv(out / "models" / PREDICTIONS, index=False)
 
     with RunFolder(study.out, 0, say=lambda line: None) as run:
-        run.stage(Stage("prepare", {}, (), ["prepared"]), lambda: preparation.save(prepared, study.out / "prepared"))
-        run.stage(Stage("train", {}, (), ["models"], ["prepare"]), train)
+        run.stage(Stage("prepare", {}, (), (), ["prepared/*"]), lambda out: preparation.save(prepared, out / "prepared"))
+        run.stage(Stage("train", {}, (), (), ["models/*", "models/*/*"], ["prepare"]), train)
     (study.out / "study.yaml").write_text(study.to_yaml(), encoding="utf-8")

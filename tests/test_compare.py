@@ -45,7 +45,7 @@ def world(folder: Path, **changes: Any) -> Path:
         for t, v in zip(MONTHS, SEASON + 1, strict=True)
     ]
     (folder / "towers.csv").write_text("site,lat,lon,igbp,time,nee\n" + "\n".join(rows) + "\n")
-    inverse = [f"I{k},{r},{t:%Y-%m},{k - 4},PgC yr-1" for k in (0, 1) for r in ("north", "south") for t in MONTHS]
+    inverse = [f"I{k},{r},{t:%Y-%m},{(k - 4) / 2},PgC yr-1" for k in (0, 1) for r in ("north", "south") for t in MONTHS]
     (folder / "inversions.csv").write_text("product,region,time,value,unit\n" + "\n".join(inverse) + "\n")
     settings: dict[str, Any] = {
         "name": "drawn",
@@ -105,12 +105,12 @@ def test_products_alone_are_compared_by_hand(tmp_path: Path) -> None:
 
 
 def test_inversions_are_the_reference_where_there_are_some(tmp_path: Path) -> None:
-    """Inversions of -4 and -3 PgC/yr per region: the target is -3.5 each, -7 for the globe."""
+    """Inversions of -2 and -1.5 PgC/yr per region: the target is -1.75 each, -3.5 for the globe."""
     out = run(world(tmp_path, inversions=[{"path": "inversions.csv", "format": "table"}], towers=None))
     summary = pd.read_csv(out / "tables/summary.csv").set_index(["product", "region", "metric"])["value"]
-    assert summary["target", "global", "mean_annual"] == pytest.approx(-7)
-    assert summary["A", "global", "bias"] == pytest.approx(summary["A", "global", "mean_annual"] + 7)
-    assert summary["A", "global", "bias_vs_I0"] == pytest.approx(summary["A", "global", "mean_annual"] + 8)
+    assert summary["target", "global", "mean_annual"] == pytest.approx(-3.5)
+    assert summary["A", "global", "bias"] == pytest.approx(summary["A", "global", "mean_annual"] + 3.5)
+    assert summary["A", "global", "bias_vs_I0"] == pytest.approx(summary["A", "global", "mean_annual"] + 4)
 
 
 def test_daily_products_are_compared_day_by_day(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_products_are_compared_by_free_names_with_a_studys_inversions_and_towers
     assert summary["turned", "global", "bias"] == pytest.approx(
         -365 * area / 1e15 - 2 * SEASON @ MONTHS.days_in_month * area / 1e15, rel=1e-5
     )
-    assert summary["target", "global", "mean_annual"] == pytest.approx(-7)
+    assert summary["target", "global", "mean_annual"] == pytest.approx(-3.5)
     sites = pd.read_csv("out/tables/site_metrics.csv").query("scale == 'monthly' and site == 'pooled' and prediction == 'landscape'")
     assert sites.set_index(["product", "metric"])["value"]["flat", "nse"] == pytest.approx(1)
 

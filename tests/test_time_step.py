@@ -1,5 +1,7 @@
 """The length of a study's steps is asked of one object: months, days, and hours would fit."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from dualflux import cube as cubes
 from dualflux.cube import Columns, Cube, Steps, TimeStep
 from dualflux.features import between_months
-from dualflux.model.flux_model import FluxModel, NetworkSettings, fluxes
+from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
 from dualflux.prediction.in_memory import monthly_fluxes
 
@@ -69,8 +71,8 @@ def test_a_month_is_the_mean_of_its_hours(monkeypatch: pytest.MonkeyPatch) -> No
     shapes = ((5, 2), (HOURLY.seasons, 5, 1), (len(steps.time), 5, 2))
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     cube = Cube(*arrays, steps, Columns(("a", "b"), ("s",), ("x", "y")), np.zeros(5), np.ones(5))
-    one = FluxModel.create(jax.random.key(0), 5, 3, 0, NetworkSettings(hidden=(4,), activation="tanh"))
-    one = FluxModel(one.network, one.tower, jnp.asarray(rng.normal(size=(3, 2)), jnp.float32))
+    one = FluxModel.create(jax.random.key(0), 5, 3, {}, NetworkSettings(hidden=(4,), activation="tanh"))
+    one = replace(one, spatial=jnp.asarray(rng.normal(size=(3, 2)), jnp.float32))
     place = rng.normal(size=(5, 2))
     found = list(monthly_fluxes(jax.tree.map(lambda a: a[None], one), cube, place))
     wave = harmonics(steps.season, HOURLY.seasons)
@@ -78,5 +80,5 @@ def test_a_month_is_the_mean_of_its_hours(monkeypatch: pytest.MonkeyPatch) -> No
         step = np.arange(steps.month_start[month.month], steps.month_start[month.month] + steps.month_steps[month.month])
         for cell in range(5):
             u = wave[step] @ (np.asarray(one.spatial, np.float64) @ place[cell])
-            plain = fluxes(one, jnp.asarray(cube.rows(step, np.full(len(step), cell))), jnp.asarray(u, jnp.float32))
+            plain = one.fluxes(jnp.asarray(cube.rows(step, np.full(len(step), cell))), jnp.asarray(u, jnp.float32))
             np.testing.assert_allclose(month.landscape[0, cell], np.asarray(plain.landscape, np.float64).mean(), rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ import pandas as pd
 from dualflux.errors import InputError
 from dualflux.metrics.sites import PREDICTIONS, UNITS, at_scale, by_site, scales_of
 from dualflux.metrics.statistics import METRICS, PairStatistics
-from dualflux.variants import ordered
+from dualflux.variants import VARIANTS
 
 STATISTICS = ("pooled", "median", "median_of_differences")
 INTERVAL = (2.5, 97.5)  # percent
@@ -197,7 +197,8 @@ def difference_table(predictions: pd.DataFrame, time_step: str, seed: int = 0, r
         paired bootstrap over groups), n, sites, groups, unit. Scales with fewer than two groups of sites are left out.
     """
     rows = []
-    names = ordered(sorted(str(p) for p in predictions["product"].unique()))
+    names = sorted(str(p) for p in predictions["product"].unique())
+    names = [n for n in names if n not in VARIANTS] + [v for v in VARIANTS if v in names]
     for second, first in combinations(names, 2):
         for prediction in PREDICTIONS[:2]:
             shared = common_rows(predictions, (first, prediction), (second, prediction))
