@@ -223,14 +223,14 @@ def change_prepared(out: Path, factor: float) -> None:
     """Another preparation, as `dualflux prepare` leaves it: what standardises the columns is another by a factor."""
     saved = shutil.copytree(out / "prepared", out / "saved")
 
-    def again() -> None:
-        shutil.copytree(saved, out / "prepared", dirs_exist_ok=True)
+    def again(place: Path) -> None:
+        shutil.copytree(saved, place / "prepared", dirs_exist_ok=True)
         with np.load(saved / "cells.npz") as file:
             arrays = dict(file)
-        np.savez(out / "prepared/cells.npz", **{**arrays, "scale": arrays["scale"] * factor})
+        np.savez(place / "prepared/cells.npz", **{**arrays, "scale": arrays["scale"] * factor})
 
     with RunFolder(out, 0, say=lambda line: None) as run:
-        run.stage(Stage("prepare", {"factor": factor}, (), ["prepared"]), again)
+        run.stage(Stage("prepare", {"factor": factor}, (), (), ["prepared/*"]), again)
 
 
 def test_networks_of_an_earlier_preparation_are_refused(copy: Study, tmp_path: Path) -> None:
