@@ -42,7 +42,7 @@ def check_inversions(study: Study, land: Land, report: CheckReport) -> Inversion
             target = make_target(s.target, inversions, adjustments)
             report.add(f"Target {s.target}: {target.name}", target.terms)
             report.add("Are signs and units plausible?", sanity_lines(inversions, target))
-            check_constraints(s, target, land.cells, steps)
+            found = check_constraints(s, target, land.cells, steps)
     report.problems += problems.found
     return inversions
 
