@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
 
 from dualflux.twin import WorldSettings, build_world, write_world
 
@@ -26,7 +29,7 @@ PLACES = {  # what each stage writes
     "report": ("figures", "report.html"),
 }
 NOTES = {"notes.txt": "the user's", "figures/mine.txt": "the user's figure", "products/README": "the user's product"}
-TIMED = ("provenance.json", "report.html")  # hold times of day
+TIMED = ("provenance.json", "report.html", "dualflux.log")  # hold times of day
 LIMIT = 600  # seconds of a run
 
 
@@ -93,27 +96,35 @@ class Study:
     env: dict[str, str]
 
     @classmethod
-    def create(cls, folder: Path) -> "Study":
-        """Make the world and run the study once, in quiet."""
-        world = folder / "world"
-        write_small_world(world)
+    def reopen(cls, folder: Path) -> "Study":
+        """The study that `create` made here before."""
         cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        study = cls(world, folder / "finished", folder / "work", {**os.environ, **cache, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"})
+        study = cls(folder / "world", folder / "finished", folder / "work", {**os.environ, **cache, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"})
+        shutil.rmtree(study.work, ignore_errors=True)
         study.work.mkdir()
+        return study
+
+    @classmethod
+    def create(cls, folder: Path, notes: bool = True) -> "Study":
+        """Make the world and run the study once, in quiet; with `notes` the user's own files lie about."""
+        write_small_world(folder / "world")
+        study = cls.reopen(folder)
         done = study.run(study.finished)
         if done.status != 0:
             raise RuntimeError(f"the undisturbed study failed:\n{done.said}")
-        for name, text in NOTES.items():
+        for name, text in NOTES.items() if notes else ():
             (study.finished / name).write_text(text)
         return study
 
     def arguments(self, out: Path, world: Path | None = None, command: str = "run") -> list[str]:
         return [sys.executable, "-m", "dualflux.cli", command, str((world or self.world) / "study.yaml"), "--out", str(out)]
 
-    def start(self, out: Path, world: Path | None = None, env: Mapping[str, str] | None = None, **how: Any) -> Process:
+    def start(
+        self, out: Path, world: Path | None = None, env: Mapping[str, str] | None = None, options: Sequence[str] = (), **how: Any
+    ) -> Process:
         """Start the study in a run folder."""
         log = self.work / f"{time.time_ns()}.log"
-        return Process(self.arguments(out, world), {**self.env, **(env or {})}, log, **how)
+        return Process([*self.arguments(out, world), *options], {**self.env, **(env or {})}, log, **how)
 
     def run(self, out: Path, world: Path | None = None, env: Mapping[str, str] | None = None, **how: Any) -> Done:
         """Run the study to its end."""
@@ -159,9 +170,11 @@ def files(out: Path) -> Iterator[Path]:
 
 
 def writing(out: Path, stage: str) -> Callable[[], bool]:
-    """Says whether a stage has begun to write its files."""
-    before = {p for p in files(out)}
-    return lambda: any(p not in before for place in PLACES[stage] for p in _at(out / place))
+    """Says whether a stage has begun to write its files: in its workshop, or where they go."""
+    before, workshop = {p for p in files(out)}, out / f".dualflux/workshop_{stage}"
+    return lambda: (
+        any(not p.is_symlink() for p in _at(workshop)) or any(p not in before for place in PLACES[stage] for p in _at(out / place))
+    )
 
 
 def _at(place: Path) -> list[Path]:
@@ -192,6 +205,22 @@ def write_small_world(folder: Path) -> None:
         "figure_regions": ["global"],
     }
     write_world(build_world(settings), folder, **options)
+
+
+def write_region_shapes(world: Path, names: tuple[str, str]) -> None:
+    """Two regions as a shapefile, which the world's study then uses; needs the extra `regions`."""
+    import pyogrio
+    import shapely
+
+    boxes = np.array([shapely.box(-180, 20, 180, 90), shapely.box(-180, -60, 180, 20)])
+    pyogrio.raw.write(
+        world / "shapes.shp", shapely.to_wkb(boxes), [np.array(names, dtype=object)], ["name"], geometry_type="Polygon", crs="EPSG:4326",
+        driver="ESRI Shapefile",
+    )  # fmt: skip
+    file = world / "study.yaml"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings["regions"] = {"path": "shapes.shp", "name_column": "name"}
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 @contextmanager

@@ -5,19 +5,24 @@
 
 A small synthetic study is run once in quiet. Each fault then strikes a copy of it in one stage; the fault goes away, the same
 command is given again, and every file (but the times of day in provenance.json and report.html) is compared with the
-quiet run's. One record per fault: `fault, stage, survived, bytes_lost, message`. `bytes_lost` counts bytes of stages that were
+quiet run's. The file holds `faults, bytes_lost, silent_damage, litter` (numbers) and in `cases` one record per fault: `fault, stage,
+survived, bytes_lost, silent_damage, litter, message`. Damage is silent where a command ends with 0 and bytes are lost; litter are files
+that nobody asked for. `bytes_lost` counts bytes of stages that were
 done, of inputs and of the user's own files that are gone or changed after the fault, and of results that differ at the end.
 A fault that this account cannot inject is reported as skipped. Exit status 1 where one was not survived.
 """
 
 import argparse
+import fcntl
 import json
 import os
+import pty
 import resource
 import shutil
 import signal
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,9 +31,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fault_study import STAGES, Done, Process, Study, marker, mounted, writing
+from fault_study import PLACES, STAGES, Done, Process, Study, marker, mounted, write_region_shapes, writing
 
 DONE, WRONG, INTERRUPTED, KILLED = 0, 2, 130, -signal.SIGKILL
+ADDRESS_SPACE = 4_000_000_000  # bytes that the whole small study takes, most of it never touched
 ODD_NAME = "we[ir]d *?$%{x} 'q\" \\ ünï 日本 " + "very long " * 12
 CORRUPTIBLE = {
     "prepare": ("prepared/dynamic.npy", "prepared/target.nc", "prepared/observations.csv"),
@@ -77,7 +83,7 @@ def stopped(stage: str, number: int, status: int, late: bool) -> Callable[[Study
 
     def strike(study: Study, out: Path) -> Struck:
         process = study.start(out)
-        process.until(lambda: process.said(f"{stage}: not done"))
+        process.until(lambda: process.said(f"{stage}: starts"))
         if late:
             process.until(writing(out, stage))
         process.process.send_signal(number)
@@ -88,7 +94,7 @@ def stopped(stage: str, number: int, status: int, late: bool) -> Callable[[Study
 
 def two_runs(study: Study, out: Path) -> Struck:
     first = study.start(out)
-    first.until(lambda: first.said("upscale: not done"))
+    first.until(lambda: first.said("upscale: starts"))
     second = study.run(out)
     first.end()
     return Struck(second, (WRONG,), ("is working in this folder", "wait until it ends"), study.lost(out, "upscale"))
@@ -98,8 +104,100 @@ def foreign_lock(study: Study, out: Path) -> Struck:
     lock = out / ".dualflux/lock"
     lock.write_text(json.dumps({"pid": 1, "host": "another-host", "since": "2020-01-01T00:00:00+00:00"}))
     done = study.run(out)
-    lock.unlink()
-    return Struck(done, (WRONG,), ("another-host", "delete"), study.lost(out, "upscale"))
+    taken = study.run(out, options=("--take-over",))
+    if taken.status:
+        return Struck(taken, (DONE,))
+    return Struck(done, (WRONG,), ("another-host", "--take-over"), study.lost(out, "upscale"))
+
+
+def closed_terminal(study: Study, out: Path) -> Struck:
+    """The terminal of a run is closed: the kernel sends SIGHUP, and there is nobody left to write to."""
+    leader, terminal = pty.openpty()
+    process = study.start(out, stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=lambda: _take_terminal(terminal))
+    os.close(terminal)
+    process.until(lambda: (out / ".dualflux/workshop_upscale").is_dir())
+    os.close(leader)
+    done = process.end()
+    said = (out / "dualflux.log").read_text()
+    return Struck(Done(done.status, said), (INTERRUPTED,), ("SIGHUP", "the terminal was closed"), study.lost(out, "upscale"))
+
+
+def _take_terminal(terminal: int) -> None:
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+
+def little_memory(part: float) -> Callable[[Study, Path], Struck]:
+    """The address space is limited to a part of what the whole study takes; it is said in a sentence, or there is enough."""
+
+    def strike(study: Study, out: Path) -> Struck:
+        limit = int(part * ADDRESS_SPACE)
+        limits = [(resource.RLIMIT_AS, (limit, limit)), (resource.RLIMIT_CORE, (0, 0))]
+        done = study.run(out, preexec_fn=lambda: [resource.setrlimit(kind, values) for kind, values in limits])
+        return Struck(done, (DONE, WRONG), ("not enough memory",) if done.status else (), study.lost(out, "train"))
+
+    return strike
+
+
+# --- files of the user's ---
+
+
+def study_in_out(study: Study, out: Path) -> Struck:
+    """`--out .` in the folder of the study file."""
+    shutil.rmtree(out)
+    shutil.copytree(study.world, out)
+    before = (out / "study.yaml").read_bytes()
+    done = study.run(out, out)
+    lost = 0 if (out / "study.yaml").read_bytes() == before else len(before)
+    shutil.rmtree(out)
+    shutil.copytree(study.finished, out)
+    return Struck(done, (WRONG,), ("this is the study file", "choose another --out"), lost)
+
+
+def users_file(stage: str, when: str) -> Callable[[Study, Path], Struck]:
+    """The user saves files of his own among the results: one beside them, and before or during the stage one with a result's name."""
+
+    def strike(study: Study, out: Path) -> Struck:
+        place = out / PLACES[stage][0]
+        beside = place / "of my own.pdf"
+        process = None
+        if when != "before":
+            process = study.start(out)
+            process.until(lambda: process.said(f"{stage}: starts"))
+            if when == "after a kill":
+                process.until(writing(out, stage))
+                process.process.kill()
+                process.end()
+        place.mkdir(parents=True, exist_ok=True)
+        beside.write_text("mine")
+        own = out / marker(study.finished, stage)["outputs"][0]["path"]
+        if when == "before":
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.write_text("mine")
+        done = process.end() if when == "during" and process is not None else study.run(out)
+        lost = sum(4 for path in (beside, *([own] if when == "before" else [])) if not path.exists() or path.read_text() != "mine")
+        if when == "before":
+            own.unlink(missing_ok=True)
+        again = study.run(out)
+        lost += 0 if beside.exists() and again.status == 0 else 4
+        beside.unlink(missing_ok=True)
+        return Struck(done, (WRONG,) if when == "before" else (DONE,), ("dualflux did not write this",) if when == "before" else (), lost)
+
+    return strike
+
+
+def changed_side_file(study: Study, out: Path) -> Struck:
+    """The table beside the shapes of the regions changes, the shapes do not; the change must be seen."""
+    world = Path(shutil.copytree(study.world, study.work / f"world {time.time_ns()}"))
+    write_region_shapes(world, ("north", "south"))
+    first = study.run(out, world)
+    for path in world.glob("shapes.*"):  # names of regions stand in the .dbf alone
+        path.unlink()
+    write_region_shapes(world, ("boreal", "austral"))
+    done = study.run(out, world)
+    shutil.rmtree(out)
+    shutil.copytree(study.finished, out)
+    return Struck(first if first.status else done, (DONE,), ("inputs changed (", "shapes.dbf"))
 
 
 # --- disks ---
@@ -167,7 +265,7 @@ def vanishing(name: str, when: str) -> Callable[[Study, Path], Struck]:
             (world / name).unlink()
         process = study.start(out, world)
         if when == "during":
-            process.until(lambda: process.said("prepare: not done"))
+            process.until(lambda: process.said("prepare: starts"))
             (world / name).unlink(missing_ok=True)
         done = process.end()
         shutil.rmtree(world)
@@ -277,6 +375,16 @@ def _faults() -> Iterator[Fault]:
     yield Fault("Ctrl-C", "train", stopped("train", signal.SIGINT, INTERRUPTED, late=False))
     yield Fault("Ctrl-C", "upscale", stopped("upscale", signal.SIGINT, INTERRUPTED, late=True), True)
     yield Fault("batch system's SIGTERM", "evaluate", stopped("evaluate", signal.SIGTERM, INTERRUPTED, late=False))
+    yield Fault("batch system's SIGUSR1", "upscale", stopped("upscale", signal.SIGUSR1, INTERRUPTED, late=True))
+    yield Fault("limit on CPU time, SIGXCPU", "evaluate", stopped("evaluate", signal.SIGXCPU, INTERRUPTED, late=False))
+    yield Fault("closed terminal", "upscale", closed_terminal, True)
+    for part in (0.05, 0.15, 0.3, 0.5, 0.8):
+        yield Fault(f"memory limited to {part:.0%} of what it takes", "train", little_memory(part), part == 0.15)
+    yield Fault("--out . where the study lies", "prepare", study_in_out, True)
+    for stage in STAGES:
+        for when in ("before", "during", "after a kill"):
+            yield Fault(f"a file of the user's among the results, {when}", stage, users_file(stage, when), stage == "report")
+    yield Fault("another .dbf beside the same shapes", "prepare", changed_side_file)
     for stage in STAGES:
         yield Fault("full disk", stage, full_disk(stage, 0.5), stage in ("prepare", "upscale"))
     for stage in STAGES:
@@ -315,7 +423,8 @@ def judge(study: Study, fault: Fault) -> dict[str, object]:
     try:
         struck = fault.strike(study, out)
     except RuntimeError as error:
-        return {"fault": fault.name, "stage": fault.stage, "survived": None, "bytes_lost": None, "message": f"skipped: {error}"}
+        skipped = {"survived": None, "bytes_lost": None, "silent_damage": None, "litter": None}
+        return {"fault": fault.name, "stage": fault.stage, **skipped, "message": f"skipped: {error}"}
     again = study.run(out)
     lost, more = struck.lost + study.lost(out), study.more(out)
     said = struck.done.said
@@ -329,7 +438,9 @@ def judge(study: Study, fault: Fault) -> dict[str, object]:
     message = struck.done.problem or next((line for line in said.splitlines() if any(words in line for words in struck.says)), "")
     shutil.rmtree(out)
     text = "; ".join(faults) if faults else _short(message, study) or "same bytes"
-    return {"fault": fault.name, "stage": fault.stage, "survived": not faults and lost == 0, "bytes_lost": lost, "message": text}
+    damaged = lost > 0 and (struck.done.status == DONE or again.status == DONE)
+    found = {"survived": not faults and lost == 0, "bytes_lost": lost, "silent_damage": damaged, "litter": bool(more)}
+    return {"fault": fault.name, "stage": fault.stage, **found, "message": text}
 
 
 def _has_traceback(said: str) -> bool:
@@ -367,7 +478,9 @@ def run() -> int:
     skipped = sum(r["survived"] is None for r in records)
     lost = sum(int(str(r["bytes_lost"])) for r in records if r["bytes_lost"] is not None)
     print(f"{len(records)} faults: {survived} survived, {len(records) - survived - skipped} not, {skipped} skipped; {lost} bytes lost")
-    arguments.out.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    numbers = {name: sum(r[name] is True for r in records) for name in ("silent_damage", "litter")}
+    found = {"faults": len(records) - skipped, "bytes_lost": lost, **numbers, "cases": records}
+    arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0 if survived + skipped == len(records) else 1
 
 

@@ -29,7 +29,8 @@ from dualflux.fitting.weight import choose_weight
 from dualflux.metrics import site_metrics
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_predictions
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prepared import Prepared, load
 from dualflux.stages import prepare as preparation
 from dualflux.stages.observations import tower_constraint

@@ -31,20 +31,21 @@ from scipy.ndimage import gaussian_filter
 from dualflux.cube import Columns, Steps
 from dualflux.features import Standard
 from dualflux.fitting.parallel import cores
-from dualflux.grid import Grid
+from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prediction import in_chunks as run
-from dualflux.prediction.in_memory import stack_ensembles
+from dualflux.prediction.engine import stack_ensembles
 from dualflux.prediction.kernel import LANES, EnsembleKernel, Shape, Tile, months_of
 from dualflux.prediction.layout import Layout
 from dualflux.prediction.tile_preparation import Sources, prepare_store
-from dualflux.prediction.tile_store import PredictorStore
+from dualflux.prediction.tile_store import PredictorStore, features
 from dualflux.prediction.workers import Execution
 from dualflux.run_folder.files import sha256
-from dualflux.run_folder.run_folder import peak_memory_gb
+from dualflux.run_folder.memory import peak_memory_gb
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
+from dualflux.sources.land.region_masks import BandSettings
 from dualflux.sources.predictors.settings import PredictorSettings
 
 STATIC, SEASONAL, DYNAMIC = 9, 3, 8
@@ -53,6 +54,7 @@ WIDTH = 64
 TREES, DEPTH = 500, 8
 NETWORK = NetworkSettings(hidden=(WIDTH, WIDTH), members=2)
 ATTRS = {"title": "benchmark"}
+BANDS = BandSettings(bands={"north": (0, 90), "south": (-90, 0)})
 ADVANCE = lambda done, of: None  # noqa: E731
 
 
@@ -72,8 +74,10 @@ def land(resolution: float) -> tuple[Grid, np.ndarray, np.ndarray]:
 def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
     """Write one year of the cube."""
     grid, index, area = land(resolution)
-    layout = Layout.create(grid, index, area, Steps.create("2001-01-01", "2001-12-31", "daily"), columns(dynamic))
-    store = PredictorStore.create(path, layout)
+    cells = LandCells(grid, index, area.ravel()[index], ("north", "south"), np.stack([index >= area.size / 2, index < area.size / 2]) * 1.0)
+    layout = Layout.create(cells, area, Steps.create("2001-01-01", "2001-12-31", "daily"), columns(dynamic))
+    PredictorStore.create(path, layout)
+    store = PredictorStore(path)
     rng = np.random.default_rng(1)
     days = np.arange(372).reshape(12, 31, 1, 1)
     noise = gaussian_filter(rng.normal(size=(372, dynamic + SEASONAL, 4 * LANES)).astype(np.float32), (1.5, 0, 10), mode="wrap")
@@ -84,7 +88,8 @@ def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
         field = np.roll(noise, own.integers(4 * LANES), axis=-1)[..., :LANES] + 0.01 * own.normal(size=LANES).astype(np.float32)
         cycle = np.cos(2 * np.pi * days / 372 + own.normal()).astype(np.float32)
         static = own.normal(size=(STATIC, LANES)).astype(np.float32)
-        store.write_tile(tile, static, cycle + 0.1 * field[:, :, :SEASONAL], (cycle + field[:, :, SEASONAL:]).astype(np.float32))
+        varying = cycle + 0.1 * field[:, :, :SEASONAL], (cycle + field[:, :, SEASONAL:]).astype(np.float32)
+        store.write_tile(tile, static, *varying, np.zeros((features(layout.columns), LANES), np.float32))
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(write, range(layout.tiles)))
@@ -94,9 +99,9 @@ def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
 def more_years(path: Path, source: Path, years: int) -> None:
     """A store of several years whose chunks are links to those of one year."""
     one = Layout.load(source)
-    several = Layout.create(one.grid, one.index, one.land_area, Steps.create("2001-01-01", f"{2000 + years}-12-31", "daily"), one.columns)
+    several = Layout.create(one.cells, one.land_area, Steps.create("2001-01-01", f"{2000 + years}-12-31", "daily"), one.columns)
     PredictorStore.create(path, several)
-    for name in ("static", "seasonal"):
+    for name in ("static", "seasonal", "mean_year"):
         (path / name / "c").symlink_to(source / name / "c")
     for tile in range(one.tiles):
         (path / "dynamic/c" / str(tile)).mkdir(parents=True)
@@ -134,15 +139,23 @@ def seconds(work: Callable[[], object], repeat: int = 1) -> float:
     return min(found)
 
 
+def products(plan: run.Plan) -> list[run.Store]:
+    """The empty products of a plan."""
+    layout = Layout.load(plan.predictors)
+    stores = run.products(plan, layout, ATTRS, None)
+    run.create_products(plan, layout, stores)
+    return stores
+
+
 def end_to_end(store: Path, weights: Path, out: Path, where: Execution | None = None) -> float:
     """Seconds from Zarr to Zarr with a program that is compiled already."""
     shutil.rmtree(out, ignore_errors=True)
-    plan = run.Plan(store, weights, out, daily=False, key=str(store))
+    plan = run.Plan(store, weights, out, daily=False, unseen=0.1, key=str(store))
     plan.journal.begin({"benchmark": True})
-    run.create_products(plan, Layout.load(store), ATTRS)
+    stores = products(plan)
     if where is None:
         run._worker(plan)
-    return seconds(lambda: run.upscale(plan, ATTRS, where or Execution(), ADVANCE))
+    return seconds(lambda: run.upscale(plan, stores, where or Execution(), ADVANCE))
 
 
 def one_and_ten(store: Path, one: Path, ten: Path, out: Path, pairs: int, cached: bool = False) -> tuple[float, float]:
@@ -181,7 +194,7 @@ def rows_of(layout: Layout) -> int:
 def compute_only(weights: Path, layout: Layout, tiles: int) -> float:
     """Rows per second of the kernel on tiles in memory, one program per core."""
     ensemble = Ensemble.load(weights)
-    shape = Shape(layout.columns, 12, 31)
+    shape = Shape(layout.columns, 12, layout.steps.length)
     kernel = EnsembleKernel(stack_ensembles([ensemble]), shape)
     rng = np.random.default_rng(4)
     data = [Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(ensemble.size))) for _ in range(4)]
@@ -255,7 +268,7 @@ def prepare_rate(folder: Path, resolution: float) -> float:
     )
     predictors = tuple(PredictorSettings(name=n, path=f"{n}.zarr", kind="dynamic") for n in columns().dynamic)
     sources = Sources(
-        predictors, LandFractionSettings(path="land.nc"), NoFluxSettings(), root, resolution, "2001-01-01", "2001-12-31", "daily"
+        predictors, LandFractionSettings(path="land.nc"), NoFluxSettings(), BANDS, root, resolution, "2001-01-01", "2001-12-31", "daily"
     )
     derived = tuple(f"running_mean({n}, 30)" for n in columns().dynamic)
     wanted = Columns((), ("potential_radiation",), columns().dynamic + derived)
@@ -282,7 +295,7 @@ def store_rows(store: Path, rows: int) -> np.ndarray:
     opened, found, got = PredictorStore(store), [], 0
     for tile in range(opened.layout.tiles):
         static, seasonal = opened.invariant(tile)
-        dynamic = opened.dynamic(tile, slice(0, 12))
+        dynamic = opened.read(tile, slice(0, 12))
         varying = np.concatenate([seasonal, dynamic], axis=2)[:, :28].reshape(-1, SEASONAL + DYNAMIC, LANES).swapaxes(1, 2)
         fixed = np.broadcast_to(static.T, (len(varying), LANES, STATIC))
         found.append(np.concatenate([fixed, varying], axis=2).reshape(-1, INPUTS))
@@ -403,7 +416,7 @@ def dask_seconds(workers: int, store: Path, weights: Path, out: Path) -> float:
     """Seconds on single-threaded Dask workers, each on one core of its own with one XLA thread."""
     from distributed import Client, LocalCluster
 
-    plan = run.Plan(store, weights, out, daily=False, key=str(store))
+    plan = run.Plan(store, weights, out, daily=False, unseen=0.1, key=str(store))
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
@@ -412,9 +425,9 @@ def dask_seconds(workers: int, store: Path, weights: Path, out: Path) -> float:
             client.run(bind, core, workers=[address])
         shutil.rmtree(out, ignore_errors=True)
         plan.journal.begin({"benchmark": True})
-        run.create_products(plan, Layout.load(store), ATTRS)
+        stores = products(plan)
         client.run(warm, plan)
-        return seconds(lambda: run.upscale(plan, ATTRS, Execution(scheduler=cluster.scheduler_address), ADVANCE))
+        return seconds(lambda: run.upscale(plan, stores, Execution(scheduler=cluster.scheduler_address), ADVANCE))
 
 
 def warm(plan: run.Plan) -> None:
@@ -547,9 +560,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.upscale:
         store, weights, out = options.upscale
-        plan = run.Plan(store, weights, out, daily=False)
+        plan = run.Plan(store, weights, out, daily=False, unseen=0.1)
         plan.journal.begin({"benchmark": True})
-        run.upscale(plan, ATTRS, Execution(), ADVANCE)
+        run.upscale(plan, products(plan), Execution(), ADVANCE)
         print(json.dumps({"peak_memory_gb": peak_memory_gb()}))
         return
     with TemporaryDirectory(dir=options.folder) as folder:

@@ -1,5 +1,6 @@
 """A drawn world of 10 degrees, and the folder of a finished run on it, without any training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prepared import Prepared
+from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.land.read import land_cells
 from dualflux.stages import prepare as preparation
 from dualflux.study.settings import Study, load_study
@@ -89,6 +92,7 @@ def study_text(time_step: str, first: str = "2001-01-01", last: str = "2003-12-3
         "no_flux": {"rule": "zero"},
         "regions": {"bands": {"north": [0, 90], "south": [-90, 0]}},
         "inversions": [{"path": "inversions.csv", "format": "table"}],
+        "variants": ["towers", "dual"],
     }
 
 
@@ -100,7 +104,8 @@ def members(cube: Cube, basis: SpatialBasis, count: int, network: NetworkSetting
         model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, basis.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
-    return Ensemble(jax.vmap(one)(jax.random.split(jax.random.key(0), count)), np.arange(count) % 2, network, cube.columns.names, basis)
+    fold = np.arange(count) % 2 if count > 1 else np.array([-1])
+    return Ensemble(jax.vmap(one)(jax.random.split(jax.random.key(0), count)), fold, network, cube.columns.names, basis)
 
 
 def finished_run(folder: Path, time_step: str, count: int = 3, **period: str) -> tuple[Study, Cube, LandCells]:
@@ -111,16 +116,45 @@ def finished_run(folder: Path, time_step: str, count: int = 3, **period: str) ->
     s = study.settings
     land = land_cells(GRID, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
     land, cube, _ = preparation.read_cube(study, land, Steps.create(str(s.period[0]), str(s.period[1]), s.time_step))
-    nothing = pd.DataFrame({"site": [], "time": [], "nee": []})
-    sites = pd.DataFrame({"cell": []}, index=pd.Index([], name="site"))
-    rows = np.zeros((0, len(cube.columns.names)))
-    preparation.save(
-        Prepared(land.cells, land.land_area, cube, nothing, sites, rows, make_target(3), None, np.empty((0, 36, len(land.cells.index)))),
-        study.out / "prepared",
-    )
-    basis = SpatialBasis.create(land.cells.lat(), land.cells.lon(), 2000.0)
-    for variant, size in (("dual", count), ("towers", 1)):
-        (study.out / "models" / variant).mkdir(parents=True)
-        members(cube, basis, size).save(study.out / "models" / variant / "weights.npz")
-    (study.out / "study.yaml").write_text(study.to_yaml(), encoding="utf-8")
+    sites, observations, rows = towers(land.cells, cube)
+    library = np.empty((0, len(cube.steps.months), len(land.cells.index)))
+    target = make_target(3)
+    prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, None, library)
+    finish_stages(study, prepared, {"dual": count, "towers": 1})
     return study, cube, land.cells
+
+
+def towers(cells: LandCells, cube: Cube) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Eight sites of two folds, two of them in one cell, over the first year: sites, observations and their rows."""
+    cell = np.r_[0, np.linspace(0, len(cells.index) - 1, 7).astype(int)]
+    index = pd.Index([f"S{i}" for i in range(8)], name="site")
+    sites = pd.DataFrame({
+        "lat": cells.lat()[cell], "lon": cells.lon()[cell], "igbp": "GRA", "cell": cell, "group": [0, 0, 1, 2, 3, 4, 5, 6],
+        "fold": [0, 0, 1, 0, 1, 0, 1, 0],
+    }, index=index)  # fmt: skip
+    step = np.tile(np.arange(12), 8)
+    nee = np.random.default_rng(6).normal(size=len(step))
+    table = pd.DataFrame({"site": np.repeat(index, 12), "time": cube.steps.time[step], "nee": nee, "uncertainty": 0.1})
+    return sites, table, cube.rows(step, np.repeat(cell, 12))
+
+
+def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int], broken: int | None = None) -> None:
+    """The folders of `prepare` and `train` with their markers; each variant gets some members, of which the broken one knows no number."""
+    cells = prepared.cells
+    basis = SpatialBasis.create(cells.lat(), cells.lon(), 2000.0)
+    ensembles = {variant: members(prepared.cube, basis, size) for variant, size in sizes.items()}
+
+    if broken is not None:
+        spoil = lambda e: replace(e, model=jax.tree.map(lambda a: a.at[broken].set(np.nan), e.model))  # noqa: E731
+        ensembles = {variant: spoil(ensemble) for variant, ensemble in ensembles.items()}
+
+    def train() -> None:
+        for variant, ensemble in ensembles.items():
+            (study.out / "models" / variant).mkdir(parents=True, exist_ok=True)
+            ensemble.save(study.out / "models" / variant / "weights.npz")
+        tower_predictions(ensembles, prepared).to_csv(study.out / "models" / PREDICTIONS, index=False)
+
+    with RunFolder(study.out, 0, say=lambda line: None) as run:
+        run.stage(Stage("prepare", {}, (), ["prepared"]), lambda: preparation.save(prepared, study.out / "prepared"))
+        run.stage(Stage("train", {}, (), ["models"], ["prepare"]), train)
+    (study.out / "study.yaml").write_text(study.to_yaml(), encoding="utf-8")

@@ -17,6 +17,7 @@ import dualflux
 from dualflux import pipeline
 from dualflux.cli import main
 from dualflux.errors import InputError
+from dualflux.run_folder.pulse import Manner
 from dualflux.study.settings import Study, load_study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,8 +51,8 @@ def errors(text: str) -> list[str]:
 )
 def test_run_and_its_stages(study_file: Path, calls: list[tuple[Any, ...]], command: str, stages: list[str] | None) -> None:
     assert main([command, str(study_file), "--out", str(study_file.parent / "out")]) == 0
-    [(name, study, out, asked)] = calls
-    assert (name, asked) == ("run", stages)
+    [(name, study, out, asked, manner)] = calls
+    assert (name, asked, manner) == ("run", stages, Manner(catch_noise=True))
     assert isinstance(study, Study) and out == study_file.parent / "out"
 
 
@@ -64,7 +65,7 @@ def test_check_and_status(study_file: Path, calls: list[tuple[Any, ...]], tmp_pa
     assert main(["check", str(study_file), "--data-root", str(tmp_path)]) == 0
     assert main(["status", str(study_file), "--out", str(tmp_path / "out")]) == 0
     assert calls[0][0] == "check" and calls[0][1].root == tmp_path
-    assert calls[1][0] == "status" and calls[1][2] == tmp_path / "out"
+    assert calls[1] == ("status", study_file, None, tmp_path / "out")
 
 
 def test_demo(calls: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +160,7 @@ def test_interruption(study_file: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "the same command goes on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1])
 def test_signals_interrupt_a_process(kind: signal.Signals, study_file: Path) -> None:
     code = (
         "import signal, sys, time\n"
@@ -173,7 +174,8 @@ def test_signals_interrupt_a_process(kind: signal.Signals, study_file: Path) -> 
     process.send_signal(kind)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in text
+    assert "Traceback" not in text and "the same command goes on" in text
+    assert (kind.name in text) == (kind != signal.SIGINT)
 
 
 def readme_commands() -> list[str]:

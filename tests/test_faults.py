@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,65 +43,75 @@ class Killed(BaseException):
 # --- a stage that does not come to its end ---
 
 
-def begin(study: Study, names: tuple[str, ...], stop: bool) -> None:
-    """Run the first stage, writing these files; killed at the end where `stop`."""
+def begin(study: Study, names: tuple[str, ...], stop: str) -> None:
+    """Run the first stage, writing these files; killed at work, or when all but its marker is written."""
 
-    def action() -> None:
-        (study.out / "a").mkdir(exist_ok=True)
+    def action(folder: Path) -> None:
+        (folder / "a").mkdir(exist_ok=True)
         for name in names:
-            (study.out / "a" / name).write_text(name)
-        if stop:
+            (folder / "a" / name).write_text(name)
+        if stop == "at work":
             raise Killed
 
-    with contextlib.suppress(Killed), RunFolder(study.out, 7, say=study.said.append) as run:
-        run.stage(study.stages()[0], action)
+    stage = replace(study.stages()[0], outputs=["a/*.txt"])
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed), RunFolder(study.out, 7, say=study.said.append) as run:
+        if stop == "at the marker":
+            patch.setattr("dualflux.run_folder.run_folder.finished", killed)
+            patch.setattr("dualflux.run_folder.run_folder.marker_path", killed)
+        run.stage(stage, action)
 
 
-def test_what_a_killed_stage_wrote_is_no_result_of_the_next(study: Study) -> None:
+def killed(*_: object) -> Path:
+    raise Killed
+
+
+STOPS = ("at work", "at the marker")
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_what_a_killed_stage_wrote_is_no_result_of_the_next(study: Study, stop: str) -> None:
     """Killed with two variants, then run with one: the other's file must not stay among the results."""
-    begin(study, ("towers.txt", "dual.txt"), stop=True)
+    begin(study, ("towers.txt", "dual.txt"), stop)
     study.settings = {"variants": ["dual"]}
-    begin(study, ("dual.txt",), stop=False)
+    begin(study, ("dual.txt",), "")
     assert [p.name for p in (study.out / "a").iterdir()] == ["dual.txt"]
-    assert is_done(study.out, study.stages()[0])
+    assert is_done(study.out, replace(study.stages()[0], outputs=["a/*.txt"]))
 
 
 def test_the_users_files_are_never_removed(study: Study) -> None:
-    """In every order of kills, repeats and changes; a file is the user's when it lay there before the stage, or came after it."""
-    mine = [study.out / "a/before.txt", study.out / "a/deep/mine.txt", study.out / "notes.txt"]
+    """In every order of kills, repeats and changes, whenever the files came."""
+    mine = [study.out / "a/before.md", study.out / "a/deep/mine.txt", study.out / "notes.txt"]
     for path in mine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     for round_ in range(2):
         study.settings = {"round": round_}
-        for stop in (True, True, False):
+        for stop in (*STOPS, *STOPS, ""):
             begin(study, ("result.txt",), stop)
             assert all(path.read_text() == "mine" for path in mine)
-        after = study.out / f"a/after{round_}.txt"
-        after.write_text("mine")
-        mine.append(after)
+            after = study.out / f"a/after {stop} {round_}.txt"  # as a result could be called, too
+            after.write_text("mine")
+            mine.append(after)
+        assert is_done(study.out, replace(study.stages()[0], outputs=["a/*.txt"]))
     recorded = read_sealed(study.out / MARKERS / "stage_copy.json")
     assert recorded is not None and [r["path"] for r in recorded["outputs"]] == ["a/result.txt"]
 
 
-def test_a_moved_folder_of_a_killed_run_keeps_the_users_files(study: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_moved_folder_of_a_killed_run_keeps_the_users_files(study: Study, tmp_path: Path, stop: str) -> None:
     """A full disk's folder is copied to another: times and inodes are new, the files are still whose they were."""
     (study.out / "a").mkdir(parents=True)
-    (study.out / "a/mine.txt").write_text("mine")
-    begin(study, ("towers.txt",), stop=True)
+    (study.out / "a/mine.md").write_text("mine")
+    begin(study, ("towers.txt",), stop)
     subprocess.run(["cp", "-r", str(study.out), str(tmp_path / "moved")], check=True)
     study.out = tmp_path / "moved"
-    begin(study, ("dual.txt",), stop=False)
-    assert sorted(p.name for p in (study.out / "a").iterdir()) == ["dual.txt", "mine.txt"]
+    begin(study, ("dual.txt",), "")
+    assert sorted(p.name for p in (study.out / "a").iterdir()) == ["dual.txt", "mine.md"]
 
 
-def test_hidden_files_are_neither_results_nor_removed(study: Study) -> None:
-    """A stage may keep there what it goes on from."""
-    begin(study, (".checkpoint", "dual.txt"), stop=True)
-    begin(study, ("dual.txt",), stop=False)
-    assert (study.out / "a/.checkpoint").exists()
-    recorded = read_sealed(study.out / MARKERS / "stage_copy.json")
-    assert recorded is not None and [r["path"] for r in recorded["outputs"]] == ["a/dual.txt"]
+def test_hidden_files_are_no_results(study: Study) -> None:
+    begin(study, (".checkpoint", "dual.txt"), "")
+    assert [p.name for p in (study.out / "a").iterdir()] == ["dual.txt"]
 
 
 def test_leftovers_of_killed_writing_go(study: Study) -> None:
@@ -300,7 +311,12 @@ def test_a_patient_file_is_a_file_whatever_the_disk_says(
         (OSError(errno.EACCES, "x", "a"), "a: Permission denied; see that it is there and may be read and written"),
         (OSError(errno.ESTALE, "x", "a"), "a: Stale file handle"),
         (MemoryError("Unable to allocate 4.00 TiB"), r"not enough memory \(Unable to allocate 4.00 TiB\); `dualflux check` says"),
+        (MemoryError(), "not enough memory; `dualflux check` says"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "not enough memory"),
+        (RuntimeError("INTERNAL: std::bad_alloc"), "not enough memory"),
+        (RuntimeError("can't start new thread"), "not enough memory"),
+        (ImportError("libjax_common.so: failed to map segment from shared object"), "not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory"),
     ],
 )
 def test_what_the_machine_lacks_is_said_in_one_sentence(error: BaseException, says: str) -> None:
@@ -319,7 +335,15 @@ def test_what_a_library_wraps_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("x"), RuntimeError("stage a did not write b"), OSError(errno.EINVAL, "x"), OSError("x")]
+    "error",
+    [
+        ZeroDivisionError("x"),
+        ImportError("no module named x"),
+        SystemError("x"),
+        RuntimeError("stage a did not write b"),
+        OSError(errno.EINVAL, "x"),
+        OSError("x"),
+    ],
 )
 def test_a_defect_of_ours_is_none_of_the_machines(error: BaseException) -> None:
     assert machine_problem(error) is None
@@ -388,7 +412,7 @@ def test_a_stage_killed_by_the_system_frees_its_lock(study: Study, tmp_path: Pat
         f"from test_stages import Study\nfrom dualflux.run_folder.run_folder import RunFolder\nstudy = Study(Path({str(tmp_path)!r}))\n"
         "copy, count = study.stages()\n"
         "with RunFolder(study.out, 7, say=print) as run:\n    run.stage(copy, study.copy)\n"
-        "    run.stage(count, lambda: (study.count(), os.kill(os.getpid(), signal.SIGKILL)))\n"
+        "    run.stage(count, lambda folder: (study.count(folder), os.kill(os.getpid(), signal.SIGKILL)))\n"
     )
     assert in_process(code, tmp_path).returncode == -signal.SIGKILL
     first, second = study.stages()
@@ -407,15 +431,67 @@ def test_a_limit_on_files_is_said_by_the_command(tmp_path: Path) -> None:
     assert done.stderr.startswith("dualflux: error: ") and "the file would be larger" in done.stderr and "Traceback" not in done.stderr
 
 
+CHILD = "import os, sys\nfrom dualflux import cli\n"
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "says"),
+    [
+        ("os.abort()", 2, "not enough memory (a library ended the process with SIGABRT; memory is limited to 64.0 GB)"),
+        ("7", 7, ""),
+        ("print('said') or 7", 7, ""),
+        ("bytes(2 * 10**11) and 0", 2, "not enough memory"),
+    ],
+)
+def test_a_library_that_aborts_under_a_limit_of_memory_is_said_in_a_sentence(tmp_path: Path, work: str, status: int, says: str) -> None:
+    """std::bad_alloc that nobody catches ends a process without a word; here somebody is left to say it."""
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    limit = (64 * 10**9, 64 * 10**9)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+        preexec_fn=lambda: (resource.setrlimit(resource.RLIMIT_AS, limit), resource.setrlimit(resource.RLIMIT_CORE, (0, 0))),
+    )  # fmt: skip
+    assert done.returncode == status and says in done.stderr and "Traceback" not in done.stderr
+    assert ("said" in done.stdout) == ("said" in work)
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["free", "limited memory"])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: signal.Signals) -> None:
+    work = "(print('working', flush=True), __import__('time').sleep(100))"
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: limited and resource.setrlimit(resource.RLIMIT_AS, (64 * 10**9, 64 * 10**9)),
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 130 and said.count("interrupted") == 1 and number.name in said
+
+
+def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:
+    work = "(print('working', flush=True), __import__('time').sleep(1.0), 0)[2]"
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(300) == 0
+    process.stdout.close()
+
+
 def test_stage_without_its_folder_says_so(tmp_path: Path) -> None:
     """A run folder that is taken away under a run."""
     out = tmp_path / "run"
 
-    def action() -> None:
+    def action(folder: Path) -> None:
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         out.rmdir()
 
     with pytest.raises((FileNotFoundError, RuntimeError)) as caught, RunFolder(out, 7, say=lambda line: None) as run:
-        run.stage(Stage("a", {}, outputs=["a"]), action)
-    assert "did not write a" in str(caught.value) or machine_problem(caught.value)
+        run.stage(Stage("a", {}, outputs=["a/a"]), action)
+    assert "did not write a/a" in str(caught.value) or machine_problem(caught.value)

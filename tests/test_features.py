@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ellipe
 
-from dualflux.cube import Cube, DeviceCube, Steps, day_of_mean_year
+from dualflux.cube import Cube, DeviceCube, Steps, TimeStep
 from dualflux.errors import InputError
 from dualflux.features import MEMORY_DAYS, SOLAR_CONSTANT, build_cube, default_memory, potential_radiation, tower_rows
 from small_world import CELLS, CLASSES, make_cube, predictors
@@ -91,7 +91,7 @@ def test_radiation_columns_of_months_are_means_of_days_and_the_change_is_a_diffe
 
 def test_a_date_has_one_place_in_every_year() -> None:
     days = pd.DatetimeIndex(["2001-02-28", "2001-03-01", "2001-12-31", "2004-02-29", "2004-03-01", "2004-12-31", "2004-01-01"])
-    np.testing.assert_array_equal(day_of_mean_year(days), [58, 60, 365, 59, 60, 365, 0])
+    np.testing.assert_array_equal(TimeStep.named("daily").season(days), [58, 60, 365, 59, 60, 365, 0])
 
 
 @given(st.integers(1990, 2030), st.integers(1, 12), st.integers(0, 40), st.sampled_from(["monthly", "daily"]))
@@ -143,7 +143,7 @@ def test_mean_season_and_anomaly_are_the_mean_year_and_what_is_left() -> None:
 def test_the_mean_of_29_february_is_shared_with_its_neighbours(years: tuple[int, int], leap: bool) -> None:
     """Value = day of the mean year, but 1000 on the one leap day: its mean is that of it and the days beside it in all years."""
     time = pd.date_range(f"{years[0]}-01-01", f"{years[1]}-12-31")
-    day = day_of_mean_year(time).astype(float)
+    day = TimeStep.named("daily").season(time).astype(float)
     values = np.repeat(np.where(day == 59, 1000.0, day)[:, None], 2, axis=1)
     mean = derive("mean_season(x)", values, str(time[0].date()), str(time[0].date()), str(time[-1].date()), "daily")
     count = years[1] - years[0] + 1

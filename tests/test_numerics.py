@@ -23,7 +23,8 @@ from dualflux.fitting.training import _require_finite
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FLUX_SCALE, FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, require_finite_flux
+from dualflux.prediction.engine import integrate_month
+from dualflux.prediction.in_memory import monthly_fluxes, require_finite_flux
 from small_world import BASIS, CELLS, double_precision, make_cube, make_objective, to_double
 from test_training import CUBE, REGIONAL, TOWERS, one_member, perturbed_model, terms_of
 

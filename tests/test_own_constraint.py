@@ -78,7 +78,7 @@ class LandTotal(Constraint):
     def create(cls, observed: np.ndarray, sd: float, cube: Any, device: DeviceCube) -> "LandTotal":
         areas = Areas(CELLS.land_area[None], np.arange(12 * len(observed)))
         walk, _ = walk_of(device, cube.steps, [areas])
-        return cls(Walk(*walk[:2], *(a.reshape(-1, 12) for a in walk[2:])), jnp.asarray(observed, jnp.float32), sd, areas)
+        return cls(walk.in_months((-1, 12)), jnp.asarray(observed, jnp.float32), sd, areas)
 
     def parameters(self) -> LandOffset:
         return LandOffset(jnp.zeros(1))

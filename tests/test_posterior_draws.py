@@ -25,7 +25,8 @@ from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, integra
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, Network
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes
+from dualflux.prediction.engine import integrate_month
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.variants import VARIANTS
 from small_world import (
     BASIS,

@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,21 +13,25 @@ import xarray as xr
 
 from dualflux.cube import Cube
 from dualflux.errors import InputError
+from dualflux.evaluation.regional import regional_table
 from dualflux.features import needs_mean_season
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction import in_chunks, layout
 from dualflux.prediction import tile_preparation as prepare
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.in_chunks import Plan, upscale_chunk
-from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import stack_ensembles
+from dualflux.prediction.in_chunks import Plan, create_products, products, upscale_chunk
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prediction.tile_store import PredictorStore
+from dualflux.prepared import load
 from dualflux.stages.predict_elsewhere import Execution, predict
+from dualflux.stages.upscale import upscale
 from dualflux.study.settings import Study, load_study
-from predict_world import DROPPED, ICE, finished_run, is_land
+from predict_world import DROPPED, ICE, finish_stages, finished_run, is_land
 
 Run = tuple[Study, Cube, LandCells]
-NAMES = ("nee", "nee_tower", "nee_std")
+NAMES = ("nee", "nee_tower", "nee_std", "nee_std_total")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -95,13 +98,13 @@ def test_the_store_holds_the_columns_of_training(monthly: Run, tmp_path: Path) -
     cube, store = monthly[1], PredictorStore(tmp_path / "predictors")
     assert len(store.layout.bands) > 3 and (store.layout.index == monthly[2].index).all()
     for band in store.layout.bands:
-        for tile in range(band.tiles.start, band.tiles.stop):
+        for tile in band.tiles_range:
             cells = store.layout.cells_of(band, tile)
             count = cells.stop - cells.start
             static, seasonal = store.invariant(tile)
             np.testing.assert_array_equal(static[:, :count], cube.static[cells].T)
             np.testing.assert_array_equal(seasonal[:, 0, :, :count], cube.seasonal[:, cells].swapaxes(1, 2))
-            dynamic = store.dynamic(tile, slice(0, 36))
+            dynamic = store.read(tile, slice(0, 36))
             np.testing.assert_array_equal(dynamic[:36, 0, :, :count], cube.dynamic[:, cells].swapaxes(1, 2))
             assert not dynamic[..., count:].any() and not static[..., count:].any()
 
@@ -168,7 +171,7 @@ def test_a_finer_grid_splits_cells_into_equals(monthly: Run, tmp_path: Path) -> 
     own = store.layout.cells_of(band, tile)
     count = own.stop - own.start
     place = np.searchsorted(cells.index, parent[own])
-    np.testing.assert_allclose(store.dynamic(tile, slice(0, 36))[:36, 0, :, :count], coarse.dynamic[:, place].swapaxes(1, 2), atol=1e-5)
+    np.testing.assert_allclose(store.read(tile, slice(0, 36))[:36, 0, :, :count], coarse.dynamic[:, place].swapaxes(1, 2), atol=1e-5)
     seasonal = store.invariant(tile)[1][:, 0, :, :count]
     sun = names.seasonal.index("potential_radiation")
     other = [i for i in range(len(names.seasonal)) if i != sun]
@@ -238,10 +241,11 @@ def test_a_damaged_predictor_store_is_named(monthly: Run, tmp_path: Path) -> Non
     predict(monthly[0], tmp_path)
     chunk = next(p for p in (tmp_path / "predictors/dynamic/c/0").rglob("*") if p.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-40] + bytes(36) + chunk.read_bytes()[-4:])
-    plan = Plan(tmp_path / "predictors", monthly[0].out / "models/dual/weights.npz", tmp_path / "other", daily=False)
-    in_chunks.create_products(plan, layout.Layout.load(plan.predictors), {})
+    plan = Plan(tmp_path / "predictors", monthly[0].out / "models/dual/weights.npz", tmp_path / "other", daily=False, unseen=0.0)
+    cube = layout.Layout.load(plan.predictors)
+    create_products(plan, cube, products(plan, cube, {}, None))
     with pytest.raises(InputError, match="dynamic of tile 0 is damaged"):
-        upscale_chunk(plan, next(t for t in layout.Layout.load(plan.predictors).tasks() if t.band == 1))
+        upscale_chunk(plan, next(t for t in cube.tasks() if t.band == 1))
 
 
 def test_variants_share_the_predictors(monthly: Run, tmp_path: Path) -> None:
@@ -325,13 +329,85 @@ def test_columns_that_look_at_a_mean_season(monthly: Run) -> None:
 
 
 def test_a_flux_that_is_not_finite_is_never_written(monthly: Run, tmp_path: Path) -> None:
-    study = monthly[0]
-    broken = Ensemble.load(study.out / "models/dual/weights.npz")
-    path = tmp_path / "run/models/dual/weights.npz"
-    path.parent.mkdir(parents=True)
-    dataclasses.replace(broken, model=jax.tree.map(lambda a: a.at[1].set(np.nan), broken.model)).save(path)
-    (tmp_path / "run/prepared").symlink_to(study.out / "prepared")
+    """Nothing is there to be opened."""
+    study = dataclasses.replace(monthly[0], out=tmp_path / "run")
+    finish_stages(study, load(monthly[0].out / "prepared"), {"dual": 2}, broken=1)
     with pytest.raises(FloatingPointError, match=r"fluxes of rows \d+ to \d+ are not finite"):
-        predict(dataclasses.replace(study, out=tmp_path / "run"), tmp_path / "out")
-    with opened(tmp_path / "out/dual/nee_monthly.zarr") as data:
-        assert np.isnan(data.nee.to_numpy()).all()
+        predict(study, tmp_path / "out")
+    with pytest.raises(FileNotFoundError):
+        opened(tmp_path / "out/dual/nee_monthly.zarr")
+    assert not (tmp_path / "out/tables").exists()
+
+
+# The same product as that of a run
+
+
+@pytest.fixture(scope="module", name="of_run")
+def _of_run(monthly: Run) -> Path:
+    """Products and integrals of the members as `dualflux run` makes them."""
+    upscale(monthly[0], monthly[0].out)
+    return monthly[0].out
+
+
+@pytest.mark.parametrize("variant", ["dual", "towers"])
+def test_the_product_is_that_of_the_run(monthly: Run, of_run: Path, tmp_path: Path, variant: str) -> None:
+    """On the study's own grid and years: variables, coordinates and all attributes are the same, values within 1e-6 of the layer's size."""
+    predict(monthly[0], tmp_path, variant=variant, form="netcdf")
+    with (
+        xr.open_dataset(of_run / f"products/{variant}/nee_monthly.nc", engine="h5netcdf") as wanted,
+        xr.open_dataset(tmp_path / variant / "nee_monthly.nc", engine="h5netcdf") as netcdf,
+        opened(tmp_path / variant / "nee_monthly.zarr") as store,
+    ):
+        assert {"nee_member", "nee_std_total", "applicability", "land_area", "member"} <= set(wanted.variables)
+        for found in (netcdf, store):
+            assert set(found.variables) == set(wanted.variables) and found.attrs == wanted.attrs
+            for name, values in wanted.variables.items():
+                assert found[name].dims == values.dims and found[name].attrs == values.attrs, name
+                if name.startswith("time"):
+                    np.testing.assert_array_equal(found[name].to_numpy(), values.to_numpy())
+                else:
+                    size = float(np.nanmax(np.abs(values.to_numpy()), initial=1.0))
+                    np.testing.assert_allclose(found[name].to_numpy(), values.to_numpy(), rtol=1e-6, atol=1e-6 * size, err_msg=name)
+        assert wanted.attrs["region_names"] == "north south" and "fire" in wanted.attrs["comment"]
+
+
+def test_the_table_is_that_of_the_run(monthly: Run, of_run: Path, tmp_path: Path) -> None:
+    """All variants that were predicted, members, inversions and their mean, to 1e-6; the globe is all land, not the sum of the regions."""
+    for variant in ("towers", "dual"):
+        predict(monthly[0], tmp_path, variant=variant)
+    members = pd.read_csv(of_run / "tables/regional_members.csv", parse_dates=["time"], keep_default_na=False, na_values=["nan"])
+    wanted = regional_table(members, load(of_run / "prepared"))
+    found = pd.read_csv(tmp_path / "tables/regional_monthly.csv", parse_dates=["time"], dtype={"member": "Int64"})
+    assert found.columns.tolist() == wanted.columns.tolist() and set(found["product"]) == {"towers", "dual", "target", "P0", "P1", "P2"}
+    keys = ["product", "member", "region", "time"]
+    one, two = (t.set_index(keys).sort_index() for t in (wanted, found))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-6, atol=1e-9, check_index_type=False)
+
+
+def test_the_table_is_the_map_and_the_globe_is_all_land(monthly: Run, tmp_path: Path) -> None:
+    """On a finer grid, with land that lies in no region: sums over cells of the written members, by hand."""
+    regions = monthly[0].settings.regions.model_copy(update={"bands": {"north": (30.0, 90.0)}})  # type: ignore[union-attr]
+    study = dataclasses.replace(monthly[0], settings=monthly[0].settings.model_copy(update={"regions": regions}))
+    predict(study, tmp_path, resolution=5.0)
+    table = pd.read_csv(tmp_path / "tables/regional_monthly.csv", parse_dates=["time"])
+    table = table[(table["product"] == "dual") & table.member.notna()]
+    with opened(tmp_path / "dual/nee_monthly.zarr") as data:
+        days = data.time.dt.days_in_month
+        density = (data.nee_member.fillna(0).astype(float) * data.land_area * days / 1e15).sum("lon")
+        sums = {"global": density.sum("lat"), "north": density.sel(lat=slice(30, 90)).sum("lat")}
+        assert abs(sums["global"] - sums["north"]).max() > 0.01
+    for region, wanted in sums.items():
+        wide = table[table.region == region].pivot(index="member", columns="time", values="value")
+        np.testing.assert_allclose(wide.to_numpy(), wanted.to_numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_product_that_is_too_large_has_no_members(monthly: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layers without them are the same, and the table has the members all the same."""
+    predict(monthly[0], tmp_path / "with")
+    monkeypatch.setattr(in_chunks, "members_to_write", lambda *size: None)
+    predict(monthly[0], tmp_path / "without")
+    with opened(tmp_path / "with/dual/nee_monthly.zarr") as one, opened(tmp_path / "without/dual/nee_monthly.zarr") as other:
+        assert "nee_member" in one and set(other.variables) == set(one.variables) - {"nee_member", "member"}
+        np.testing.assert_array_equal(one.nee_std.to_numpy(), other.nee_std.to_numpy())
+    tables = [(tmp_path / name / "tables/regional_monthly.csv").read_bytes() for name in ("with", "without")]
+    assert tables[0] == tables[1]

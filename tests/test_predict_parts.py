@@ -11,28 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.cube import Columns, Steps, day_of_mean_year
+from dualflux.cube import Columns, Steps, TimeStep
 from dualflux.errors import InputError
-from dualflux.grid import Grid
+from dualflux.grid import Grid, LandCells
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
-from dualflux.prediction.in_chunks import read_ahead
+from dualflux.prediction.engine import read_ahead
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import (
     LANES,
     EnsembleKernel,
-    MemberKernel,
     Months,
     Shape,
     Tile,
     dynamic_to_months,
     months_of,
-    place_of_season,
     seasonal_to_months,
 )
 from dualflux.prediction.layout import Layout
+from dualflux.prediction.product import land_map
 from dualflux.prediction.workers import Execution, run_tasks
-from dualflux.prediction.zarr_product import band_maps
 
 COLUMNS = Columns(("a", "b"), ("p",), ("x", "y", "z"))
 
@@ -47,11 +45,10 @@ def model_of(count: int, network: NetworkSettings) -> FluxModel:
     return jax.vmap(one)(jax.random.split(jax.random.key(1), count))
 
 
-def by_hand(model: FluxModel, tile: Tile, months: Months, seasons: int) -> tuple[np.ndarray, np.ndarray]:
+def by_hand(model: FluxModel, tile: Tile, months: Months, length: TimeStep) -> tuple[np.ndarray, np.ndarray]:
     """f and f + g of every member, step and lane, (member, month, step, lane), from plain rows in the model's own order."""
-    month, step = place_of_season(seasons)
     wave = np.zeros((12, tile.dynamic.shape[1], 3))
-    wave[month, step] = harmonics(np.arange(seasons), seasons)
+    wave[length.place()] = harmonics(np.arange(length.seasons), length.seasons)
     varying = np.concatenate([tile.seasonal[months.place], tile.dynamic], axis=2)
     fixed = np.broadcast_to(tile.static, (*varying.shape[:2], *tile.static.shape))
     rows = jnp.asarray(np.concatenate([fixed, varying], axis=2).swapaxes(2, 3))
@@ -71,38 +68,35 @@ def test_mean_and_spread_are_those_of_the_members(count: int, time_step: str, hi
     network = NetworkSettings(hidden=hidden, activation=activation)  # type: ignore[arg-type]
     model, daily = model_of(count, network), time_step == "daily"
     steps = Steps.create("2004-01-01", "2004-03-31", time_step)
-    shape, seasons = Shape(COLUMNS, 4, 31 if daily else 1), 366 if daily else 12
+    shape = Shape(COLUMNS, 4, steps.length)
     rng = np.random.default_rng(0)
     tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(count)))
     months = months_of(steps, slice(0, 3), 4)
-    monthly, per_step = EnsembleKernel(model, shape, daily=True)(tile, months)
-    members = MemberKernel(model, shape)(tile, months)
-    landscape, tower = by_hand(model, tile, months, seasons)
+    members, per_step = EnsembleKernel(model, shape, steps=True)(tile, months)
+    landscape, tower = by_hand(model, tile, months, steps.length)
     assert per_step is not None
     for m, days in enumerate([31, 29, 31] if daily else [1, 1, 1]):
-        every = landscape[:, m, :days].mean(axis=1)
-        np.testing.assert_allclose(members.landscape[m], every, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(members.landscape[m], landscape[:, m, :days].mean(axis=1), rtol=1e-4, atol=2e-5)
         np.testing.assert_allclose(members.tower_like[m], tower[:, m, :days].mean(axis=1), rtol=1e-4, atol=2e-5)
-        np.testing.assert_allclose(monthly.nee[m], every.mean(axis=0), rtol=1e-4, atol=2e-5)
-        np.testing.assert_allclose(monthly.nee_tower[m], tower[:, m, :days].mean(axis=(0, 1)), rtol=1e-4, atol=2e-5)
         np.testing.assert_allclose(per_step.nee[m, :days], landscape[:, m, :days].mean(axis=0), rtol=1e-4, atol=2e-5)
         np.testing.assert_allclose(per_step.nee_tower[m, :days], tower[:, m, :days].mean(axis=0), rtol=1e-4, atol=2e-5)
         if count > 1:
-            np.testing.assert_allclose(monthly.nee_std[m], every.std(axis=0, ddof=1), rtol=1e-3, atol=2e-5)
             np.testing.assert_allclose(per_step.nee_std[m, :days], landscape[:, m, :days].std(axis=0, ddof=1), rtol=1e-3, atol=2e-5)
         else:
-            assert np.isnan(monthly.nee_std[m]).all()
+            assert np.isnan(per_step.nee_std[m]).all()
+    for plain, alone in zip(members, EnsembleKernel(model, shape)(tile, months).months, strict=True):
+        np.testing.assert_array_equal(plain[:3], alone[:3])
 
 
 def test_one_program_gives_the_same_bits_wherever_a_cell_stands() -> None:
     """The same cell in another lane of another tile: a product does not depend on how the land is cut."""
-    model, shape = model_of(2, NetworkSettings(hidden=(8, 8))), Shape(COLUMNS, 1, 1)
+    model, shape = model_of(2, NetworkSettings(hidden=(8, 8))), Shape(COLUMNS, 1, TimeStep.named("monthly"))
     kernel = EnsembleKernel(model, shape)
     rng = np.random.default_rng(0)
     tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(2)))
     months = Months(np.array([5], np.int32), np.array([1], np.int32))
     order = rng.permutation(LANES)
-    one, other = kernel(tile, months)[0], kernel(Tile(*(np.ascontiguousarray(a[..., order]) for a in tile)), months)[0]
+    one, other = kernel(tile, months).months, kernel(Tile(*(np.ascontiguousarray(a[..., order]) for a in tile)), months).months
     for plain, moved in zip(one, other, strict=True):
         np.testing.assert_array_equal(plain[..., order], moved)
 
@@ -111,8 +105,9 @@ def test_one_program_gives_the_same_bits_wherever_a_cell_stands() -> None:
 def test_every_date_has_its_place_in_the_mean_year(day: object) -> None:
     """Month and day of the mean year's part are the date's own; 29 February has a place of its own."""
     stamp = pd.Timestamp(str(day))
-    month, step = place_of_season(366)
-    season = int(day_of_mean_year(pd.DatetimeIndex([stamp]))[0])
+    daily = TimeStep.named("daily")
+    month, step = daily.place()
+    season = int(daily.season(pd.DatetimeIndex([stamp]))[0])
     assert (month[season] + 1, step[season] + 1) == (stamp.month, stamp.day)
 
 
@@ -124,7 +119,7 @@ def test_steps_stand_at_their_month_and_day(year: int, first_month: int, months:
     last = first + pd.offsets.MonthEnd(months)
     steps = Steps.create(str(first.date()), str(last.date()), "daily")
     number = (steps.time.month * 100 + steps.time.day).to_numpy(np.float32)
-    found = dynamic_to_months(np.stack([number, -number], axis=1)[:, None, :].repeat(3, axis=1), steps, 31)
+    found = dynamic_to_months(np.stack([number, -number], axis=1)[:, None, :].repeat(3, axis=1), steps)
     for m, stamp in enumerate(steps.months):
         wanted = np.where(np.arange(31) < stamp.days_in_month, stamp.month * 100 + np.arange(31) + 1, 0)
         np.testing.assert_array_equal(found[m, :, 0, :3], np.repeat(wanted[:, None], 3, axis=1))
@@ -136,7 +131,12 @@ def test_steps_stand_at_their_month_and_day(year: int, first_month: int, months:
 
 def test_seasonal_columns_of_a_monthly_study() -> None:
     values = np.arange(12.0)[:, None, None] * np.ones((12, 2, 1))
-    np.testing.assert_array_equal(seasonal_to_months(values)[:, 0, 0, :2], values[..., 0])
+    np.testing.assert_array_equal(seasonal_to_months(values, TimeStep.named("monthly"))[:, 0, 0, :2], values[..., 0])
+
+
+def land_cells(grid: Grid, index: np.ndarray, area: np.ndarray) -> LandCells:
+    """Cells of one region."""
+    return LandCells(grid, index, area.ravel()[index], ("all",), np.ones((1, len(index))))
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0), st.integers(1, 9))
@@ -147,7 +147,7 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
     area = np.where(rng.random(grid.shape) < share, 1.0, 0.0)
     area[0, 0] = 1.0
     index = np.flatnonzero(area)[:: 1 + seed % 2]
-    layout = Layout(grid, index, area, Steps.create("2001-01-01", "2002-02-28", "daily"), COLUMNS, rows)
+    layout = Layout(land_cells(grid, index, area), area, Steps.create("2001-01-01", "2002-02-28", "daily"), COLUMNS, rows)
     assert np.concatenate([np.arange(grid.lat.size)[b.rows] for b in layout.bands]).tolist() == list(range(18))
     parts = [layout.cells_of(b, t) for b in layout.bands for t in range(b.tiles.start, b.tiles.stop)]
     assert np.concatenate([np.arange(len(index))[p] for p in parts]).tolist() == list(range(len(index)))
@@ -156,7 +156,7 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
     land_rows = {int(r) for t in layout.tasks() for r in np.arange(18)[layout.bands[t.band].rows]}
     assert set((np.flatnonzero(area) // 36).tolist()) <= land_rows
     for band in layout.bands:
-        found = band_maps(layout, band, index[band.cells].astype(np.float32))
+        found = land_map(layout.part(band.cells), area, index[band.cells].astype(np.float32), band.rows)
         own = area[band.rows] > 0
         assert (np.isnan(found) == ~own).all()
         whole = np.zeros(grid.lat.size * grid.lon.size)
@@ -167,7 +167,8 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
 def test_bands_are_as_high_as_their_cells_allow(tmp_path: Path) -> None:
     """A quarter of a degree of nothing but land: 1440 cells a row, so five rows are a band; and it comes back from disk."""
     grid = Grid.global_regular(0.25)
-    layout = Layout.create(grid, np.arange(720 * 1440), grid.cell_area, Steps.create("2001-01-01", "2001-12-31", "daily"), COLUMNS)
+    cells = land_cells(grid, np.arange(720 * 1440), grid.cell_area)
+    layout = Layout.create(cells, grid.cell_area, Steps.create("2001-01-01", "2001-12-31", "daily"), COLUMNS)
     assert layout.band_rows == 5 and len(layout.bands) == 144 and layout.bands[7].rows == slice(35, 40)
     layout.save(tmp_path)
     again = Layout.load(tmp_path)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.prediction.netcdf_product import ProductWriter, integrate_members, integrate_product, members_to_write, regional_integrals
+from dualflux.prediction.netcdf_product import ProductWriter, integrate_members, integrate_product, regional_integrals
+from dualflux.prediction.product import members_to_write
 
 GRID = Grid.global_regular(45)  # 4 x 8 cells
 TIMES = pd.date_range("2004-01-01", periods=3, freq="MS")  # 31, 29 (leap year), 31 days

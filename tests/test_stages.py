@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from dualflux.errors import InputError
 from dualflux.run_folder.files import checksum
+from dualflux.run_folder.pulse import Manner
 from dualflux.run_folder.run_folder import MARKERS, RunFolder, Stage, is_done, reason_to_redo, states
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # FIPS 180-4 test vector: no input
@@ -33,19 +35,19 @@ class Study:
 
     def stages(self) -> tuple[Stage, Stage]:
         return (
-            Stage("copy", self.settings, inputs=[self.source], outputs=["a"]),
+            Stage("copy", self.settings, inputs=[self.source], outputs=["a/copy.txt"], optional=["a/other.txt"]),
             Stage("count", {}, outputs=["b/count.txt"], after=["copy"]),
         )
 
-    def copy(self) -> None:
+    def copy(self, folder: Path) -> None:
         self.ran.append("copy")
-        (self.out / "a").mkdir(exist_ok=True)
-        (self.out / "a/copy.txt").write_text(self.source.read_text().upper())
+        (folder / "a").mkdir(exist_ok=True)
+        (folder / "a/copy.txt").write_text(self.source.read_text().upper())
 
-    def count(self) -> None:
+    def count(self, folder: Path) -> None:
         self.ran.append("count")
-        (self.out / "b").mkdir(exist_ok=True)
-        (self.out / "b/count.txt").write_text(str(len((self.out / "a/copy.txt").read_text())))
+        (folder / "b").mkdir(exist_ok=True)
+        (folder / "b/count.txt").write_text(str(len((folder / "a/copy.txt").read_text())))
 
     def run(self) -> list[str]:
         """Run both stages; the names of those that were not kept."""
@@ -55,6 +57,11 @@ class Study:
             run.stage(copy, self.copy)
             run.stage(count, self.count)
         return self.ran
+
+
+def write(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("x")
 
 
 @pytest.fixture
@@ -91,8 +98,10 @@ def test_moved_but_equal_input_is_kept(study: Study) -> None:
 
 def test_program_change_redoes(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.run()
-    monkeypatch.setattr("dualflux.run_folder.run_folder._program", lambda: "another version")
-    assert reason_to_redo(study.out, study.stages()[0]) == "the program changed"
+    files = {f"room/{i}.py": "0" for i in range(5)}
+    monkeypatch.setattr("dualflux.run_folder.stage.program_of", lambda modules: files)
+    words = "the program changed (room/0.py, room/1.py, room/2.py and 2 more)"
+    assert reason_to_redo(study.out, study.stages()[0]) == words
 
 
 def test_missing_output_is_redone(study: Study) -> None:
@@ -136,8 +145,8 @@ def test_failed_action_leaves_the_stage_undone(study: Study) -> None:
     study.run()
     study.settings = {"factor": 3}
 
-    def fails() -> None:
-        study.copy()
+    def fails(folder: Path) -> None:
+        study.copy(folder)
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"), RunFolder(study.out, 7, say=study.said.append) as run:
@@ -151,14 +160,14 @@ def test_files_of_an_outdated_run_are_removed_and_foreign_ones_stay(study: Study
     (study.out / "notes.txt").write_text("mine")
     study.settings = {"factor": 4}
     with RunFolder(study.out, 7, say=study.said.append) as run:
-        run.stage(study.stages()[0], lambda: (study.out / "a/other.txt").write_text("x") and None)
+        run.stage(replace(study.stages()[0], outputs=[]), lambda folder: write(folder, "a/other.txt"))
     assert sorted(p.name for p in (study.out / "a").iterdir()) == ["other.txt"]
     assert (study.out / "notes.txt").exists()
 
 
 def test_input_that_changes_during_the_stage_is_refused(study: Study) -> None:
-    def meddle() -> None:
-        study.copy()
+    def meddle(folder: Path) -> None:
+        study.copy(folder)
         study.source.write_text("changed under way")
 
     match = f"stage copy: inputs changed .{study.source.name}. while the stage ran"
@@ -175,8 +184,19 @@ def test_all_missing_inputs_are_named(study: Study, tmp_path: Path) -> None:
 
 
 def test_action_that_writes_nothing_is_a_defect(study: Study) -> None:
-    with pytest.raises(RuntimeError, match="did not write a"), RunFolder(study.out, 7, say=study.said.append) as run:
-        run.stage(study.stages()[0], lambda: None)
+    with pytest.raises(RuntimeError, match=r"did not write a/copy\.txt"), RunFolder(study.out, 7, say=study.said.append) as run:
+        run.stage(study.stages()[0], lambda folder: None)
+
+
+def test_action_that_writes_what_its_plan_does_not_name_is_a_defect(study: Study) -> None:
+    def more(folder: Path) -> None:
+        study.copy(folder)
+        write(folder, "a/deep/more.txt")
+
+    match = "copy wrote a/deep/more.txt, which its plan does not name"
+    with pytest.raises(RuntimeError, match=match), RunFolder(study.out, 7, say=study.said.append) as run:
+        run.stage(study.stages()[0], more)
+    assert not is_done(study.out, study.stages()[0])
 
 
 def test_states_say_why_and_who_waits(study: Study) -> None:
@@ -189,7 +209,7 @@ def test_provenance(study: Study) -> None:
     study.run()
     study.run()
     found = json.loads((study.out / "provenance.json").read_text())
-    assert found["seed"] == 7 and found["citations"] == ["Upton et al. 2024"]
+    assert found["format"] == 2 and found["seed"] == 7 and found["citations"] == ["Upton et al. 2024"]
     assert [s["name"] for s in found["stages"]] == ["copy", "count"]
     assert all(s["seconds"] >= 0 and s["peak_memory_gb"] > 0.001 for s in found["stages"])
     assert found["inputs"] == [{"path": str(study.source), "bytes": 9, "sha256": checksum(study.source)["sha256"]}]
@@ -257,11 +277,23 @@ def test_folder_of_a_killed_run_is_taken_over(study: Study) -> None:
     assert f"process {holder.pid} " in study.said[0] and "going on in its folder" in study.said[0]
 
 
-def test_lock_left_by_another_host_is_not_taken_over(study: Study) -> None:
+def test_lock_left_by_another_host_is_taken_over_only_when_the_user_says_so(study: Study) -> None:
     (study.out / MARKERS).mkdir(parents=True)
     lock = study.out / MARKERS / "lock"
     lock.write_text(json.dumps({"pid": 1, "host": "another-host", "since": "2020-01-01T00:00:00+00:00"}))
-    with pytest.raises(InputError, match=r"another-host.*if it is no longer running, delete"), RunFolder(study.out, 7):
+    with (
+        pytest.raises(InputError, match=r"another-host.*if it has ended, give the command again with --take-over"),
+        RunFolder(study.out, 7),
+    ):
+        pass
+    with RunFolder(study.out, 7, say=study.said.append, manner=Manner(take_over=True)):
+        assert "another-host" in study.said[0] and "going on in its folder" in study.said[0]
+    assert study.run() == ["copy", "count"]
+
+
+def test_a_run_that_can_be_seen_to_work_is_never_taken_over(study: Study) -> None:
+    match, second = "is working in this folder", RunFolder(study.out, 7, manner=Manner(take_over=True))
+    with RunFolder(study.out, 7), pytest.raises(InputError, match=match), second:
         pass
 
 

@@ -25,7 +25,8 @@ from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prediction.netcdf_product import ProductWriter
 from dualflux.prepared import Prepared, load
 from dualflux.stages.evaluate import twin_case

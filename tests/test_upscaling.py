@@ -14,7 +14,8 @@ from dualflux.cube import Columns, Cube, Steps
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prediction.uncertainty import applicability, cell_scale_variance
 from dualflux.units import PETAGRAM
 from small_world import BASIS, CELLS, NETWORK, make_cube

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import signal
 import sys
 from datetime import datetime
 from importlib import resources
@@ -14,9 +13,12 @@ from typing import Annotated
 import typer
 
 from dualflux import __version__
-from dualflux.errors import InputError
-from dualflux.run_folder.machine_errors import machine_problem
-from dualflux.run_folder.unread_output import UnreadOutput, occupy_standard_files
+from dualflux.errors import InputError, printable
+from dualflux.run_folder.machine_errors import MAY_BE_THE_MACHINE, machine_problem, too_little_memory
+from dualflux.run_folder.pulse import Manner
+from dualflux.run_folder.signals import stop_when_asked, why_stopped
+from dualflux.run_folder.supervised import supervised
+from dualflux.run_folder.unread_output import UnreadOutput, copy_of, occupy_standard_files
 
 DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
 # Typer brings its own copy of click since 0.26; the base of its public exception is the same in all versions.
@@ -29,17 +31,26 @@ app = typer.Typer(
 )
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; default runs/NAME beside the study file.")]
+TakeOver = Annotated[bool, typer.Option("--take-over", help="The run of another computer that left its lock here has ended: go on.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say also what is read and written, and what compilers say.")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where the study's paths start; else DUALFLUX_DATA.")]
 
 
+def _manner(take_over: bool, quiet: bool, verbose: bool) -> Manner:
+    if quiet and verbose:
+        raise InputError("-q and -v: give one of them")
+    return Manner(take_over, quiet, verbose, catch_noise=not verbose)
+
+
 # The commands import what computes only when they need it: `dualflux --version` stays quick.
-def _run(study: Path, out: Path | None, data_root: Path | None, stages: list[str] | None) -> None:
+def _run(study: Path, out: Path | None, data_root: Path | None, stages: list[str] | None, manner: Manner) -> None:
     from dualflux.study.settings import load_study
 
     loaded = load_study(study, data_root, out)
     from dualflux import pipeline
 
-    pipeline.run(loaded, loaded.out, stages)
+    pipeline.run(loaded, loaded.out, stages, manner)
 
 
 @app.command()
@@ -79,34 +90,62 @@ def check(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None
 
 
 @app.command()
-def run(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def run(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Run every stage; done stages are kept, an interrupted run goes on."""
-    _run(study, out, data_root, None)
+    _run(study, out, data_root, None, _manner(take_over, quiet, verbose))
 
 
 @app.command()
-def prepare(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def prepare(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Read all sources into the run folder."""
-    _run(study, out, data_root, ["prepare"])
+    _run(study, out, data_root, ["prepare"], _manner(take_over, quiet, verbose))
 
 
 @app.command()
-def train(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def train(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Train the ensemble of every variant."""
-    _run(study, out, data_root, ["train"])
+    _run(study, out, data_root, ["train"], _manner(take_over, quiet, verbose))
 
 
 @app.command()
-def upscale(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def upscale(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Write the gridded products."""
-    _run(study, out, data_root, ["upscale"])
+    _run(study, out, data_root, ["upscale"], _manner(take_over, quiet, verbose))
 
 
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to put the products; an interrupted command goes on there.")],
-    resolution: Annotated[float | None, typer.Option(help="Cell size [degrees]; default: the run's.")] = None,
+    resolution: Annotated[float | None, typer.Option(help="Cell size [degrees], 0.05 or more; default: the run's.")] = None,
     period: Annotated[
         tuple[datetime, datetime] | None, typer.Option(metavar="FIRST LAST", help="Whole months; default: the run's.")
     ] = None,
@@ -116,6 +155,8 @@ def predict(
     workers: Annotated[int | None, typer.Option(help="Processes on this machine (needs dualflux[scale]); default: threads.")] = None,
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler of a cluster that sees the same files.")] = None,
     data_root: DataRoot = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Apply a finished run to another grid or other years: needs its predictors there, and no atmospheric data."""
     from dualflux.stages.predict_elsewhere import Execution
@@ -126,24 +167,32 @@ def predict(
     from dualflux import pipeline
 
     pipeline.predict_elsewhere(
-        study, out.absolute(), resolution=resolution, period=days, variant=variant, daily=daily,
+        study, out.absolute(), _manner(False, quiet, verbose), resolution=resolution, period=days, variant=variant, daily=daily,
         form="netcdf" if netcdf else "zarr", where=Execution(workers, scheduler),
     )  # fmt: skip
 
 
 @app.command()
-def evaluate(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def evaluate(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Score the products at towers and over regions."""
     from dualflux.stages.compare_products import is_comparison, load_comparison, run_comparison
 
+    manner = _manner(take_over, quiet, verbose)
     if is_comparison(study):
         print(
             f"dualflux: a file with `products` is compared by `dualflux compare {study}`; `evaluate` of it ends with the next version",
             file=sys.stderr,
         )
-        run_comparison(load_comparison(study, data_root, out))
+        run_comparison(load_comparison(study, data_root, out), manner)
     else:
-        _run(study, out, data_root, ["evaluate"])
+        _run(study, out, data_root, ["evaluate"], manner)
 
 
 @app.command()
@@ -186,20 +235,28 @@ def _compare_file(file: Path, beside: object, data_root: Path | None, out: Path 
 
 
 @app.command()
-def report(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
+def report(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    take_over: TakeOver = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Draw the figures and write report.html."""
-    _run(study, out, data_root, ["report"])
+    _run(study, out, data_root, ["report"], _manner(take_over, quiet, verbose))
 
 
 @app.command()
-def status(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
-    """Say which stages are done, and why the others are not."""
-    from dualflux.study.settings import load_study
-
-    loaded = load_study(study, data_root, out)
+def status(
+    run: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="A run folder, or a study file.")],
+    out: Out = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Say which stages are done, why the others are not, and who works in the run folder, at what, since when."""
     from dualflux import pipeline
 
-    pipeline.status(loaded, loaded.out)
+    pipeline.status(run, data_root, out)
 
 
 @app.command()
@@ -226,10 +283,17 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit status; a defect of ours keeps its traceback (status 1)."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's stop is an interruption too
+    stop_when_asked()
     occupy_standard_files()
-    with contextlib.redirect_stdout(UnreadOutput(sys.stdout)), contextlib.redirect_stderr(UnreadOutput(sys.stderr)):
-        return _status(arguments)
+    # Errors are said through a copy, so that what libraries write to the standard error past Python can be led into a log.
+    errors = copy_of(sys.stderr)
+    plain = errors is None or not errors.isatty()  # on a terminal, bars move the cursor
+    with contextlib.redirect_stdout(UnreadOutput(sys.stdout, plain=True)), contextlib.redirect_stderr(UnreadOutput(errors, plain)):
+        return supervised(lambda: _status(arguments), _died)
+
+
+def _died(limit: int, name: str) -> int:
+    return _wrong([too_little_memory(f"a library ended the process with {name}; memory is limited to {limit / 1e9:.1f} GB")])
 
 
 def _status(arguments: list[str] | None) -> int:
@@ -241,7 +305,7 @@ def _status(arguments: list[str] | None) -> int:
         return _wrong(error.problems)
     except _USAGE_ERROR as error:
         return _wrong([f"{error.format_message()}; try `dualflux --help`."])
-    except (OSError, RuntimeError, MemoryError) as error:
+    except MAY_BE_THE_MACHINE as error:
         problem = machine_problem(error)
         if problem is None:
             raise
@@ -249,13 +313,15 @@ def _status(arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        print("dualflux: interrupted; the same command goes on from the last stage that was done", file=sys.stderr)
+        why = why_stopped()
+        by = f" ({why})" if why else ""
+        print(f"dualflux: interrupted{by}; the same command goes on from the last stage that was done", file=sys.stderr)
     return int(code)
 
 
 def _wrong(problems: list[str]) -> int:
     for problem in problems:
-        print(f"dualflux: error: {' '.join(problem.split())}", file=sys.stderr)
+        print(f"dualflux: error: {printable(' '.join(problem.split()))}", file=sys.stderr)
     return INPUT_WRONG
 
 

@@ -1,6 +1,7 @@
 """Where predictors lie: the time axis, the columns, and the cube of all land cells, on the host and on the device."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,63 @@ import numpy as np
 import pandas as pd
 
 from dualflux.units import days_in_month
+
+MEAN_YEAR = ("2000-01-01", "2001-01-01")  # a leap year: every date has one place in it
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """The length of a study's steps: all that depends on it is asked here, never guessed from the size of an array.
+
+    Attributes
+    ----------
+    name : str
+        As in the study file.
+    frequency : str
+        The same for pandas.
+    """
+
+    name: str
+    frequency: str
+
+    @classmethod
+    def named(cls, name: str) -> "TimeStep":
+        """That of the study file's `time_step`."""
+        return TIME_STEPS[name]
+
+    @cached_property
+    def year(self) -> pd.DatetimeIndex:
+        """The parts of the mean year, (season,)."""
+        return pd.date_range(*MEAN_YEAR, freq=self.frequency, inclusive="left")
+
+    @property
+    def seasons(self) -> int:
+        """Parts of the mean year: 12 months, 366 days."""
+        return len(self.year)
+
+    @cached_property
+    def longest_month(self) -> int:
+        """Most steps of a month."""
+        return int(self.place()[1].max()) + 1
+
+    @property
+    def is_month(self) -> bool:
+        """Whether a month is one step."""
+        return self.longest_month == 1
+
+    def place(self) -> tuple[np.ndarray, np.ndarray]:
+        """Month of the year (0 to 11) and step in it of each part of the mean year, two arrays (season,)."""
+        month = self.year.month.to_numpy() - 1
+        return month, np.arange(len(month)) - np.searchsorted(month, month)
+
+    def season(self, time: pd.DatetimeIndex) -> np.ndarray:
+        """Part of the mean year of each step, (step,); 29 February always has its own, so a date has one place in every year."""
+        first, start = self.year[0], time.to_period("M").start_time
+        month = np.searchsorted(self.place()[0], time.month.to_numpy() - 1)
+        return month if self.is_month else month + ((time - start) // (self.year[1] - first)).to_numpy()
+
+
+TIME_STEPS = {step.name: step for step in (TimeStep("monthly", "MS"), TimeStep("daily", "D"))}
 
 
 class Steps(NamedTuple):
@@ -24,6 +82,8 @@ class Steps(NamedTuple):
     month_days : array, (month,)
         True length of each month [days].
     months : DatetimeIndex, (month,)
+    length : TimeStep
+        Of each step; ``length.seasons`` parts make the mean year, a month has at most ``length.longest_month`` steps.
     """
 
     time: pd.DatetimeIndex
@@ -32,22 +92,26 @@ class Steps(NamedTuple):
     month_steps: np.ndarray
     month_days: np.ndarray
     months: pd.DatetimeIndex
+    length: TimeStep
 
     @classmethod
     def create(cls, first: str, last: str, time_step: str) -> "Steps":
         """Steps of `time_step` (monthly or daily) from the first to the last day."""
-        time = pd.date_range(first, last, freq="MS" if time_step == "monthly" else "D")
-        season = time.month.to_numpy() - 1 if time_step == "monthly" else day_of_mean_year(time)
+        length = TimeStep.named(time_step)
+        end = pd.Timestamp(last).normalize() + pd.Timedelta(days=1)
+        time = pd.date_range(first, end, freq=length.frequency, inclusive="left")
         label = time.to_period("M")
         _, start, count = np.unique(label.asi8, return_index=True, return_counts=True)
         stamps = label[start].to_timestamp()
-        return cls(time, season, start, count, days_in_month(stamps), stamps)
+        return cls(time, length.season(time), start, count, days_in_month(stamps), stamps, length)
 
-
-def day_of_mean_year(time: pd.DatetimeIndex) -> np.ndarray:
-    """0..365 with 29 February always at 59, so that a date has one place in every year."""
-    leap = pd.DatetimeIndex([pd.Timestamp(2000, m, d) for m, d in zip(time.month, time.day, strict=True)])
-    return leap.day_of_year.to_numpy() - 1
+    def of_months(self, span: slice) -> "Steps":
+        """Some months of it, at least one."""
+        first, count = self.month_start[span.start], self.month_steps[span]
+        own = slice(first, first + count.sum())
+        return Steps(
+            self.time[own], self.season[own], self.month_start[span] - first, count, self.month_days[span], self.months[span], self.length
+        )
 
 
 @dataclass(frozen=True)

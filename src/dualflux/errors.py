@@ -1,8 +1,11 @@
-"""What users see of their input: every problem found, at once, and what is taken although it is doubted."""
+"""What users see of their input: every problem found, at once; what is taken although it is doubted; how text of theirs is shown."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control, format (also those that turn the direction of writing), halves of pairs, line ends
 
 
 class InputError(Exception):
@@ -91,3 +94,18 @@ def doubts() -> Iterator[list[str]]:
         yield found
     finally:
         _DOUBTS.reset(token)
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that would steer a terminal written as an escape: names of files may hold anything.
+
+    >>> printable("a\x1b[2Jb\u202ec.nc")
+    'a\\x1b[2Jb\\u202ec.nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, Steps, TimeStep
 from dualflux.errors import InputError, NumericalError
 from dualflux.sources.predictors.settings import parse_derived
 
@@ -200,7 +200,7 @@ class _Columns:
             self.dynamic[name] = self._during(variable, self.steps)
         elif "month" in variable.dims:
             monthly = variable.sortby("month").transpose("month", "cell").to_numpy()
-            self.seasonal[name] = monthly if self._seasons() == 12 else _to_days(monthly)
+            self.seasonal[name] = monthly if self.steps.length.is_month else between_months(monthly, self.steps.length)
         else:
             self.static[name] = variable.to_numpy()
 
@@ -221,26 +221,25 @@ class _Columns:
         elif number is not None:
             self.dynamic[name] = self._remembered(name, function, variable, number)
 
-    def _seasons(self) -> int:
-        return 12 if (self.steps.month_steps == 1).all() else 366
-
     def _radiation(self) -> np.ndarray:
         daily = potential_radiation(self.lat, np.arange(1, 366))
-        if self._seasons() == 366:
-            return np.insert(daily, 59, daily[58:60].mean(axis=0), axis=0).astype(np.float32)
-        month = pd.date_range("2001-01-01", periods=365).month.to_numpy()
-        return np.stack([daily[month == m].mean(axis=0) for m in range(1, 13)]).astype(np.float32)
+        length = self.steps.length
+        if length.is_month:
+            month = pd.date_range("2001-01-01", periods=365).month.to_numpy()
+            return np.stack([daily[month == m].mean(axis=0) for m in range(1, 13)]).astype(np.float32)
+        every = np.insert(daily, _LEAP_DAY, daily[_LEAP_DAY - 1 : _LEAP_DAY + 1].mean(axis=0), axis=0)
+        return every[length.year.day_of_year - 1].astype(np.float32)
 
     def _during(self, variable: xr.DataArray, steps: Steps) -> np.ndarray:
         return variable.sel(time=steps.time).transpose("time", "cell").to_numpy()
 
     def _mean_season(self, name: str) -> np.ndarray:
-        values, season = self._during(self.predictors[name], self.climate), self.climate.season
-        total = np.zeros((self._seasons(), values.shape[1]))
-        np.add.at(total, season, values)
-        count = np.bincount(season, minlength=self._seasons())
-        if self._seasons() == 366 and count[59] < count[58]:  # few leap days: share their neighbours' values
-            total[59], count[59] = total[59] + total[58] + total[60], count[59] + count[58] + count[60]
+        values, length = self._during(self.predictors[name], self.climate), self.climate.length
+        total = np.zeros((length.seasons, values.shape[1]))
+        np.add.at(total, self.climate.season, values)
+        count = np.bincount(self.climate.season, minlength=length.seasons)
+        if not length.is_month:
+            _share_leap_day(total, count, length.seasons // len(_DAYS))
         if (count == 0).any():
             raise InputError(f"mean_season({name}): the period holds no value for some part of the year; give at least one whole year")
         return (total / count[:, None]).astype(np.float32)
@@ -269,7 +268,7 @@ class _Columns:
         stacked = []
         for part, shape in (
             (self.static, (cells,)),
-            (self.seasonal, (self._seasons(), cells)),
+            (self.seasonal, (self.steps.length.seasons, cells)),
             (self.dynamic, (len(self.steps.time), cells)),
         ):
             block = np.empty((*shape, len(part)), dtype=np.float32)
@@ -289,10 +288,23 @@ def _moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[floa
     return float(mean), 1.0 if unscaled or sd < 1e-6 * max(1.0, abs(mean)) else sd
 
 
-def _to_days(monthly: np.ndarray) -> np.ndarray:
-    """Monthly climatology (12, ...) at the middle of months to 366 days, linear and periodic."""
-    middle = np.array([15.5, 45.5, 75.5, 106, 136.5, 167, 197.5, 228.5, 259, 289.5, 320, 350.5])
-    position = np.interp(np.arange(366) + 0.5, np.r_[middle[-1] - 366, middle, middle[0] + 366], np.arange(-1, 13))
+_DAYS = np.arange(366)  # of the mean year
+_LEAP_DAY = 59
+_MIDDLE = np.array([15.5, 45.5, 75.5, 106, 136.5, 167, 197.5, 228.5, 259, 289.5, 320, 350.5])  # of months [days of the mean year]
+
+
+def _share_leap_day(total: np.ndarray, count: np.ndarray, per_day: int) -> None:
+    """Where there are few leap days, let 29 February share its neighbours' values, hour by hour; sums and counts are changed in place."""
+    before, own, after = (slice((_LEAP_DAY + k) * per_day, (_LEAP_DAY + k + 1) * per_day) for k in (-1, 0, 1))
+    if (count[own] < count[before]).any():
+        total[own], count[own] = total[own] + total[before] + total[after], count[own] + count[before] + count[after]
+
+
+def between_months(monthly: np.ndarray, length: TimeStep) -> np.ndarray:
+    """Monthly climatology (12, ...) at the middle of months to all parts of the mean year, linear and periodic, (season, ...)."""
+    days = len(_DAYS)
+    middle = (np.arange(length.seasons) + 0.5) * (days / length.seasons)
+    position = np.interp(middle, np.r_[_MIDDLE[-1] - days, _MIDDLE, _MIDDLE[0] + days], np.arange(-1, 13))
     low = np.floor(position).astype(int)
     part = (position - low)[:, None]
     return ((1 - part) * monthly[low % 12] + part * monthly[(low + 1) % 12]).astype(np.float32)

@@ -1,60 +1,102 @@
 """A study from files to report: the stages, in order, as a methods section would tell them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from dualflux.checking import check_study
-from dualflux.errors import Problems
+from dualflux.errors import Problems, printable
 from dualflux.evaluation.verdict import read_summary, verdict_table, verdict_text
-from dualflux.report import study_notes, write_report
-from dualflux.run_folder.files import write_atomically
-from dualflux.run_folder.progress import progress_display
-from dualflux.run_folder.run_folder import CITATIONS, RunFolder, is_done, states
+from dualflux.run_folder.checkpoint import Checkpoint
+from dualflux.run_folder.log import RunLog
+from dualflux.run_folder.own_files import refuse_foreign, refuse_own
+from dualflux.run_folder.progress import counted, progress_display
+from dualflux.run_folder.pulse import Manner, pulse
+from dualflux.run_folder.run_folder import CITATIONS, MARKERS, RunFolder, Stage, digest, is_done
 from dualflux.stages import predict_elsewhere as predict
 from dualflux.stages import prepare as preparation
+from dualflux.stages import status as folder_status
 from dualflux.stages.evaluate import evaluate
-from dualflux.stages.plan import STAGES, stage_plan
-from dualflux.stages.train import TRAININGS, train, training_checkpoint
+from dualflux.stages.plan import DECLARED, STAGES, settings_of, stage_plan
+from dualflux.stages.report import report
+from dualflux.stages.train import TRAININGS, train
 from dualflux.stages.upscale import upscale
-from dualflux.study.settings import Study, load_study
+from dualflux.study.part import PartOfMapping
+from dualflux.study.settings import Study, StudySettings, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 
+_LINES_EVERY = 60.0  # seconds, where no terminal shows a bar
 
-def run(study: Study, out: Path, stages: list[str] | None = None) -> None:
+
+def run(study: Study, out: Path, stages: list[str] | None = None, manner: Manner | None = None) -> None:
     """Run the stages that are not done; with `stages` only those (and what they need)."""
-    console = Console(stderr=True)
-    refuse_wrong_input(study, out)
+    manner, console = manner or Manner(), Console(stderr=True)
+    console.quiet = manner.quiet
     wanted = STAGES if stages is None else STAGES[: max(STAGES.index(s) for s in stages) + 1]
+    refuse_users_files(study, out, wanted)
+    refuse_wrong_input(study, out)
     plan = stage_plan(study)
-    actions: dict[str, Callable[[], None]] = {
-        "prepare": lambda: preparation.prepare(study, out / "prepared"),
-        "train": lambda: train(study, out, console, say),
-        "upscale": lambda: upscale(study, out),
-        "evaluate": lambda: evaluate(study, out),
-        "report": lambda: report(study, out),
-    }
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    with RunFolder(out, study.settings.seed, CITATIONS, say) as folder:
-        write_atomically(out / "study.yaml", study.to_yaml())
+    with RunFolder(out, study.settings.seed, CITATIONS, speaker(console), with_lines(manner, console)) as folder:
+        folder.write("study.yaml", study.to_yaml())
         for stage in plan:
             if stage.name in wanted:
-                folder.stage(stage, actions[stage.name])
+                folder.stage(stage, action(study, stage, out, console, folder.say))
                 if stage.name == "prepare":
                     folder.cite(preparation.tower_citations(out / "prepared"))
                 if stage.name == "train":
-                    for name in TRAININGS:
-                        training_checkpoint(study, out, name, say).remove()
-    if "evaluate" in wanted:
+                    for checkpoint in checkpoints(out, stage, folder.say):
+                        checkpoint.remove()
+    if "evaluate" in wanted and not manner.quiet:
         print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
-    if "report" in wanted:
+    if "report" in wanted and not manner.quiet:
         print(f"\nreport: {out / 'report.html'}")
+
+
+def action(study: Study, stage: Stage, out: Path, console: Console, say: Callable[[str], None]) -> Callable[[Path], None]:
+    """What a stage does, in the folder that it is given, with the settings that it declares."""
+    own = settings_of(study, stage.name)
+    actions: dict[str, Callable[[Path], None]] = {
+        "prepare": lambda folder: preparation.prepare(own, folder / "prepared"),
+        "train": lambda folder: train(own, folder, console, checkpoints(out, stage, say)),
+        "upscale": lambda folder: upscale(own, folder),
+        "evaluate": lambda folder: evaluate(own, folder),
+        "report": lambda folder: report(PartOfMapping(study.part(*DECLARED["report"]), StudySettings.model_fields), folder),
+    }
+    return actions[stage.name]
+
+
+def checkpoints(out: Path, stage: Stage, say: Callable[[str], None]) -> list[Checkpoint]:
+    """Where interrupted trainings go on from; other kinds of device differ in the last digits."""
+    made_from = f"{digest(out, stage)} {jax.devices()[0].device_kind}"
+    return [Checkpoint(out / MARKERS / f"{name}.checkpoint", made_from, say) for name in TRAININGS]
+
+
+def speaker(console: Console) -> Callable[[str], None]:
+    """Says a line beside the bars of a console."""
+    return lambda line: console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def with_lines(manner: Manner, console: Console) -> Manner:
+    """The manner with a line a minute where no terminal shows how far the work is."""
+    return manner if console.is_terminal or manner.every is not None else replace(manner, every=_LINES_EVERY)
+
+
+def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
+    """Raise InputError for files of the user's under names of ours, before anything is computed."""
+    problems = Problems()
+    for name, text in (("study.yaml", study.to_yaml()), ("provenance.json", "")):
+        with problems.collect():
+            refuse_own(out, name, text, study.file)
+    with problems.collect():
+        RunLog(out).require_ours()
+    with problems.collect():
+        refuse_foreign(out, [stage for stage in stage_plan(study) if stage.name in wanted])
+    problems.raise_if_any()
 
 
 def refuse_wrong_input(study: Study, out: Path) -> None:
@@ -67,22 +109,14 @@ def refuse_wrong_input(study: Study, out: Path) -> None:
     missing.raise_if_any()
 
 
-def report(study: Study, out: Path) -> None:
-    """Draw the figures and write report.html from what is in the folder."""
-    write_report(out, study.resolved(), verdict_table(read_summary(out / "tables/summary.csv")), study_notes(out))
-
-
-def predict_elsewhere(study: Study, out: Path, **options: Any) -> None:
+def predict_elsewhere(study: Study, out: Path, manner: Manner | None = None, **options: Any) -> None:
     """Apply the run in `study.out` to another grid or period, see `dualflux.stages.predict_elsewhere.predict`."""
-    console = Console(stderr=True)
-    with progress_display(console) as bar:
-
-        def advance(text: str) -> Callable[[int, int], None]:
-            task = bar.add_task(text, total=None)
-            return lambda done, of: bar.update(task, completed=done, total=of)
-
-        products = predict.predict(study, out, advance=advance, say=lambda line: console.print(line, markup=False), **options)
-    print("\n".join(map(str, products)))
+    manner, console = manner or Manner(), Console(stderr=True)
+    console.quiet = manner.quiet
+    with progress_display(console) as bars, pulse(None, "predict", speaker(console), with_lines(manner, console)):
+        products = predict.predict(study, out, advance=lambda text: counted(bars, text), say=speaker(console), **options)
+    if not manner.quiet:
+        print("\n".join(printable(str(path)) for path in products))
 
 
 def check(study: Study) -> None:
@@ -93,11 +127,11 @@ def check(study: Study) -> None:
     print("\nThe study can run.")
 
 
-def demo(full: bool, out: Path) -> None:
+def demo(full: bool, out: Path, manner: Manner | None = None) -> None:
     """Build a synthetic world with known truth in `out`/world, run a whole study on it and print the verdict."""
     settings = WorldSettings(resolution=2.0 if full else 4.0, time_step="daily" if full else "monthly")
     file = write_world(build_world(settings), out / "world", **demo_options(full))
-    run(load_study(file, out=out), out)
+    run(load_study(file, out=out), out, manner=manner)
 
 
 def demo_options(full: bool) -> dict[str, object]:
@@ -112,7 +146,6 @@ def demo_options(full: bool) -> dict[str, object]:
     }
 
 
-def status(study: Study, out: Path) -> None:
-    """Print which stages are done."""
-    for name, reason in states(out, stage_plan(study)).items():
-        print(f"{name}: {'done' if reason is None else reason}")
+def status(path: Path, data_root: Path | None = None, out: Path | None = None) -> None:
+    """Print which stages of a run are done and who works on it; `path` is a study file or a run folder."""
+    print("\n".join(map(printable, folder_status.describe(path, data_root, out))))

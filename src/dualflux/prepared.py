@@ -11,7 +11,6 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.cube import Columns, Cube, Steps
-from dualflux.features import Standard
 from dualflux.grid import Grid, LandCells
 from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.sources.adjustments import Target
@@ -66,7 +65,7 @@ def save(prepared: Prepared, folder: Path) -> None:
     about = {
         "regions": cells.region_names,
         "columns": [cube.columns.static, cube.columns.seasonal, cube.columns.dynamic],
-        "steps": [str(cube.steps.time[0]), str(cube.steps.time[-1]), "daily" if (cube.steps.month_steps > 1).any() else "monthly"],
+        "steps": [str(cube.steps.time[0]), str(cube.steps.time[-1]), cube.steps.length.name],
         "target": None if target is None else [target.name, target.kind, target.integral.attrs],
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
@@ -119,14 +118,6 @@ def load(folder: Path) -> Prepared:
             references = data.integral.load()
     rows, library = np.load(folder / "rows.npy"), np.load(folder / "library.npy", mmap_mode="r")
     return Prepared(cells, a["land_area_map"], cube, observations, sites, rows, target, references, library)
-
-
-def load_standard(folder: Path) -> Standard:
-    """What the networks of a run expect of their predictors, from what `save` wrote."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    with np.load(folder / "cells.npz") as file:
-        centre, scale = file["centre"], file["scale"]
-    return Standard(Columns(*(tuple(names) for names in about["columns"])), centre, scale, Steps.create(*about["steps"]))
 
 
 def read_table(path: Path, parse_dates: list[str] | None = None) -> pd.DataFrame:

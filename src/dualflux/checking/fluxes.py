@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from dualflux.checking.constraints import check_constraints
 from dualflux.checking.report import CheckReport
 from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
@@ -13,7 +14,6 @@ from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import Inversions, read_inversions
 from dualflux.sources.land.read import Land
 from dualflux.sources.references import ReferenceSource, TableReference, read_references
-from dualflux.stages.consistency import check_constraints
 from dualflux.study.settings import Study
 
 _SCANNED_MONTHS = 12  # of a gridded product to compare with

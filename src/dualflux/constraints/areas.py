@@ -60,6 +60,8 @@ class Walk(NamedTuple):
     month_start, month_steps : array of int, (...)
     month_days : array, (...)
         Of the months that are integrated.
+    within : array of int, (step,)
+        Steps of the longest month, 0, 1, ...: its length is part of a compiled program.
     """
 
     cube: DeviceCube
@@ -67,6 +69,12 @@ class Walk(NamedTuple):
     month_start: jax.Array
     month_steps: jax.Array
     month_days: jax.Array
+    within: jax.Array
+
+    def in_months(self, shape: tuple[int, ...]) -> "Walk":
+        """The same with its months in another shape, such as (year, 12)."""
+        months = {name: getattr(self, name).reshape(shape) for name in ("month_start", "month_steps", "month_days")}
+        return self._replace(**months)
 
 
 def every_location(area: np.ndarray, block: int) -> Locations:
@@ -97,7 +105,8 @@ def walk_of(cube: DeviceCube, steps: Steps, wanted: Sequence[Areas]) -> tuple[Wa
     area = np.concatenate([a.area for a in wanted])
     every = every_location(area, block_length(area.shape[1], steps))
     start, count = jnp.asarray(steps.month_start[month]), jnp.asarray(steps.month_steps[month])
-    return Walk(cube, every, start, count, jnp.asarray(steps.month_days[month], dtype=jnp.float32)), month
+    days, within = jnp.asarray(steps.month_days[month], dtype=jnp.float32), jnp.arange(steps.length.longest_month)
+    return Walk(cube, every, start, count, days, within), month
 
 
 def deal_out(found: np.ndarray, month: np.ndarray, wanted: Sequence[Areas]) -> list[np.ndarray]:
@@ -120,12 +129,11 @@ def integrate_values(values: Callable[[jax.Array], jax.Array], walk: Walk) -> ja
     """
     starts, counts = walk.month_start.reshape(-1), walk.month_steps.reshape(-1)
     days = (walk.month_days.reshape(-1) / counts).astype(jnp.float32)
-    longest = 1 if walk.cube.seasonal.shape[0] == 12 else 31
 
     @jax.checkpoint
     def month(start: jax.Array, count: jax.Array, per_step: jax.Array) -> jax.Array:
-        step = jnp.minimum(start + jnp.arange(longest), walk.cube.season.shape[0] - 1)
-        use = (jnp.arange(longest) < count) * per_step
+        step = jnp.minimum(start + walk.within, walk.cube.season.shape[0] - 1)
+        use = (walk.within < count) * per_step
 
         def integral(locations: Locations) -> jax.Array:
             found = at_rows(values, walk.cube.block(step, locations.cell))

@@ -1,6 +1,6 @@
 """Regional and global integrals of variants, inversions and references as one table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,29 @@ from dualflux.variants import ordered
 _UNIT = "PgC month-1"
 
 
+def integral_rows(
+    labels: list[tuple[str, str, int]], integrals: np.ndarray, months: pd.DatetimeIndex, regions: Sequence[str]
+) -> pd.DataFrame:
+    """Long table run, variant, member, region, time, value of (label, month, region) integrals [PgC month-1].
+
+    Parameters
+    ----------
+    labels : list of (run, variant, member)
+    """
+    index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
+    columns = pd.MultiIndex.from_product([months, regions], names=["time", "region"])
+    wide = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns)
+    return wide.melt(ignore_index=False, value_name="value").reset_index()
+
+
 def regional_table(members: pd.DataFrame, prepared: Prepared) -> pd.DataFrame:
-    """The table `regional_monthly.csv`: variants with their members, inversions, their ensemble mean (target), references."""
+    """The table `regional_monthly.csv`: variants with their members, inversions, their ensemble mean (target), references.
+
+    Parameters
+    ----------
+    members : DataFrame
+        See `integral_rows`.
+    """
     keys = ["variant", "region", "time"]
     each = members.rename(columns={"variant": "product"})[["product", "member", "region", "time", "value"]]
     grouped = members.groupby(keys, sort=False).value

@@ -1,30 +1,25 @@
-"""The model over a prepared cube, chunk by chunk: reading ahead, computing, writing whole chunks, going on where it stopped."""
+"""The model over a prepared cube, chunk by chunk: computing, writing whole chunks, integrating them, going on where it stopped."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from dualflux.errors import NumericalError
+from dualflux.fitting.parallel import cores
 from dualflux.model.ensemble import Ensemble
-from dualflux.prediction.in_memory import stack_ensembles
+from dualflux.prediction.engine import Engine, integrate_months, stack_ensembles
 from dualflux.prediction.journal import Journal
-from dualflux.prediction.kernel import LANES, EnsembleKernel, Statistics, Tile, months_of
-from dualflux.prediction.layout import Band, Layout, Task
-from dualflux.prediction.tile_store import PredictorStore, aligned
+from dualflux.prediction.kernel import Found
+from dualflux.prediction.layout import Layout, Task
+from dualflux.prediction.product import Product, land_map, layer_values, members_to_write, total_std
+from dualflux.prediction.tile_store import PredictorStore
 from dualflux.prediction.workers import Execution, run_tasks
-from dualflux.prediction.zarr_product import CHUNK_DAYS, MapStore, band_maps
-
-KEPT_TILES = 64  # whose invariant columns a process keeps: a band is computed over one span after the other
-
-T = TypeVar("T")
-V = TypeVar("V")
+from dualflux.prediction.zarr_product import MapStore, copy_to_netcdf, seal, unseal
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,8 @@ class Plan:
         Folder of the products.
     daily : bool
         Also write each day.
+    unseen : float or None
+        Variance of a cell beyond the members [(gC m-2 d-1)^2], see `uncertainty.cell_scale_variance`; None where no towers tell it.
     key : str
         Changes with the content of `predictors` and `weights`: a cluster's workers outlive a run.
     """
@@ -49,6 +46,7 @@ class Plan:
     weights: Path
     out: Path
     daily: bool
+    unseen: float | None
     key: str = ""
 
     @property
@@ -62,78 +60,78 @@ class Worker:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.store = plan, PredictorStore(plan.predictors)
-        self.ensemble = Ensemble.load(plan.weights)
-        self.kernel = EnsembleKernel(stack_ensembles([self.ensemble]), self.layout.shape, plan.daily)
-        self.invariants = lru_cache(maxsize=KEPT_TILES)(self._invariants)
+        self.layout = self.store.layout
+        ensemble = Ensemble.load(plan.weights)
+        coefficient = np.asarray(ensemble.model.spatial, dtype=np.float64)
+        self.members = members_to_write(ensemble.size, self.layout.grid, len(self.layout.steps.months))
 
-    @property
-    def layout(self) -> Layout:
-        """Of the store."""
-        return self.store.layout
+        def effect(cells: slice) -> np.ndarray:
+            own = self.layout.part(cells)
+            found: np.ndarray = coefficient @ ensemble.basis.at(own.lat(), own.lon()).T
+            return found
+
+        self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily)
 
     @cached_property
     def monthly(self) -> MapStore:
         """The monthly product."""
-        return MapStore(monthly_path(self.plan.out))
+        return MapStore(monthly_path(self.plan.out), layer_names(self.members))
 
-    def read(self, band: int, tile: int, span: slice) -> Tile:
-        """What the kernel needs for a tile over a span."""
-        static, seasonal, field = self.invariants(band, tile)
-        return Tile(static, seasonal, self.store.dynamic(tile, span), field)
+    def daily(self, span: slice) -> MapStore:
+        """The daily product of a span."""
+        return MapStore(daily_path(self.plan.out, self.layout, span), layer_names(None))
 
-    def _invariants(self, band: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Static and seasonal columns of a tile and its members' spatial effect."""
-        part = self.layout.cells_of(self.layout.bands[band], tile)
-        place = self.ensemble.basis.at(*self.layout.centres(part))
-        effect = np.asarray(self.ensemble.model.spatial, dtype=np.float64) @ place.T
-        field = aligned((*effect.shape[:-1], LANES))
-        field[...] = 0.0
-        field[..., : len(place)] = effect
-        return *self.store.invariant(tile), field
+
+def layer_names(members: int | None) -> tuple[str, ...]:
+    """Of the layers of a product with or without members."""
+    return ("nee", "nee_tower", "nee_std", "nee_std_total", *(() if members is None else ("nee_member",)))
+
+
+def task_name(task: Task) -> str:
+    """Of a task's note."""
+    return f"b{task.band:05d}_s{task.span:03d}"
 
 
 def upscale_chunk(plan: Plan, task: Task) -> None:
-    """Compute and write a band over a span, unless that is done; what is computed does not depend on who does it, or when."""
-    name = f"b{task.band:05d}_s{task.span:03d}"
-    if plan.journal.is_done(name):
-        return
+    """Compute, write and integrate a band over a span; what is computed does not depend on who does it, or when."""
     worker = _worker(plan)
     layout = worker.layout
     band, span = layout.bands[task.band], layout.spans[task.span]
-    monthly, daily = _empty(layout, band, plan.daily)
-    months = months_of(layout.steps, span, layout.shape.months)
-    for tile, inputs in read_ahead(lambda tile: worker.read(task.band, tile, span), range(band.tiles.start, band.tiles.stop)):
-        found, per_step = worker.kernel(inputs, months)
-        cells = layout.cells_of(band, tile)
-        place = slice(cells.start - band.cells.start, cells.stop - band.cells.start)
-        _put(monthly, found, place)
-        if daily is not None and per_step is not None:
-            _put(daily, per_step, place)
-    length = span.stop - span.start
-    files = worker.monthly.write(task.band, band.rows, span, _maps(layout, band, {n: v[:length] for n, v in monthly.items()}))
-    if daily is not None:
-        inside = np.arange(layout.shape.steps) < np.asarray(months.count)[:, None]
-        days = _maps(layout, band, {n: v[inside] for n, v in daily.items()})
-        files += MapStore(daily_path(plan.out, layout, span)).write(task.band, band.rows, slice(0, int(inside.sum())), days)
-    plan.journal.mark(name, files)
+    cells = layout.part(band.cells)
+    found = worker.engine.walk(band.tiles_range, span)
+    _require_finite(found, layout, task)
+    to_maps = lambda fields: {n: land_map(cells, layout.land_area, v, band.rows) for n, v in fields.items()}  # noqa: E731
+    files = worker.monthly.write(task.band, band.rows, span, to_maps(_month_fields(found, plan.unseen, worker.members is not None)))
+    integrals = plan.journal.path(f"{task_name(task)}.npy")
+    np.save(integrals, integrate_months(found.months.landscape, cells, layout.steps.month_days[span]))
+    files.append(integrals)
+    if found.steps is not None:
+        steps = to_maps(_step_fields(found, layout.steps.month_steps[span], plan.unseen))
+        files += worker.daily(span).write(task.band, band.rows, slice(0, len(steps["nee"])), steps)
+    plan.journal.mark(task_name(task), files)
 
 
-def _empty(layout: Layout, band: Band, daily: bool) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
-    cells, shape = band.cells.stop - band.cells.start, layout.shape
-    make = lambda *lead: {name: np.empty((*lead, cells), dtype=np.float32) for name in Statistics._fields}  # noqa: E731
-    return make(shape.months), make(shape.months, shape.steps) if daily else None
+def _month_fields(found: Found, unseen: float | None, members: bool) -> dict[str, np.ndarray]:
+    """Layers of months: (month, cell), of members (member, month, cell)."""
+    each = [layer_values(*month, unseen) for month in zip(*found.months, strict=True)]
+    fields = {name: np.stack([month[name] for month in each]) for name in each[0]}
+    return {**fields, "nee_member": np.asarray(found.months.landscape).swapaxes(0, 1)} if members else fields
 
 
-def _put(whole: Mapping[str, np.ndarray], part: Statistics, place: slice) -> None:
-    for name, values in part._asdict().items():
-        whole[name][..., place] = values[..., : place.stop - place.start]
+def _step_fields(found: Found, count: np.ndarray, unseen: float | None) -> dict[str, np.ndarray]:
+    """Layers of the steps that months have, (step, cell)."""
+    if found.steps is None:
+        raise ValueError("the engine was not asked for steps")
+    inside = np.arange(found.steps.nee.shape[1]) < count[:, None]
+    fields = {name: values[inside] for name, values in found.steps._asdict().items()}
+    return {**fields, "nee_std_total": total_std(fields["nee_std"], unseen)}
 
 
-def _maps(layout: Layout, band: Band, fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    bad = int((~np.isfinite(fields["nee"])).sum())
+def _require_finite(found: Found, layout: Layout, task: Task) -> None:
+    bad = sum(int((~np.isfinite(values)).sum()) for values in found.months)
     if bad:
-        raise NumericalError(f"upscaling: {bad} fluxes of rows {band.rows.start} to {band.rows.stop - 1} are not finite")
-    return {name: band_maps(layout, band, values) for name, values in fields.items()}
+        rows = layout.bands[task.band].rows
+        raise NumericalError(f"upscaling: {bad} fluxes of rows {rows.start} to {rows.stop - 1} are not finite")
 
 
 _making = Lock()
@@ -150,18 +148,6 @@ def _made(plan: Plan) -> Worker:
     return Worker(plan)
 
 
-def read_ahead(read: Callable[[T], V], items: Sequence[T]) -> Iterator[tuple[T, V]]:
-    """Each item with what was read for it, while the next is being read."""
-    with ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(read, items[0]) if len(items) else None
-        for place, item in enumerate(items):
-            if waiting is None:
-                return
-            found = waiting.result()
-            waiting = reader.submit(read, items[place + 1]) if place + 1 < len(items) else None
-            yield item, found
-
-
 def monthly_path(out: Path) -> Path:
     """The monthly product."""
     return out / "nee_monthly.zarr"
@@ -170,32 +156,82 @@ def monthly_path(out: Path) -> Path:
 def daily_path(out: Path, layout: Layout, span: slice) -> Path:
     """The daily product of a span, named by its year, or by its months where it is no calendar year."""
     months = layout.steps.months[span]
-    whole = len(months) == 12 and months[0].month == 1
+    whole = months[0].is_year_start and months[0] + pd.offsets.YearEnd(1) == months[-1] + pd.offsets.MonthEnd(1)
     return out / f"nee_daily_{months[0]:%Y}.zarr" if whole else out / f"nee_daily_{months[0]:%Y%m}-{months[-1]:%Y%m}.zarr"
 
 
-def create_products(plan: Plan, layout: Layout, attrs: Mapping[str, str]) -> None:
-    """Make the empty products."""
-    months = layout.steps.months
-    MapStore.create(monthly_path(plan.out), layout, months, months + pd.offsets.MonthBegin(1), layout.shape.months, attrs)
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A product, where it stands and how it is cut."""
+
+    path: Path
+    product: Product
+    chunk: int
+
+
+def products(plan: Plan, layout: Layout, attrs: Mapping[str, str], applicability: np.ndarray | None) -> list[Store]:
+    """The products of a plan: months with members up to the size limit, and days without them."""
+    months, size = layout.steps.months, Ensemble.load(plan.weights).size
+    members = members_to_write(size, layout.grid, len(months))
+    make = partial(Product, layout.cells, layout.land_area)
+    monthly = make(months, months + pd.offsets.MonthBegin(1), members, attrs, applicability)
+    found = [Store(monthly_path(plan.out), monthly, layout.shape.months)]
     for span in layout.spans if plan.daily else ():
-        first = layout.steps.month_start[span.start]
-        days = layout.steps.time[first : first + layout.steps.month_steps[span].sum()]
-        MapStore.create(daily_path(plan.out, layout, span), layout, days, days + pd.Timedelta(days=1), CHUNK_DAYS, attrs)
+        days = layout.steps.of_months(span).time
+        daily = make(days, days + pd.Timedelta(days=1), None, attrs, applicability)
+        found.append(Store(daily_path(plan.out, layout, span), daily, layout.shape.steps))
+    return found
 
 
-def upscale(plan: Plan, attrs: Mapping[str, str], where: Execution, advance: Callable[[int, int], None]) -> None:
-    """Write the products of a prepared cube.
+def create_products(plan: Plan, layout: Layout, stores: list[Store]) -> None:
+    """Make the products that are not there, or not as they were made, without fluxes; each is noted with the checksums of its files."""
+    for store in stores:
+        if not plan.journal.is_done(store.path.name):
+            plan.journal.mark(store.path.name, MapStore.create(store.path, store.product, layout.band_rows, store.chunk))
+
+
+def upscale(plan: Plan, stores: list[Store], where: Execution, advance: Callable[[int, int], None]) -> None:
+    """Write the products of a prepared cube; what is whole stays.
 
     Parameters
     ----------
     plan : Plan
-    attrs : mapping of str to str
-        Attributes of the products.
+    stores : list of Store
+        See `products`.
     where : Execution
     advance : callable
         Told ``(done, of)`` after each chunk.
     """
-    layout = Layout.load(plan.predictors)
-    create_products(plan, layout, attrs)
-    run_tasks(partial(upscale_chunk, plan), layout.tasks(), where, advance)
+    layout, journal = Layout.load(plan.predictors), plan.journal
+    create_products(plan, layout, stores)
+    tasks = layout.tasks()
+    undone = journal.undone(tasks, task_name, cores())
+    if undone:
+        for store in stores:
+            unseal(store.path)
+    done = len(tasks) - len(undone)
+    run_tasks(partial(upscale_chunk, plan), undone, where, lambda count, of: advance(done + count, done + of))
+    for store in stores:
+        if not journal.is_done(f"sealed_{store.path.name}"):
+            unseal(store.path)
+            journal.mark(f"sealed_{store.path.name}", seal(store.path, store.product))
+
+
+def integrals(plan: Plan, layout: Layout) -> np.ndarray:
+    """Regional and global integrals of all members, (month, member, region + 1) [PgC month-1]: bands summed from south to north."""
+    total: np.ndarray | None = None
+    for task in sorted(layout.tasks()):
+        part = np.load(plan.journal.path(f"{task_name(task)}.npy"))
+        if total is None:
+            total = np.zeros((len(layout.steps.months), *part.shape[1:]))
+        total[layout.spans[task.span]] += part
+    if total is None:
+        raise ValueError("no band has land")
+    return total
+
+
+def netcdf_copies(stores: list[Store]) -> list[Path]:
+    """The products as NetCDF too."""
+    for store in stores:
+        copy_to_netcdf(store.path, store.product, store.path.with_suffix(".nc"))
+    return [store.path.with_suffix(".nc") for store in stores]

@@ -1,24 +1,24 @@
-"""One compiled program for a whole ensemble: a tile of cells over a span of months to the members' mean and spread.
+"""One compiled program for a whole ensemble: a tile of cells over a span of months to every member's monthly fluxes.
 
 Cells lie side by side in memory (the last axis), so that a layer is one small matrix times a block that stays in the
 processor's cache, and a file's values need no reordering. What does not vary in time enters the first layer once for
-all steps. Members run one after the other inside the program; only their mean and standard deviation leave it.
+all steps. Members run one after the other inside the program; only their monthly means leave it, and where days are asked for
+the members' mean and standard deviation of each.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualflux.cube import Columns, Steps
-from dualflux.model.flux_model import ACTIVATIONS, FLUX_SCALE, Fluxes, FluxModel, Network
+from dualflux.cube import Columns, Steps, TimeStep
+from dualflux.model.flux_model import ACTIVATIONS, FLUX_SCALE, FluxModel, Network
 from dualflux.model.spatial_effect import harmonics
 
-T = TypeVar("T")
+ALIGNMENT = 64  # bytes
 LANES = 256  # cells of a tile: their hidden layers fit into the first two caches
 
 
@@ -73,6 +73,36 @@ class Statistics(NamedTuple):
     nee_std: Any
 
 
+class Members(NamedTuple):
+    """Of each member, each (..., member, lane) [gC m-2 d-1].
+
+    Attributes
+    ----------
+    landscape : array
+        f
+    tower_like : array
+        f + g
+    """
+
+    landscape: Any
+    tower_like: Any
+
+
+class Found(NamedTuple):
+    """What leaves the program.
+
+    Attributes
+    ----------
+    months : Members
+        Monthly means (month, member, lane).
+    steps : Statistics or None
+        Of each step, (month, step of month, lane), where asked for.
+    """
+
+    months: Members
+    steps: Statistics | None
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a program is compiled for.
@@ -80,38 +110,25 @@ class Shape:
     Attributes
     ----------
     columns : Columns
-    months, steps : int
-        Of a span, and the most of a month (31 days, or 1).
-    seasons : int
-        Months of the year that a tile's seasonal columns hold: all, or 1 where a span is one month.
+    months : int
+        Of a span.
+    step : TimeStep
     """
 
     columns: Columns
     months: int
-    steps: int
-    seasons: int = 12
+    step: TimeStep
+
+    @property
+    def steps(self) -> int:
+        """Steps that a month has room for."""
+        return self.step.longest_month
 
     def tile(self, members: int) -> Tile:
         """Shapes of a tile."""
         c = self.columns
-        sizes = (
-            (len(c.static),), (self.seasons, self.steps, len(c.seasonal)), (self.months, self.steps, len(c.dynamic)), (members, 3),
-        )  # fmt: skip
+        sizes = ((len(c.static),), (12, self.steps, len(c.seasonal)), (self.months, self.steps, len(c.dynamic)), (members, 3))
         return Tile(*(jax.ShapeDtypeStruct((*size, LANES), jnp.float32) for size in sizes))
-
-
-def steps_of_months(seasons: int) -> int:
-    """Most steps of a month for a mean year of 12 months or 366 days."""
-    return 1 if seasons == 12 else 31
-
-
-def place_of_season(seasons: int) -> tuple[np.ndarray, np.ndarray]:
-    """Month of the year and step in it of each part of the mean year, two arrays (season,)."""
-    if seasons == 12:
-        return np.arange(12), np.zeros(12, dtype=int)
-    days = np.arange("2000-01-01", "2001-01-01", dtype="datetime64[D]")
-    month = days.astype("datetime64[M]")
-    return month.astype(int) % 12, (days - month.astype("datetime64[D]")).astype(int)
 
 
 def months_of(steps: Steps, span: slice, length: int) -> Months:
@@ -130,40 +147,30 @@ class EnsembleKernel:
     model : FluxModel
         Stacked members, without site effects.
     shape : Shape
-    daily : bool
-        Statistics of each step too, not of months only.
+    steps : bool
+        Statistics of each step too, not months only.
     """
 
-    def __init__(self, model: FluxModel, shape: Shape, daily: bool = False) -> None:
-        def span(model: FluxModel, tile: Tile, months: Months) -> tuple[Statistics, Statistics | None]:
-            return _by_month(model, tile, months, partial(_spread, daily=daily))
+    def __init__(self, model: FluxModel, shape: Shape, steps: bool = False) -> None:
+        def span(model: FluxModel, tile: Tile, months: Months) -> Found:
+            return _by_month(model, tile, months, shape.step, steps)
 
         self.model, self._program = model, _compile(span, model, shape)
 
-    def __call__(self, tile: Tile, months: Months) -> tuple[Statistics, Statistics | None]:
-        """Statistics of months (month, lane), and where asked for of steps (month, step, lane)."""
-        found: tuple[Statistics, Statistics | None] = jax.tree.map(np.asarray, self._program(self.model, tile, months))
-        return found
-
-
-class MemberKernel:
-    """The same for the months of every member, f and f + g [gC m-2 d-1], each (month, member, lane)."""
-
-    def __init__(self, model: FluxModel, shape: Shape) -> None:
-        self.model, self._program = model, _compile(lambda model, tile, months: _by_month(model, tile, months, _members), model, shape)
-
-    def __call__(self, tile: Tile, months: Months) -> Fluxes:
+    def __call__(self, tile: Tile, months: Months) -> Found:
         """Of a tile."""
-        found: Fluxes = jax.tree.map(np.asarray, self._program(self.model, tile, months))
+        found: Found = jax.tree.map(np.asarray, self._program(self.model, tile, months))
         return found
 
 
-def _compile(program: Callable[[FluxModel, Tile, Months], T], model: FluxModel, shape: Shape) -> Callable[[FluxModel, Tile, Months], T]:
+def _compile(
+    program: Callable[[FluxModel, Tile, Months], Found], model: FluxModel, shape: Shape
+) -> Callable[[FluxModel, Tile, Months], Found]:
     """One program on one core: many run side by side, and how a machine's cores share a product cannot change a bit."""
     months = Months(*(jax.ShapeDtypeStruct((shape.months,), jnp.int32),) * 2)
     options: dict[str, str | bool] = {} if _wide() else {"xla_cpu_multi_thread_eigen": False}
     lowered = jax.jit(program).lower(model, shape.tile(len(jax.tree.leaves(model)[0])), months)
-    found: Callable[[FluxModel, Tile, Months], T] = lowered.compile(compiler_options=options)
+    found: Callable[[FluxModel, Tile, Months], Found] = lowered.compile(compiler_options=options)
     return found
 
 
@@ -172,25 +179,24 @@ def _wide() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _waves(steps: int) -> jax.Array:
+def _waves(step: TimeStep) -> jax.Array:
     """`spatial.harmonics` of the mean year, (12, step of month, 3)."""
-    seasons = 12 if steps == 1 else 366
-    wave = np.zeros((12, steps, 3), dtype=np.float32)
-    wave[place_of_season(seasons)] = harmonics(np.arange(seasons), seasons)
+    wave = np.zeros((12, step.longest_month, 3), dtype=np.float32)
+    wave[step.place()] = harmonics(np.arange(step.seasons), step.seasons)
     return jnp.asarray(wave)
 
 
-def _by_month(model: FluxModel, tile: Tile, months: Months, summary: Callable[[FluxModel, jax.Array, jax.Array, jax.Array], T]) -> T:
-    """`summary` of each month's f (member, step, lane), invariant predictors (column, step, lane) and share of each step in the mean."""
+def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeStep, each_step: bool) -> Found:
+    """Of all months; `invariant` below are the predictors (column, step, lane) that g sees, `share` that of each step in the mean."""
     statics: int = tile.static.shape[0]
     steps: int = tile.dynamic.shape[1]
-    wave = _waves(steps)
+    wave = _waves(step_length)
     # Turned once for all steps: a product is faster whose left matrix is stored as it is used.
     turned = Network([w.swapaxes(1, 2) for w in model.network.weights], model.network.biases, model.network.activation)
 
-    def month(one: tuple[jax.Array, Months]) -> T:
+    def month(one: tuple[jax.Array, Months]) -> Found:
         dynamic, (place, count) = one
-        seasonal = tile.seasonal[place % len(tile.seasonal)]
+        seasonal = tile.seasonal[place]
 
         def member(own: tuple[Network, jax.Array]) -> jax.Array:
             network, field = own
@@ -201,23 +207,27 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, summary: Callable[[F
         flux = jax.lax.map(member, (turned, tile.field))
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
         invariant = jnp.concatenate([jnp.repeat(tile.static[:, None], steps, axis=1), seasonal.swapaxes(0, 1)])
-        return summary(model, flux, invariant, share)
+        return Found(_members(model, flux, invariant, share), _statistics(model, flux, invariant) if each_step else None)
 
-    found: T = jax.lax.map(month, (tile.dynamic, months))
+    found: Found = jax.lax.map(month, (tile.dynamic, months))
     return found
 
 
-def _spread(model: FluxModel, flux: jax.Array, invariant: jax.Array, share: jax.Array, daily: bool) -> tuple[Statistics, Statistics | None]:
+def _members(model: FluxModel, flux: jax.Array, invariant: jax.Array, share: jax.Array) -> Members:
+    """Monthly means of fluxes (member, step, lane)."""
+    landscape = (flux * share).sum(axis=1)
+    slope = model.representativeness.coefficient @ (invariant * share).sum(axis=1)
+    return Members(landscape, landscape + model.representativeness.intercept[:, None] + slope)
+
+
+def _statistics(model: FluxModel, flux: jax.Array, invariant: jax.Array) -> Statistics:
+    """Over members, of each step."""
     tower = model.representativeness.intercept.mean() + jnp.einsum(
         "c,csr->sr", model.representativeness.coefficient.mean(axis=0), invariant
     )
-    return _statistics((flux * share).sum(axis=1), (tower * share).sum(axis=0)), _statistics(flux, tower) if daily else None
-
-
-def _members(model: FluxModel, flux: jax.Array, invariant: jax.Array, share: jax.Array) -> Fluxes:
-    landscape = (flux * share).sum(axis=1)
-    slope = model.representativeness.coefficient @ (invariant * share).sum(axis=1)
-    return Fluxes(landscape, landscape + model.representativeness.intercept[:, None] + slope)
+    mean = flux.mean(axis=0)
+    spread = flux.std(axis=0, ddof=1) if len(flux) > 1 else jnp.full_like(mean, jnp.nan)
+    return Statistics(mean, mean + tower, spread)
 
 
 def _flux(network: Network, statics: int, start: jax.Array, varying: jax.Array) -> jax.Array:
@@ -229,11 +239,20 @@ def _flux(network: Network, statics: int, start: jax.Array, varying: jax.Array) 
     return FLUX_SCALE * (network.weights[-1][0] @ hidden + network.biases[-1])
 
 
-def _statistics(flux: jax.Array, tower: jax.Array) -> Statistics:
-    """Of fluxes (member, ...) and the members' mean g (...)."""
-    mean = flux.mean(axis=0)
-    spread = flux.std(axis=0, ddof=1) if len(flux) > 1 else jnp.full_like(mean, jnp.nan)
-    return Statistics(mean, mean + tower, spread)
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An empty float32 array that begins where JAX takes it as it is; others it copies, which costs a tenth of computing."""
+    size = int(np.prod(shape))
+    buffer = np.empty(size + ALIGNMENT // 4, dtype=np.float32)
+    first = -buffer.ctypes.data % ALIGNMENT // 4
+    return buffer[first : first + size].reshape(shape)
+
+
+def field_to_lanes(effect: np.ndarray) -> np.ndarray:
+    """The members' spatial effect (member, 3, cell) as (member, 3, lane), zero beyond the cells."""
+    out = aligned((*effect.shape[:-1], LANES))
+    out[...] = 0.0
+    out[..., : effect.shape[-1]] = effect
+    return out
 
 
 def lanes_last(values: np.ndarray, length: int) -> np.ndarray:
@@ -252,17 +271,16 @@ def to_months(values: np.ndarray, month: np.ndarray, step: np.ndarray, shape: tu
     return out
 
 
-def dynamic_to_months(values: np.ndarray, steps: Steps, step_limit: int) -> np.ndarray:
+def dynamic_to_months(values: np.ndarray, steps: Steps) -> np.ndarray:
     """Dynamic columns (step, cell, column) as (month, step of month, column, lane)."""
     month = np.repeat(np.arange(len(steps.months)), steps.month_steps)
     step = np.arange(len(steps.time)) - np.repeat(steps.month_start, steps.month_steps)
-    return to_months(values, month, step, (len(steps.months), step_limit))
+    return to_months(values, month, step, (len(steps.months), steps.length.longest_month))
 
 
-def seasonal_to_months(values: np.ndarray) -> np.ndarray:
+def seasonal_to_months(values: np.ndarray, step: TimeStep) -> np.ndarray:
     """Seasonal columns (season, cell, column) as (12, step of month, column, lane)."""
-    month, step = place_of_season(len(values))
-    return to_months(values, month, step, (12, steps_of_months(len(values))))
+    return to_months(values, *step.place(), (12, step.longest_month))
 
 
 def static_to_lanes(values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from dualflux.run_folder.files import write_atomically
 
 BAND_CELLS = 8192  # land cells of a band, at most, unless one row has more: its last tile is half empty on average
 SPAN_MONTHS = {"daily": 12, "monthly": 120}
+DESCRIPTION = "layout.json"
 
 
 class Band(NamedTuple):
@@ -27,6 +28,11 @@ class Band(NamedTuple):
     rows: slice
     cells: slice
     tiles: slice
+
+    @property
+    def tiles_range(self) -> range:
+        """Its tiles by number."""
+        return range(self.tiles.start, self.tiles.stop)
 
 
 class Task(NamedTuple):
@@ -42,9 +48,8 @@ class Layout:
 
     Attributes
     ----------
-    grid : Grid
-    index : array of int, (cell,)
-        Position of each modelled cell in the flattened grid, ascending.
+    cells : LandCells
+        Modelled cells, ascending, and the regions they belong to.
     land_area : array, (lat, lon)
         All land [m2], also land without a flux.
     steps : Steps
@@ -53,35 +58,34 @@ class Layout:
         Rows of a band; the last may have fewer.
     """
 
-    grid: Grid
-    index: np.ndarray
+    cells: LandCells
     land_area: np.ndarray
     steps: Steps
     columns: Columns
     band_rows: int
 
     @classmethod
-    def create(cls, grid: Grid, index: np.ndarray, land_area: np.ndarray, steps: Steps, columns: Columns) -> "Layout":
+    def create(cls, cells: LandCells, land_area: np.ndarray, steps: Steps, columns: Columns) -> "Layout":
         """With bands as high as `BAND_CELLS` allows."""
-        most = np.bincount(index // len(grid.lon)).max()
-        return cls(grid, index, land_area, steps, columns, int(min(max(1, BAND_CELLS // most), len(grid.lat))))
+        grid = cells.grid
+        most = np.bincount(cells.index // len(grid.lon)).max()
+        return cls(cells, land_area, steps, columns, int(min(max(1, BAND_CELLS // most), len(grid.lat))))
 
     @property
-    def time_step(self) -> str:
-        """Daily or monthly."""
-        return "daily" if (self.steps.month_steps > 1).any() else "monthly"
+    def grid(self) -> Grid:
+        """The grid of the products."""
+        return self.cells.grid
+
+    @property
+    def index(self) -> np.ndarray:
+        """Position of each modelled cell in the flattened grid, ascending, (cell,)."""
+        return self.cells.index
 
     @property
     def shape(self) -> Shape:
         """What the kernel is compiled for."""
-        months = min(SPAN_MONTHS[self.time_step], len(self.steps.months))
-        return Shape(self.columns, months, 31 if self.time_step == "daily" else 1)
-
-    @cached_property
-    def cells(self) -> LandCells:
-        """The modelled cells, without regions."""
-        area = self.land_area.ravel()[self.index]
-        return LandCells(self.grid, self.index, area, (), np.zeros((0, len(self.index))))
+        length = self.steps.length
+        return Shape(self.columns, min(SPAN_MONTHS[length.name], len(self.steps.months)), length)
 
     @cached_property
     def bands(self) -> list[Band]:
@@ -105,10 +109,14 @@ class Layout:
         first = band.cells.start + (tile - band.tiles.start) * LANES
         return slice(first, min(first + LANES, band.cells.stop))
 
-    def centres(self, cells: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Latitude and longitude of some of the modelled cells [degrees], (cell,) each."""
-        row, column = np.divmod(self.index[cells], len(self.grid.lon))
-        return self.grid.lat[row], self.grid.lon[column]
+    def all_tiles(self) -> list[slice]:
+        """The cells of every tile."""
+        return [self.cells_of(band, tile) for band in self.bands for tile in band.tiles_range]
+
+    def part(self, own: slice) -> LandCells:
+        """Some of the modelled cells, and the regions they belong to."""
+        c = self.cells
+        return LandCells(c.grid, c.index[own], c.land_area[own], c.region_names, np.asarray(c.region_fraction[:, own]))
 
     @property
     def spans(self) -> list[slice]:
@@ -122,20 +130,28 @@ class Layout:
         land.sort(key=lambda b: self.bands[b].tiles.start - self.bands[b].tiles.stop)
         return [Task(b, s) for b in land for s in range(len(self.spans))]
 
-    def save(self, folder: Path) -> None:
-        """Write to a folder, the description last."""
+    def save(self, folder: Path) -> list[Path]:
+        """Write to a folder; return the files."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {"lat": self.grid.lat, "lon": self.grid.lon, "index": self.index, "land_area": self.land_area}
+        cells = self.cells
+        arrays = {
+            "lat": cells.grid.lat, "lon": cells.grid.lon, "index": cells.index, "land_area": self.land_area,
+            "region_fraction": cells.region_fraction,
+        }  # fmt: skip
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values)
-        steps = [str(self.steps.time[0]), str(self.steps.time[-1]), self.time_step]
-        about = {"columns": [self.columns.static, self.columns.seasonal, self.columns.dynamic], "steps": steps, "band_rows": self.band_rows}
-        write_atomically(folder / "layout.json", json.dumps(about, indent=1))
+        steps = [str(self.steps.time[0]), str(self.steps.time[-1]), self.steps.length.name]
+        columns = [self.columns.static, self.columns.seasonal, self.columns.dynamic]
+        about = {"columns": columns, "steps": steps, "band_rows": self.band_rows, "regions": cells.region_names}
+        write_atomically(folder / DESCRIPTION, json.dumps(about, indent=1))
+        return [folder / DESCRIPTION, *(folder / f"{name}.npy" for name in arrays)]
 
     @classmethod
     def load(cls, folder: Path) -> "Layout":
-        """Read what `save` wrote."""
-        about = json.loads((folder / "layout.json").read_text(encoding="utf-8"))
+        """Read what `save` wrote; the regions' shares stay on disk until they are used."""
+        about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         lat, lon, index, land_area = (np.load(folder / f"{name}.npy") for name in ("lat", "lon", "index", "land_area"))
+        fraction = np.load(folder / "region_fraction.npy", mmap_mode="r")
+        cells = LandCells(Grid(lat, lon), index, land_area.ravel()[index], tuple(about["regions"]), fraction)
         columns = Columns(*(tuple(names) for names in about["columns"]))
-        return cls(Grid(lat, lon), index, land_area, Steps.create(*about["steps"]), columns, about["band_rows"])
+        return cls(cells, land_area, Steps.create(*about["steps"]), columns, about["band_rows"])

@@ -1,14 +1,10 @@
-"""Our gridded products: CF NetCDF files written month by month, and integrated back over regions.
-
-NEE stands per m2 of land [gC m-2 d-1], positive to the atmosphere; a regional integral
-is ``sum over cells of nee * land area * region fraction * days in month`` [PgC month-1].
-"""
+"""Products as CF NetCDF files, written month by month or copied from a Zarr store, and integrated back over regions; see `product`."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import h5netcdf
 import numpy as np
@@ -18,74 +14,165 @@ import xarray as xr
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
+from dualflux.prediction.product import MAP, Product, Variable, land_map, layer_values
 from dualflux.run_folder.hdf5_output import PatientFile
 from dualflux.units import PETAGRAM, days_in_month
 
-CONVENTIONS = "CF-1.10"
 FILL = np.float32(1e20)
-MEMBER_LIMIT = 2_000_000_000  # bytes of nee_member before compression
-# `gC` (grams of carbon) is no unit of UDUNITS; programs that convert units find the same in `udunits`.
-_FLUX = {"units": "gC m-2 d-1", "udunits": "g m-2 d-1", "positive": "up"}
-_CELL_METHODS = "area: mean where land time: mean"
-LAND_AREA = {"units": "m2", "long_name": "area of land in the cell, also land without a flux", "cell_methods": "area: sum where land"}
-LAYERS: dict[str, dict[str, str]] = {
-    "nee": {
-        **_FLUX,
-        "long_name": "net ecosystem exchange of CO2 as carbon per m2 of land, mean of the members",
-        "cell_methods": f"{_CELL_METHODS} realization: mean",
-        "ancillary_variables": "nee_std nee_std_total",
-        "comment": "positive to the atmosphere; multiply by land_area and the days of the month for a monthly integral",
-    },
-    "nee_tower": {
-        **_FLUX,
-        "long_name": "net ecosystem exchange as a tower network would see it (landscape flux plus representativeness), mean of the members",
-        "cell_methods": f"{_CELL_METHODS} realization: mean",
-    },
-    "nee_std": {
-        **_FLUX,
-        "long_name": "standard deviation of the members of nee (divisor members - 1; missing where there is one member)",
-        "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
-    },
-    "nee_std_total": {
-        **_FLUX,
-        "long_name": "standard deviation of nee of a cell: members and the part that no predictor sees",
-        "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
-    },
-}
 
 
-class Axis(NamedTuple):
-    """A coordinate with its cells' bounds, as CF wants it.
+class NetcdfFile:
+    """A product's file with everything but its fluxes; it appears under its name only when it is whole.
 
-    Attributes
+    Use as a context manager; `put` the fluxes inside, and set `whole` once they are all there. Nothing is left behind otherwise.
+
+    Parameters
     ----------
-    name : str
-    centre : array, (n,)
-        Of time the begin of each step.
-    bounds : array, (n, 2)
-        The variable ``NAME_bounds``.
-    attrs : dict
+    path : Path
+        Its folder is made. An older file is replaced at the end.
+    product : Product
+
+    Raises
+    ------
+    OSError
+        From `put` or on leaving: the disk is full.
     """
 
-    name: str
-    centre: np.ndarray
-    bounds: np.ndarray
-    attrs: dict[str, str]
+    def __init__(self, path: Path, product: Product) -> None:
+        self.path, self.product, self.whole = Path(path), product, False
+        self._partial = self.path.with_name(f".{self.path.name}.partial")
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._target = PatientFile(self._partial)
+        self._file = h5netcdf.File(self._target, "w")
+        self._file.dimensions = self.product.sizes
+        for variable in self.product.coordinates():
+            created = self._file.create_variable(variable.name, variable.dims, variable.data.dtype, data=variable.data)
+            created.attrs.update(variable.attrs)
+        for variable in self.product.maps():
+            self._map(variable)
+        for name, layer in self.product.layers().items():
+            self._layer(name, layer.dims, layer.attrs)
+        self._file.attrs.update(self.product.global_attributes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._target.close()
+        if error is None and self.whole and self._target.error is None:
+            os.replace(self._partial, self.path)
+            return
+        self._partial.unlink(missing_ok=True)
+        if error is None:
+            self._target.raise_error()
+
+    def put(self, name: str, place: Any, values: np.ndarray) -> None:
+        """Write maps (..., lat, lon), NaN where there is no value, at some place of a layer."""
+        self._file[name][place] = np.where(np.isfinite(values), values, FILL).astype(np.float32)
+        self._target.raise_error()
+
+    def _map(self, variable: Variable) -> None:
+        if variable.data.dtype == np.float32:
+            self._layer(variable.name, variable.dims, variable.attrs)
+            self.put(variable.name, ..., variable.data)
+            return
+        options = {"compression": "gzip", "compression_opts": 1}
+        self._file.create_variable(variable.name, variable.dims, np.float64, data=variable.data, **options).attrs.update(variable.attrs)
+
+    def _layer(self, name: str, dims: tuple[str, ...], attrs: Mapping[str, str]) -> None:
+        chunks = (1,) * (len(dims) - len(MAP)) + self.product.cells.grid.shape
+        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": FILL}
+        self._file.create_variable(name, dims, np.float32, **options).attrs.update(attrs)
 
 
-def axes(grid: Grid, times: pd.DatetimeIndex, ends: pd.DatetimeIndex) -> list[Axis]:
-    """time, lat and lon of a product whose steps last from `times` to `ends`."""
-    first = times[0]
-    starts, stops = (np.asarray((x - first).days, dtype=np.int32) for x in (times, ends))
-    dates = {"units": f"days since {first:%Y-%m-%d} 00:00:00", "calendar": "proleptic_gregorian", "standard_name": "time", "axis": "T"}
-    found = [Axis("time", starts, np.stack([starts, stops], axis=1), {**dates, "bounds": "time_bounds"})]
-    for name, centre, edge, standard, direction, letter in (
-        ("lat", grid.lat, grid.lat_edges, "latitude", "north", "Y"),
-        ("lon", grid.lon, grid.lon_edges, "longitude", "east", "X"),
-    ):
-        attrs = {"standard_name": standard, "units": f"degrees_{direction}", "axis": letter, "bounds": f"{name}_bounds"}
-        found.append(Axis(name, centre, np.stack([edge[:-1], edge[1:]], axis=1), attrs))
-    return found
+class ProductWriter:
+    """Write one monthly product month by month; the file appears under its name only when it is whole.
+
+    Use as a context manager. Nothing is left behind when the block ends with an error.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made. An older file is replaced at the end.
+    cells, members, attrs, land_area_map, applicability
+        See `product.Product`.
+    times_monthly : DatetimeIndex
+        First day of each month, ascending.
+
+    Raises
+    ------
+    ValueError
+        Shapes or land areas that do not fit `cells`; times that are not month starts.
+    OSError
+        From `write` or on leaving: the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cells: LandCells,
+        times_monthly: pd.DatetimeIndex,
+        members: int | None,
+        attrs: Mapping[str, Any],
+        land_area_map: np.ndarray,
+        applicability: np.ndarray | None = None,
+    ) -> None:
+        times = times_monthly
+        if len(times) == 0 or not (times.is_month_start.all() and times.is_monotonic_increasing and times.is_unique):
+            raise ValueError("times must be the first days of months, ascending, each once")
+        land_area = np.asarray(land_area_map, dtype=np.float64)
+        self.product = Product(cells, land_area, times, times + pd.offsets.MonthBegin(1), members, dict(attrs), applicability)
+        self.file = NetcdfFile(path, self.product)
+        self._written = np.zeros(len(times), dtype=bool)
+
+    def __enter__(self) -> Self:
+        self.file.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.file.whole = bool(self._written.all())
+        self.file.__exit__(kind, error, trace)
+        if error is None and not self.file.whole:
+            lacking = self.product.times[~self._written].strftime("%Y-%m")
+            raise ValueError(f"{self.file.path}: {len(lacking)} months were never written, the first {lacking[0]}; the file was not made")
+
+    def write(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, total_variance_extra: np.ndarray) -> None:
+        """Write month `t`.
+
+        Parameters
+        ----------
+        t : int
+            Index into the times.
+        landscape : array, (member, cell)
+            f [gC m-2 d-1]: gives `nee`, `nee_std` and `nee_member`.
+        tower_like : array, (member, cell)
+            f + g [gC m-2 d-1]; equal to `landscape` where there is no g.
+        total_variance_extra : array, (cell,)
+            Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + extra)``; NaN where nobody knows it.
+        """
+        extra = np.asarray(total_variance_extra, dtype=np.float64)
+        self._check_month(t, landscape, tower_like, extra)
+        for name, values in layer_values(landscape, tower_like, extra).items():
+            self.file.put(name, t, self._map(values))
+        for m in range(len(landscape) if self.product.members is not None else 0):
+            self.file.put("nee_member", (m, t), self._map(landscape[m]))
+        self._written[t] = True
+
+    def _check_month(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, extra: np.ndarray) -> None:
+        times, members, cells = self.product.times, self.product.members, self.product.cells.index.size
+        if not 0 <= t < len(times) or self._written[t]:
+            raise ValueError(f"month {t}: allowed are 0 to {len(times) - 1}, each once")
+        wanted = (members if members is not None else landscape.shape[0], cells)
+        if landscape.shape != wanted or tower_like.shape != wanted or extra.shape != (cells,) or wanted[0] < 1:
+            shapes = f"landscape {landscape.shape}, tower_like {tower_like.shape}, total_variance_extra {extra.shape}"
+            raise ValueError(f"month {t}: {shapes}; wanted (member, cell) = {wanted} twice and ({cells},)")
+        bad = int((~np.isfinite(landscape)).sum() + (~np.isfinite(tower_like)).sum() + (extra < 0).sum())
+        if bad:
+            raise ValueError(f"month {times[t]:%Y-%m}: {bad} values are not finite or a variance is negative; every cell needs a flux")
+
+    def _map(self, values: np.ndarray) -> np.ndarray:
+        return land_map(self.product.cells, self.product.land_area, values)
 
 
 def regional_integrals(density: np.ndarray, cells: LandCells, time: np.ndarray | pd.DatetimeIndex) -> np.ndarray:
@@ -114,178 +201,6 @@ def regional_integrals(density: np.ndarray, cells: LandCells, time: np.ndarray |
     if missing:
         raise ValueError(f"{missing} of {density.size} cell-months have no value; a regional sum needs all of them")
     return density @ regional_operator(cells).toarray().T * days_in_month(time)[:, None]
-
-
-def members_to_write(members: int, grid: Grid, months: int, limit: int = MEMBER_LIMIT) -> int | None:
-    """The number of members, or None where ``nee_member`` would be larger than `limit` bytes before compression."""
-    size = members * months * grid.lat.size * grid.lon.size * FILL.itemsize
-    return members if size <= limit else None
-
-
-class ProductWriter:
-    """Write one product month by month; the file appears under its name only when it is whole.
-
-    Use as a context manager. Nothing is left behind when the block ends with an error.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its folder is made. An older file is replaced at the end.
-    cells : LandCells
-        The cells that carry a flux.
-    times_monthly : DatetimeIndex
-        First day of each month, ascending.
-    members : int or None
-        How many members `nee_member` gets; None does not write it (see `members_to_write`).
-    attrs : mapping of str to str or number
-        Attributes of the file, for example title, source, references, history (written by dualflux by default). Conventions is ours.
-    land_area_map : array, (lat, lon)
-        All land [m2], also land that carries no flux (its NEE is written as 0); 0 over the sea.
-    applicability : array, (cell,), optional
-        Distance of each cell's predictors to the training towers over its cross-validation quantile [1].
-
-    Raises
-    ------
-    ValueError
-        Shapes or land areas that do not fit `cells`; times that are not month starts.
-    OSError
-        From `write` or on leaving: the disk is full.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        cells: LandCells,
-        times_monthly: pd.DatetimeIndex,
-        members: int | None,
-        attrs: Mapping[str, Any],
-        land_area_map: np.ndarray,
-        applicability: np.ndarray | None = None,
-    ) -> None:
-        self.path, self.cells, self.times, self.members = Path(path), cells, times_monthly, members
-        self.attrs, self.land_area, self.applicability = dict(attrs), np.asarray(land_area_map, dtype=np.float64), applicability
-        self._check()
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
-        self._written = np.zeros(len(times_monthly), dtype=bool)
-        no_flux = self.land_area > 0
-        no_flux.ravel()[cells.index] = False
-        self._no_flux = no_flux
-
-    def _check(self) -> None:
-        if self.land_area.shape != self.cells.grid.shape:
-            raise ValueError(f"land_area_map has shape {self.land_area.shape}, the grid {self.cells.grid.shape}")
-        if not np.allclose(self.land_area.ravel()[self.cells.index], self.cells.land_area, rtol=1e-6):
-            raise ValueError("land_area_map differs from the land area of the cells: both must be cell area times land fraction [m2]")
-        if len(self.times) == 0 or not (self.times.is_month_start.all() and self.times.is_monotonic_increasing and self.times.is_unique):
-            raise ValueError("times must be the first days of months, ascending, each once")
-        if self.applicability is not None and np.shape(self.applicability) != self.cells.index.shape:
-            raise ValueError(f"applicability has shape {np.shape(self.applicability)}, wanted one value per cell {self.cells.index.shape}")
-
-    def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._target = PatientFile(self._partial)
-        self._file = h5netcdf.File(self._target, "w")
-        self._coordinates()
-        self._static()
-        for name, attrs in LAYERS.items():
-            self._layer(name, ("time", "lat", "lon"), attrs)
-        if self.members is not None:
-            attrs = {**_FLUX, "long_name": "net ecosystem exchange of each member", "cell_methods": _CELL_METHODS}
-            self._layer("nee_member", ("member", "time", "lat", "lon"), attrs)
-        self._file.attrs.update({"history": "written by dualflux", **self.attrs, "Conventions": CONVENTIONS})
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        self._target.close()
-        if error is None and self._written.all() and self._target.error is None:
-            os.replace(self._partial, self.path)
-            return
-        self._partial.unlink(missing_ok=True)
-        if error is None:
-            self._target.raise_error()
-            lacking = self.times[~self._written].strftime("%Y-%m")
-            raise ValueError(f"{self.path}: {len(lacking)} months were never written, the first {lacking[0]}; the file was not made")
-
-    def write(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, total_variance_extra: np.ndarray) -> None:
-        """Write month `t`.
-
-        Parameters
-        ----------
-        t : int
-            Index into the times.
-        landscape : array, (member, cell)
-            f [gC m-2 d-1]: gives `nee`, `nee_std` and `nee_member`.
-        tower_like : array, (member, cell)
-            f + g [gC m-2 d-1]; equal to `landscape` where there is no g.
-        total_variance_extra : array, (cell,)
-            Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + extra)``; NaN where it is not known.
-        """
-        landscape, tower_like = (np.asarray(x, dtype=np.float64) for x in (landscape, tower_like))
-        extra = np.asarray(total_variance_extra, dtype=np.float64)
-        self._check_month(t, landscape, tower_like, extra)
-        count = landscape.shape[0]
-        std = landscape.std(axis=0, ddof=1) if count > 1 else np.full(self.cells.index.size, np.nan)
-        self._put("nee", t, landscape.mean(axis=0))
-        self._put("nee_tower", t, tower_like.mean(axis=0))
-        self._put("nee_std", t, std)
-        self._put("nee_std_total", t, np.sqrt(std**2 + extra))
-        for m in range(count if self.members is not None else 0):
-            self._file["nee_member"][m, t] = self._map(landscape[m])
-        self._target.raise_error()
-        self._written[t] = True
-
-    def _check_month(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, extra: np.ndarray) -> None:
-        cells = self.cells.index.size
-        if not 0 <= t < len(self.times) or self._written[t]:
-            raise ValueError(f"month {t}: allowed are 0 to {len(self.times) - 1}, each once")
-        wanted = (self.members if self.members is not None else landscape.shape[0], cells)
-        if landscape.shape != wanted or tower_like.shape != wanted or extra.shape != (cells,) or wanted[0] < 1:
-            shapes = f"landscape {landscape.shape}, tower_like {tower_like.shape}, total_variance_extra {extra.shape}"
-            raise ValueError(f"month {t}: {shapes}; wanted (member, cell) = {wanted} twice and ({cells},)")
-        bad = int((~np.isfinite(landscape)).sum() + (~np.isfinite(tower_like)).sum() + (extra < 0).sum())
-        if bad:
-            raise ValueError(f"month {self.times[t]:%Y-%m}: {bad} values are not finite or a variance is negative; every cell needs a flux")
-
-    def _map(self, values: np.ndarray) -> np.ndarray:
-        full = self.cells.to_map(np.asarray(values, dtype=np.float64))
-        full[self._no_flux] = 0.0
-        return np.where(np.isfinite(full), full, FILL).astype(np.float32)
-
-    def _put(self, name: str, t: int, values: np.ndarray) -> None:
-        self._file[name][t] = self._map(values)
-
-    def _layer(self, name: str, dims: tuple[str, ...], attrs: Mapping[str, str]) -> None:
-        chunks = (1,) * (len(dims) - 2) + self.cells.grid.shape
-        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True, "fillvalue": FILL}
-        self._file.create_variable(name, dims, np.float32, **options).attrs.update(attrs)
-
-    def _coordinates(self) -> None:
-        grid, file = self.cells.grid, self._file
-        file.dimensions = {"time": len(self.times), "lat": grid.lat.size, "lon": grid.lon.size, "nv": 2}
-        for axis in axes(grid, self.times, self.times + pd.offsets.MonthBegin(1)):
-            variable = file.create_variable(axis.name, (axis.name,), axis.centre.dtype, data=axis.centre)
-            variable.attrs.update(axis.attrs)
-            file.create_variable(f"{axis.name}_bounds", (axis.name, "nv"), axis.bounds.dtype, data=axis.bounds)
-        if self.members is not None:
-            file.dimensions["member"] = self.members
-            member = file.create_variable("member", ("member",), np.int32, data=np.arange(self.members, dtype=np.int32))
-            member.attrs.update({"standard_name": "realization", "long_name": "member of the ensemble", "units": "1"})
-
-    def _static(self) -> None:
-        area = self._file.create_variable(
-            "land_area", ("lat", "lon"), np.float64, data=self.land_area, compression="gzip", compression_opts=1
-        )
-        area.attrs.update(LAND_AREA)
-        if self.applicability is None:
-            return
-        attrs = {
-            "units": "1",
-            "long_name": "distance to the predictors of the training towers over its cross-validation quantile; above 1: outside",
-        }
-        self._layer("applicability", ("lat", "lon"), attrs)
-        full = self.cells.to_map(np.asarray(self.applicability, dtype=np.float64))
-        self._file["applicability"][...] = np.where(np.isfinite(full), full, FILL).astype(np.float32)
 
 
 def integrate_product(path: Path, cells: LandCells, variable: str = "nee") -> xr.DataArray:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -25,11 +24,12 @@ from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid, LandCells
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import LANES, dynamic_to_months, seasonal_to_months, static_to_lanes
-from dualflux.prediction.layout import Layout
+from dualflux.prediction.layout import DESCRIPTION, Layout
 from dualflux.prediction.tile_store import PredictorStore
 from dualflux.prediction.workers import Execution, run_tasks
 from dualflux.run_folder.files import stamp, write_atomically
-from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, no_flux_map, read_land_fraction
+from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, land_cells
+from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.predictors.read import read_predictor, record_steps
 from dualflux.sources.predictors.settings import PredictorSettings, warm_up_days
 
@@ -48,6 +48,7 @@ class Sources:
     predictors : tuple of PredictorSettings
     land_fraction : LandFractionSettings
     no_flux : NoFluxSettings
+    regions : RegionSettings
     root : Path
         The data root.
     resolution : float
@@ -60,6 +61,7 @@ class Sources:
     predictors: tuple[PredictorSettings, ...]
     land_fraction: LandFractionSettings
     no_flux: NoFluxSettings
+    regions: RegionSettings
     root: Path
     resolution: float
     first: str
@@ -120,38 +122,29 @@ def prepare_store(
     InputError
         Sources that are wrong or do not make the columns of the run.
     """
-    journal = Journal(path)
-    if (path / "layout.json").exists():
-        layout = Layout.load(path)
-        if _undone(journal, [band_name(b) for b in range(len(layout.bands)) if _has_cells(layout, b)]) == []:
-            return layout
-    cells, land_area = land(sources)
-    record = record_of(sources, standard)
-    scratch = path / SCRATCH
-    scratch.mkdir(parents=True, exist_ok=True)
-    blocks = blocks_of(sources, record)
-    run_tasks(partial(read_block, sources, cells, record, scratch), blocks, where, advance("reading predictors"))
-    layout = Layout.create(sources.grid, cells.index[_kept(scratch, blocks, cells)], land_area, sources.steps, standard.columns)
-    if not (path / "layout.json").exists():
-        PredictorStore.create(path, layout)
-    bands = [b for b in range(len(layout.bands)) if _has_cells(layout, b)]
-    run_tasks(partial(store_band, Stored(sources, standard, path), cells.index, record), bands, where, advance("preparing predictors"))
-    shutil.rmtree(scratch)
+    journal, scratch = Journal(path), path / SCRATCH
+    layout = Layout.load(path) if journal.is_done(DESCRIPTION) else None
+    if layout is None or journal.undone(bands_with_cells(layout), band_name, cores()):
+        layout = _fill_store(sources, standard, path, where, advance)
+    if scratch.exists():
+        shutil.rmtree(scratch)
     return layout
 
 
-def land(sources: Sources) -> tuple[LandCells, np.ndarray]:
-    """Modelled cells (without regions) and all land [m2] (lat, lon)."""
-    grid = sources.grid
-    fraction = read_land_fraction(sources.land_fraction, sources.root, grid)
-    without = np.zeros(grid.shape, dtype=bool)
-    if sources.no_flux.rule == "zero":
-        without = no_flux_map(sources.no_flux, sources.predictors, sources.root, grid)
-    index = np.flatnonzero((fraction > 0) & ~without)
-    if not index.size:
-        raise InputError(f"{sources.land_fraction.path}: no land with a flux on a grid of {sources.resolution} degrees")
-    area = grid.cell_area * fraction
-    return LandCells(grid, index, area.ravel()[index], (), np.zeros((0, index.size))), area
+def _fill_store(
+    sources: Sources, standard: Standard, path: Path, where: Execution, advance: Callable[[str], Callable[[int, int], None]]
+) -> Layout:
+    land = land_cells(sources.grid, sources.root, sources.land_fraction, sources.regions, sources.no_flux, sources.predictors)
+    record, scratch, journal = record_of(sources, standard), path / SCRATCH, Journal(path)
+    scratch.mkdir(parents=True, exist_ok=True)
+    blocks = blocks_of(sources, record)
+    run_tasks(partial(read_block, sources, land.cells, record, scratch), blocks, where, advance("reading predictors"))
+    layout = Layout.create(_kept(scratch, blocks, land.cells), land.land_area, sources.steps, standard.columns)
+    if not journal.is_done(DESCRIPTION):
+        journal.mark(DESCRIPTION, PredictorStore.create(path, layout))
+    work = partial(store_band, Stored(sources, standard, path), land.cells.index, record)
+    run_tasks(work, bands_with_cells(layout), where, advance("preparing predictors"))
+    return layout
 
 
 def record_of(sources: Sources, standard: Standard) -> pd.DatetimeIndex:
@@ -213,13 +206,15 @@ def _save(path: Path, values: np.ndarray) -> None:
     partial_file.replace(path)
 
 
-def _kept(scratch: Path, blocks: list[Block], cells: LandCells) -> np.ndarray:
+def _kept(scratch: Path, blocks: list[Block], cells: LandCells) -> LandCells:
+    """The cells that no predictor's rule drops."""
     dropped = np.zeros(cells.index.size, dtype=bool)
     for block in blocks:
         dropped |= np.load(scratch / f"{block.name}.dropped.npy")
     if dropped.all():
         raise InputError("predictors: rule `drop` leaves no land cell; use `nearest` or a value for the predictor that has none")
-    return ~dropped
+    keep = ~dropped
+    return LandCells(cells.grid, cells.index[keep], cells.land_area[keep], cells.region_names, cells.region_fraction[:, keep])
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,16 +236,16 @@ def store_band(stored: Stored, index: np.ndarray, record: pd.DatetimeIndex, numb
     journal = Journal(stored.path)
     if journal.is_done(band_name(number)):
         return
-    store = _store(stored.path, _mark(stored.path / "layout.json"))
+    store = _store(stored.path, _mark(stored.path / DESCRIPTION))
     layout, files = store.layout, []
     band = layout.bands[number]
-    for tile in range(band.tiles.start, band.tiles.stop):
+    for tile in band.tiles_range:
         cells = layout.index[layout.cells_of(band, tile)]
         data = read_scratch(stored.sources, stored.path / SCRATCH, np.searchsorted(index, cells), record)
         lat = layout.grid.lat[cells // len(layout.grid.lon)]
         cube = build_cube_as_trained(data, lat, layout.steps, stored.standard)
-        dynamic = dynamic_to_months(cube.dynamic, layout.steps, layout.shape.steps)
-        files += store.write_tile(tile, static_to_lanes(cube.static), seasonal_to_months(cube.seasonal), dynamic)
+        varying = seasonal_to_months(cube.seasonal, layout.steps.length), dynamic_to_months(cube.dynamic, layout.steps)
+        files += store.write_tile(tile, static_to_lanes(cube.static), *varying, static_to_lanes(cube.mean_year()))
     journal.mark(band_name(number), files)
 
 
@@ -296,10 +291,6 @@ def _mark(path: Path) -> frozenset[tuple[str, int]]:
     return frozenset(stamp(path).items())
 
 
-def _has_cells(layout: Layout, band: int) -> bool:
-    return layout.bands[band].cells.stop > layout.bands[band].cells.start
-
-
-def _undone(journal: Journal, names: list[str]) -> list[str]:
-    with ThreadPoolExecutor(cores()) as pool:
-        return [name for name, done in zip(names, pool.map(journal.is_done, names), strict=True) if not done]
+def bands_with_cells(layout: Layout) -> list[int]:
+    """Numbers of the bands that are stored."""
+    return [number for number, band in enumerate(layout.bands) if len(band.tiles_range)]

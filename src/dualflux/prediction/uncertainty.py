@@ -1,5 +1,7 @@
 """What stands beyond the spread of the members: distance to the towers, and the part of a cell no predictor sees."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
@@ -8,18 +10,45 @@ from dualflux.cube import Cube
 from dualflux.prepared import Prepared
 
 
-def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:
-    """Distance of each cell to the nearest tower in predictor space, over that quantile of held-out towers, (cell,).
+@dataclass(frozen=True, eq=False)
+class TowerReach:
+    """How far the training towers reach in predictor space.
 
     The space is that of static predictors, means and seasonal ranges (Meyer and Pebesma 2021, Methods Ecol. Evol. 12,
-    1620: area of applicability). Above 1 a cell is less like the towers than held-out towers are like the others.
+    1620: area of applicability).
+
+    Attributes
+    ----------
+    towers : array, (tower, feature)
+        Their places, see `cube.Cube.mean_year`.
+    apart : float
+        A quantile of the distances of held-out towers to the nearest of the others.
     """
+
+    towers: np.ndarray
+    apart: float
+
+    @classmethod
+    def of(cls, towers: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> "TowerReach":
+        """Of towers at `towers` (tower, feature) in some folds (tower,)."""
+        apart = np.full(len(towers), np.nan)
+        for held in np.unique(fold):
+            apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
+        return cls(towers, max(float(np.quantile(apart, quantile)), 1e-9))
+
+    def applicability(self, place: np.ndarray) -> np.ndarray:
+        """Distance of places (cell, feature) to the nearest tower over `apart`, (cell,).
+
+        Above 1 a cell is less like the towers than held-out towers are like the others.
+        """
+        found: np.ndarray = cKDTree(self.towers).query(place)[0] / self.apart
+        return found
+
+
+def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:
+    """`TowerReach.applicability` of all cells of a cube in which the towers stand, (cell,)."""
     place = cube.mean_year()
-    towers = place[tower_cell]
-    apart = np.full(len(tower_cell), np.nan)
-    for held in np.unique(fold):
-        apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
-    return cKDTree(towers).query(place)[0] / max(float(np.quantile(apart, quantile)), 1e-9)
+    return TowerReach.of(place[tower_cell], fold, quantile).applicability(place)
 
 
 def similarity(prepared: Prepared) -> np.ndarray | None:

@@ -1,126 +1,107 @@
-"""Products as CF maps in Zarr, written band by band, and as NetCDF copies of them."""
+"""Products as CF maps in Zarr, written band by band, and as NetCDF copies of them; see `product`.
 
+A store opens only when it is whole: its root, with all metadata in one file, is written last (`seal`), and removed before a
+part is written again (`unseal`).
+"""
+
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import zarr
 
-from dualflux.prediction.layout import Band, Layout
-from dualflux.prediction.netcdf_product import CONVENTIONS, FILL, LAND_AREA, LAYERS, axes
-from dualflux.run_folder.hdf5_output import new_netcdf
+from dualflux.prediction.netcdf_product import NetcdfFile
+from dualflux.prediction.product import Product
 
-NAMES = ("nee", "nee_tower", "nee_std")
-CHUNK_DAYS = 31
-_DIMS = ("time", "lat", "lon")
-_COORDINATES = {**{n: (n,) for n in _DIMS}, **{f"{n}_bounds": (n, "nv") for n in _DIMS}, "land_area": ("lat", "lon")}
-
-
-def array_of(group: zarr.Group, name: str) -> Any:
-    """An array of a group (zarr's own type could also be a group)."""
-    return group[name]
-
-
-def layer_attributes(name: str) -> dict[str, Any]:
-    """Attributes of a layer, without what points at layers that are not here."""
-    attrs: dict[str, Any] = dict(LAYERS[name])
-    if "ancillary_variables" in attrs:
-        attrs["ancillary_variables"] = "nee_std"
-    return attrs
+ROOT = "zarr.json"
+TIME, ROW = -3, -2  # places of time and latitude among a layer's dimensions
 
 
 class MapStore:
-    """A Zarr group nee, nee_tower, nee_std (time, lat, lon) with coordinates and land area; a chunk holds one band.
+    """The layers of a product in a Zarr group; a chunk holds one band over some steps, all members together.
 
     Parameters
     ----------
     path : Path
         Of a store that `create` made.
+    names : sequence of str
+        The layers to be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
         self.path = path
-        group = zarr.open_group(path, mode="r+")
-        self._layers = {name: array_of(group, name) for name in NAMES}
+        self._layers: dict[str, Any] = {name: zarr.open_array(path / name, mode="r+") for name in names}
 
     @staticmethod
-    def create(path: Path, layout: Layout, times: pd.DatetimeIndex, ends: pd.DatetimeIndex, chunk: int, attrs: Mapping[str, str]) -> None:
-        """Make an empty store; chunks that are there already stay.
+    def create(path: Path, product: Product, band_rows: int, chunk: int) -> list[Path]:
+        """Make a store without fluxes, in place of whatever is left of one; return its files.
 
         Parameters
         ----------
-        times, ends : DatetimeIndex, (time,)
-            First moment of each step, and of the one after it.
-        chunk : int
-            Steps of a chunk.
-        attrs : mapping
-            Of the whole store.
+        band_rows, chunk : int
+            Rows and steps of a chunk.
         """
         path.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(path, mode="a", zarr_format=3)
-        root.attrs.put({**attrs, "Conventions": CONVENTIONS})
-        if "land_area" in root:  # written last: all are there
-            return
-        grid = layout.grid
-        for axis in axes(grid, times, ends):
-            bounds = f"{axis.name}_bounds"
-            root.create_array(axis.name, data=axis.centre, attributes=dict(axis.attrs), dimension_names=[axis.name], overwrite=True)
-            root.create_array(bounds, data=axis.bounds, dimension_names=[axis.name, "nv"], overwrite=True)
-        for name in NAMES:
-            root.create_array(
-                name, shape=(len(times), *grid.shape), chunks=(min(chunk, len(times)), layout.band_rows, len(grid.lon)), dtype="float32",
-                fill_value=float("nan"), dimension_names=["time", "lat", "lon"],
-                attributes=dict(layer_attributes(name)), overwrite=True,
+        unseal(path)
+        layers = product.layers()
+        fixed = [*product.coordinates(), *product.maps()]
+        for name in [*layers, *(v.name for v in fixed)]:
+            shutil.rmtree(path / name, ignore_errors=True)
+        for variable in fixed:
+            zarr.create_array(
+                path / variable.name, data=variable.data, fill_value=_fill(variable.data.dtype), dimension_names=variable.dims,
+                attributes=dict(variable.attrs),
             )  # fmt: skip
-        root.create_array("land_area", data=layout.land_area, attributes=dict(LAND_AREA), dimension_names=["lat", "lon"], overwrite=True)
-        with warnings.catch_warnings():
-            # Zarr says that other programs may not know them; those that do open the store in one reading.
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(path)
+        for name, layer in layers.items():
+            shape = tuple(product.sizes[d] for d in layer.dims)
+            chunks = (*shape[:TIME], min(chunk, shape[TIME]), band_rows, shape[-1])
+            zarr.create_array(
+                path / name, shape=shape, chunks=chunks, dtype="float32", fill_value=float("nan"), dimension_names=layer.dims,
+                attributes=dict(layer.attrs),
+            )  # fmt: skip
+        return [p for name in [*layers, *(v.name for v in fixed)] for p in sorted((path / name).rglob("*")) if p.is_file()]
 
     def write(self, band: int, rows: slice, time: slice, fields: Mapping[str, np.ndarray]) -> list[Path]:
-        """Write a band over some steps, (time, row, lon) each; return the files (a chunk without any value has none)."""
+        """Write a band over some steps, (..., time, row, lon) each; return the files (a chunk without any value has none)."""
         found = []
         for name, layer in self._layers.items():
-            layer[time, rows] = fields[name]
-            length = layer.chunks[0]
-            found += [self.path / name / "c" / str(t) / str(band) / "0" for t in range(time.start // length, -(-time.stop // length))]
+            layer[..., time, rows, :] = fields[name]
+            length, lead = layer.chunks[TIME], ["0"] * (layer.ndim + TIME)
+            steps = range(time.start // length, -(-time.stop // length))
+            found += [self.path.joinpath(name, "c", *lead, str(t), str(band), "0") for t in steps]
         return [path for path in found if path.is_file()]
 
 
-def band_maps(layout: Layout, band: Band, values: np.ndarray) -> np.ndarray:
-    """Values of a band's cells (..., cell) as rows of the grid (..., row, lon): 0 on land without a flux, NaN at sea."""
-    land = layout.land_area[band.rows]
-    out = np.full((*values.shape[:-1], land.size), np.nan, dtype=np.float32)
-    out[..., land.ravel() > 0] = 0.0
-    out[..., layout.index[band.cells] - band.rows.start * len(layout.grid.lon)] = values
-    return out.reshape(*values.shape[:-1], *land.shape)
+def seal(path: Path, product: Product) -> list[Path]:
+    """Make a store that is whole readable; return the files."""
+    zarr.create_group(path, attributes=product.global_attributes, zarr_format=3, overwrite=False)
+    with warnings.catch_warnings():
+        # Zarr says that other programs may not know them; those that do open the store in one reading.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(path)
+    return [path / ROOT]
 
 
-def copy_to_netcdf(store: Path, path: Path) -> None:
+def unseal(path: Path) -> None:
+    """Let nobody read a store that is being changed."""
+    (path / ROOT).unlink(missing_ok=True)
+
+
+def _fill(dtype: np.dtype[Any]) -> Any:
+    return np.nan if np.issubdtype(dtype, np.floating) else 0
+
+
+def copy_to_netcdf(store: Path, product: Product, path: Path) -> None:
     """A product as one NetCDF file, chunk of steps by chunk of steps; the file appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    group = zarr.open_group(store, mode="r")
-    try:
-        with new_netcdf(partial) as (file, target):
-            shape = dict(zip(_DIMS, array_of(group, "nee").shape, strict=True))
-            file.dimensions = {**shape, "nv": 2}
-            file.attrs.update(group.attrs.asdict())
-            for name, dims in _COORDINATES.items():
-                source = array_of(group, name)
-                file.create_variable(name, dims, source.dtype, data=source[...]).attrs.update(source.attrs.asdict())
-            chunks = (1, shape["lat"], shape["lon"])
-            for name in NAMES:
-                source = array_of(group, name)
-                layer = file.create_variable(name, _DIMS, np.float32, chunks=chunks, compression="gzip", shuffle=True, fillvalue=FILL)
-                layer.attrs.update(source.attrs.asdict())
-                for first in range(0, shape["time"], source.chunks[0]):
-                    values = source[first : first + source.chunks[0]]
-                    layer[first : first + len(values)] = np.where(np.isfinite(values), values, FILL)
-                    target.raise_error()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with NetcdfFile(path, product) as file:
+        for name in product.layers():
+            source: Any = zarr.open_array(store / name, mode="r")
+            length = source.chunks[TIME]
+            for first in range(0, len(product.times), length):
+                values = source[..., first : first + length, :, :]
+                for place in np.ndindex(*values.shape[:ROW]):
+                    file.put(name, (*place[:-1], first + place[-1]), values[place])
+        file.whole = True

@@ -1,7 +1,7 @@
 """Figures and one offline HTML file from what a run has written; nothing is computed anew but means and anomalies."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ DOTS_PER_INCH = 150
 __all__ = ["default_verdict", "read_contents", "study_notes", "write_report"]
 
 
-def write_report(out: Path, study: dict[str, Any], verdict: pd.DataFrame | None = None, notes: Sequence[str] = ()) -> Path:
+def write_report(out: Path, study: Mapping[str, Any], verdict: pd.DataFrame | None = None, notes: Sequence[str] = ()) -> Path:
     """Write `figures/*.png` and `report.html` of a run.
 
     Parameters

@@ -1,6 +1,7 @@
 """What a run has written, read for the report."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,7 +179,7 @@ class Contents:
         return joined.assign(sd=joined["sd"].where(joined["product"] != "target", joined["over"])).drop(columns="over")
 
 
-def read_contents(out: Path, study: dict[str, Any]) -> Contents:
+def read_contents(out: Path, study: Mapping[str, Any]) -> Contents:
     """Read a run folder.
 
     Parameters

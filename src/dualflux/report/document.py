@@ -1,7 +1,7 @@
 """One offline HTML file from tables, texts and figures: nothing is fetched, text from files is escaped."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Picture:
 
 
 def render(
-    contents: Contents, study: dict[str, Any], verdict: pd.DataFrame | None, notes: Sequence[str], pictures: Sequence[Picture]
+    contents: Contents, study: Mapping[str, Any], verdict: pd.DataFrame | None, notes: Sequence[str], pictures: Sequence[Picture]
 ) -> str:
     """The report as text.
 

@@ -1,5 +1,6 @@
 """Words of the report that follow from the settings and the contents."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from dualflux.report.contents import Contents
@@ -17,13 +18,13 @@ _VARIANTS = {
 }
 
 
-def methods(study: dict[str, Any]) -> list[str]:
+def methods(study: Mapping[str, Any]) -> list[str]:
     """Paragraphs that say what was done, from the resolved settings; what the settings lack is not mentioned."""
     parts = [_data(study), _target(study), _model(study), _terms(study), _variants(study)]
     return [p for p in parts if p]
 
 
-def _data(study: dict[str, Any]) -> str:
+def _data(study: Mapping[str, Any]) -> str:
     period, grid, predictors = study.get("period"), study.get("grid") or {}, study.get("predictors") or []
     done = "of the products was compared" if study.get("products") else "was estimated"
     text = f"Net ecosystem exchange (NEE, positive to the atmosphere) {done}"
@@ -42,7 +43,7 @@ def _data(study: dict[str, Any]) -> str:
     return text + (f" Predictors: {_list(names)}." if names else "")
 
 
-def _target(study: dict[str, Any]) -> str:
+def _target(study: Mapping[str, Any]) -> str:
     kind = study.get("target")
     if kind is None:
         return ""
@@ -58,7 +59,7 @@ def _target(study: dict[str, Any]) -> str:
     return text
 
 
-def _model(study: dict[str, Any]) -> str:
+def _model(study: Mapping[str, Any]) -> str:
     network = study.get("network") or {}
     if not network:
         return ""
@@ -73,7 +74,7 @@ def _model(study: dict[str, Any]) -> str:
     return text + ". Every site was scored by members that had not seen its group."
 
 
-def _terms(study: dict[str, Any]) -> str:
+def _terms(study: Mapping[str, Any]) -> str:
     tower, inversion = study.get("tower_term") or {}, study.get("inversion_term") or {}
     if not tower and not inversion:
         return ""
@@ -90,7 +91,7 @@ def _terms(study: dict[str, Any]) -> str:
     return text.strip()
 
 
-def _variants(study: dict[str, Any]) -> str:
+def _variants(study: Mapping[str, Any]) -> str:
     named = [_VARIANTS[v].replace("<", "“").replace(">", "”") for v in study.get("variants") or [] if v in _VARIANTS]
     return f"Variants: {'; '.join(named)}." if named else ""
 

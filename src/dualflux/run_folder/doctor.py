@@ -15,6 +15,7 @@ from dualflux import __version__
 
 EXTRAS = {
     "gpu": "training on an NVIDIA GPU",
+    "compressed": "NetCDF files that were compressed with other filters than NetCDF's own",
     "scale": "grids larger than memory, clusters",
     "regions": "regions from polygons",
     "bench": "benchmarks",

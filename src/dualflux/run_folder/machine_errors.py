@@ -19,7 +19,14 @@ _FILES = {
 }  # fmt: skip
 _KEPT = "stages that were done are kept, and the same command goes on"
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy
-_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # JAX
+# JAX, C++, the dynamic linker, Python's threads (each needs a stack), NumPy, HDF5
+_OUT_OF_MEMORY = re.compile(
+    r"RESOURCE_EXHAUSTED|bad_alloc|out of memory|cannot allocate memory|can't allocate|failed to allocate|unable to allocate"
+    r"|failed to map segment|can't start new thread",
+    re.IGNORECASE,
+)
+# What the command line catches to ask here; anything else is a defect.
+MAY_BE_THE_MACHINE = (OSError, RuntimeError, MemoryError, ImportError, SystemError)
 
 
 def machine_problem(error: BaseException) -> str | None:
@@ -30,9 +37,9 @@ def machine_problem(error: BaseException) -> str | None:
     >>> machine_problem(ZeroDivisionError()) is None
     True
     """
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
-        return f"not enough memory ({' '.join(str(error).split())[:200]}); `dualflux check` says what a run needs; {_KEPT}"
     for one in _chain(error):
+        if isinstance(one, MemoryError) or _OUT_OF_MEMORY.search(str(one)) or getattr(one, "errno", None) == errno.ENOMEM:
+            return too_little_memory(str(one))
         number = _number(one)
         where = f"{one.filename}: " if isinstance(one, OSError) and one.filename else ""
         if number in _DISK:
@@ -42,11 +49,21 @@ def machine_problem(error: BaseException) -> str | None:
     return None
 
 
+def too_little_memory(said: str) -> str:
+    """The sentence on memory, with what a library said of it.
+
+    >>> too_little_memory("")
+    'not enough memory; `dualflux check` says what a run needs; stages that were done are kept, and the same command goes on'
+    """
+    words = " ".join(said.split())[:200]
+    return f"not enough memory{f' ({words})' if words else ''}; `dualflux check` says what a run needs; {_KEPT}"
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what it came from: libraries wrap what the system said."""
     seen: set[int] = set()
     one: BaseException | None = error
-    while isinstance(one, OSError | RuntimeError) and id(one) not in seen:
+    while isinstance(one, MAY_BE_THE_MACHINE) and id(one) not in seen:
         seen.add(id(one))
         yield one
         one = one.__cause__ or one.__context__

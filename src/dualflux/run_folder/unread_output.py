@@ -1,9 +1,14 @@
 """Output that nobody reads any more (`dualflux run ... | head`, a closed terminal) does not end a week's run."""
 
 import errno
+import io
 import os
+import re
 from typing import Any, TextIO
 
+from dualflux.errors import printable
+
+_PARTS, _LAYOUT = re.compile(r"([\n\t])"), ("\n", "\t")
 _GONE = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 
@@ -16,14 +21,19 @@ class UnreadOutput:
     ----------
     stream : text stream or None
         None where the process was started without one.
+    plain : bool
+        Write control characters as escapes: nothing of ours steers a terminal here, and the names of files may hold anything.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, plain: bool = False) -> None:
+        self._plain = plain
         self._stream = stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
 
     def write(self, text: str) -> int:
         """Write; where nobody reads, do as if."""
         encoding = self._stream.encoding or "utf-8"
+        if self._plain:
+            text = "".join(part if part in _LAYOUT else printable(part) for part in _PARTS.split(text))
         try:
             return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError as error:
@@ -56,3 +66,14 @@ def occupy_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+
+
+def copy_of(stream: TextIO | None) -> TextIO | None:
+    """A text stream to the same place through a file number of its own; the stream itself where it has none (in a test)."""
+    try:
+        number = os.dup(stream.fileno()) if stream is not None else None
+    except (OSError, io.UnsupportedOperation):
+        return stream
+    if stream is None or number is None:
+        return None
+    return open(number, "w", encoding=stream.encoding, errors=stream.errors, buffering=1)

@@ -6,7 +6,7 @@ which takes land, regions, inversions and towers from a study.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +27,9 @@ from dualflux.metrics.cells import CellTally, Step, together
 from dualflux.metrics.sites import COLUMNS as SITE_COLUMNS
 from dualflux.metrics.statistics import bias, correlation, rmse
 from dualflux.report import write_report
-from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.hdf5_output import write_netcdf
+from dualflux.run_folder.own_files import refuse_foreign, refuse_own
+from dualflux.run_folder.pulse import Manner
 from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.adjustments import AdjustmentSettings, TargetKind, check_target, make_target, read_adjustments
 from dualflux.sources.files.gridded import open_gridded
@@ -41,6 +42,7 @@ from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.references import ReferenceSource, TableReference, read_references, reference_maps, reference_steps
 from dualflux.sources.towers import TowerSource, read_towers
 from dualflux.sources.towers.cells import tower_cells
+from dualflux.stages.report import FIGURES, FIGURES_OF_SOME
 from dualflux.study.settings import GridSettings, Study, data_root_of, whole_months
 from dualflux.study.settings_errors import explain
 from dualflux.study.yaml_reader import read_yaml
@@ -205,15 +207,37 @@ def _refuse_several_products(name: str, path: Path) -> None:
         )
 
 
-def run_comparison(comparison: Comparison) -> None:
+def run_comparison(comparison: Comparison, manner: Manner | None = None) -> None:
     """Compare, and write tables, maps, figures and the report; what is done and has not changed is kept."""
+    plan, text = stage_plan(comparison), yaml.safe_dump(comparison.resolved(), sort_keys=False, allow_unicode=True)
+    actions = {"evaluate": evaluate, "report": report}
+    problems = Problems()
+    with problems.collect():
+        refuse_own(comparison.out, "study.yaml", text, comparison.file)
+    with problems.collect():
+        refuse_foreign(comparison.out, plan)
+    problems.raise_if_any()
+    with RunFolder(comparison.out, 0, _CITATIONS, manner=manner) as folder:
+        folder.write("study.yaml", text)
+        for stage in plan:
+            act = actions[stage.name]
+            folder.stage(stage, lambda place, act=act: act(replace(comparison, out=place)))  # type: ignore[misc]
+    if manner is None or not manner.quiet:
+        print(f"report: {comparison.out / 'report.html'}")
+
+
+def stage_plan(comparison: Comparison) -> list[Stage]:
+    """What the two stages of a comparison depend on and write."""
     tables = [f"tables/{name}.csv" for name in ("regional_monthly", "site_metrics", "summary", "taylor", "independent", "budget_terms")]
     settings = comparison.settings.model_dump(mode="json")
-    with RunFolder(comparison.out, 0, _CITATIONS) as folder:
-        write_atomically(comparison.out / "study.yaml", yaml.safe_dump(comparison.resolved(), sort_keys=False, allow_unicode=True))
-        folder.stage(Stage("evaluate", settings, _inputs(comparison), [*tables, "comparison.json"]), lambda: evaluate(comparison))
-        folder.stage(Stage("report", {"name": settings["name"]}, (), ["figures", "report.html"], ["evaluate"]), lambda: report(comparison))
-    print(f"report: {comparison.out / 'report.html'}")
+    module = ("stages.compare_products",)
+    return [
+        Stage("evaluate", settings, _inputs(comparison), [*tables, "comparison.json"], [MAPS, "prepared/sites.csv"], modules=module),
+        Stage(
+            "report", settings, (), ["report.html", "figures/main_cycles.png"], [f"figures/{n}.png" for n in (*FIGURES, *FIGURES_OF_SOME)],
+            ["evaluate"], module,
+        ),
+    ]  # fmt: skip
 
 
 def _inputs(comparison: Comparison) -> list[Path]:

@@ -100,7 +100,7 @@ def twin_case(study: Study, prepared: Prepared) -> Case:
     """The study of a synthetic world beside its truth."""
     s = study.settings
     make = regional_maker(study, prepared)
-    if make is None or prepared.target is None or not s.towers:
+    if make is None or prepared.target is None or prepared.observations.empty:
         raise InputError("truth: the scores of a synthetic world compare towers and inversions; give both or remove the key `truth`")
     regional = make(None, None)
     cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)

@@ -8,7 +8,7 @@ from dualflux.study.settings import Study
 
 def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint | None:
     """Towers with the effective number of their data; None where the study has none."""
-    if not study.settings.towers:
+    if prepared.observations.empty:
         return None
     fold = prepared.sites.fold.to_numpy()
     return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]

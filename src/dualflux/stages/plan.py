@@ -1,37 +1,95 @@
-"""What each stage depends on and writes."""
+"""What each stage depends on and writes.
+
+A stage is handed the settings that `DECLARED` names for it and no others (`settings_of`), sees the results of the stages before it and no
+others (`run_folder.own_files`), and its program is its own module with all that this imports: what can change a result redoes the stage.
+"""
 
 from pathlib import Path
 
-from dualflux.run_folder.run_folder import Stage
+from dualflux.run_folder.stage import Stage
 from dualflux.stages.evaluate import LEFT_OUT_TABLES, TABLES
+from dualflux.stages.report import FIGURES, FIGURES_OF_SOME, STUDY_KEYS
 from dualflux.study.settings import Study
 
 STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+AFTER: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "train": ("prepare",),
+    "upscale": ("prepare", "train"),
+    "evaluate": ("prepare", "train", "upscale"),
+    "report": ("prepare", "train", "upscale", "evaluate"),
+}
+DECLARED: dict[str, tuple[str, ...]] = {
+    "prepare": (
+        "period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux", "inversions",
+        "target", "adjustments", "references", "variants", "network.folds", "inversion_term.library",
+    ),
+    "train": (
+        "network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "period", "fit_period", "time_step",
+        "seed",
+    ),
+    "upscale": ("variants", "name", "seed"),
+    "evaluate": (
+        "variants", "holdout", "truth", "independent", "figure_regions", "period", "fit_period", "time_step", "seed", "tower_term",
+        "inversion_term", "predictors", "regions", "target", "adjustments", "grid",
+    ),
+    "report": STUDY_KEYS,
+}  # fmt: skip
+# Where the files lie decides no result: they count by content. The study's `missing` stands in each predictor.
+NO_SETTING = ("data_root", "missing")
+
+_PREPARED = (
+    "static.npy", "seasonal.npy", "dynamic.npy", "rows.npy", "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",
+    "site_minus_cell.csv", "land_shares.csv", "predictors_filled.csv",
+)  # fmt: skip
+_OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
+_PREPARED_OF_SOME = ("references.nc", "tower_flags.csv", "tower_skipped.csv")
+_TABLES = ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, *TABLES)
 
 
 def stage_plan(study: Study) -> list[Stage]:
     """What each stage depends on and writes."""
-    s = study.settings
-    tables = [
-        f"tables/{name}.csv"
-        for name in ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, *TABLES)
-    ]
-    sources = ("period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux",
-               "inversions", "target", "adjustments", "references")  # fmt: skip
-    fitting = ("network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "fit_period", "seed")
-    scoring = ("variants", "holdout", "truth", "independent", "figure_regions")
+    outputs, optional = _outputs(study)
+    inputs = {"prepare": study.input_files, "evaluate": lambda: scored_files(study)}
     return [
         Stage(
-            "prepare",
-            {**study.part(*sources), "folds": s.network.folds, "library": s.inversion_term.library},
-            study.input_files(),
-            ["prepared"],
-        ),
-        Stage("train", study.part(*fitting), (), ["models"], ["prepare"]),
-        Stage("upscale", study.part("variants", "name"), (), ["products", "tables/regional_members.csv"], ["prepare", "train"]),
-        Stage("evaluate", study.part(*scoring), scored_files(study), tables, ["prepare", "train", "upscale"]),
-        Stage("report", study.part("name"), (), ["figures", "report.html"], ["prepare", "train", "upscale", "evaluate"]),
+            name,
+            study.part(*DECLARED[name]),
+            inputs[name]() if name in inputs else (),
+            outputs[name],
+            optional.get(name, ()),
+            AFTER[name],
+            (f"stages.{name}",),
+        )
+        for name in STAGES
     ]
+
+
+def settings_of(study: Study, stage: str) -> Study:
+    """The study as a stage gets it: reading a setting that the stage does not declare raises."""
+    return study.only(*DECLARED[stage])
+
+
+def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Names of what each stage writes, and of what only some studies make it write."""
+    s, variants = study.settings, list(study.settings.variants)
+    of_sources = [*(_OF_TOWERS if s.towers else ()), *(_OF_INVERSIONS if s.inversions else ())]
+    outputs = {
+        "prepare": [f"prepared/{name}" for name in (*_PREPARED, *of_sources)],
+        "train": [
+            *(f"models/{name}" for name in ("tower_predictions.csv", "facts.json", "weight.csv")),
+            *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
+        ],
+        "upscale": ["tables/regional_members.csv", *(f"products/{v}/nee_monthly.nc" for v in variants)],
+        "evaluate": [f"tables/{name}.csv" for name in _TABLES],
+        "report": ["report.html", *(f"figures/{name}.png" for name in FIGURES)],
+    }
+    optional = {
+        "prepare": [f"prepared/{name}" for name in _PREPARED_OF_SOME],
+        "train": ["models/structure.csv", "models/left_out/*/*/weights.npz", "models/left_out/*/*/history.csv"],
+        "report": [f"figures/{name}.png" for name in FIGURES_OF_SOME],
+    }
+    return outputs, optional
 
 
 def scored_files(study: Study) -> list[Path]:

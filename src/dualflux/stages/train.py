@@ -1,10 +1,9 @@
 """The stage train: every ensemble fitted in one program, and left-out towers predicted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import pandas as pd
 from rich.console import Console
 
@@ -21,9 +20,7 @@ from dualflux.prepared import Prepared, load
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
-from dualflux.run_folder.run_folder import MARKERS, digest
 from dualflux.stages.observations import regional_maker, tower_constraint
-from dualflux.stages.plan import stage_plan
 from dualflux.study.settings import Study
 from dualflux.variants import VARIANTS
 
@@ -43,14 +40,8 @@ def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[st
 TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
 
 
-def training_checkpoint(study: Study, out: Path, name: str, say: Callable[[str], None]) -> Checkpoint:
-    """Where an interrupted training goes on from; other kinds of device differ in the last digits."""
-    stage = next(stage for stage in stage_plan(study) if stage.name == "train")
-    return Checkpoint(out / MARKERS / f"{name}.checkpoint", f"{digest(out, stage)} {jax.devices()[0].device_kind}", say)
-
-
-def train(study: Study, out: Path, console: Console, say: Callable[[str], None]) -> None:
-    """Fit every ensemble in one program and predict left-out towers."""
+def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Checkpoint]) -> None:
+    """Fit every ensemble in one program and predict left-out towers; `checkpoints` has one for each of `TRAININGS`."""
     s, prepared = study.settings, load(out / "prepared")
     cube, cells, device = prepared.cube, prepared.cells, DeviceCube.of(prepared.cube)
     towers, make = tower_constraint(study, prepared), regional_maker(study, prepared)
@@ -58,7 +49,7 @@ def train(study: Study, out: Path, console: Console, say: Callable[[str], None])
         towers, None if make is None else make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training,
         s.seed, prepared.library,
     )  # fmt: skip
-    for_weight, for_networks = (training_checkpoint(study, out, name, say) for name in TRAININGS)
+    for_weight, for_networks = checkpoints
     weight, trial = inversion_weight(study, objective, make, cube, for_weight)
     runs = plan_runs(s.variants, s.network, s.holdout, make)
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
@@ -80,7 +71,7 @@ def inversion_weight(
     s = study.settings
     if s.inversion_term.weight != "auto":
         return stated_weight(s.inversion_term.weight)
-    if make is None or not s.towers:
+    if make is None or "towers" not in {c.name for c in objective.constraints}:
         return stated_weight(1.0)
     return choose_weight(
         objective, "inversions", make, VARIANTS["dual"], s.network, s.tower_term, s.training, cube.columns, s.seed, checkpoint

@@ -4,13 +4,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dualflux import __version__
+from dualflux.evaluation.regional import integral_rows
 from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import read_tower_predictions
-from dualflux.prediction.in_memory import integrate_month, monthly_fluxes, stack_ensembles
-from dualflux.prediction.netcdf_product import ProductWriter, members_to_write
+from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
+from dualflux.prediction.netcdf_product import ProductWriter
+from dualflux.prediction.product import members_to_write
 from dualflux.prediction.uncertainty import cell_scale_variance, similarity
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.run_folder import CITATIONS
@@ -53,12 +55,8 @@ def upscale(study: Study, out: Path) -> None:
 
 
 def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.ndarray, prepared: Prepared) -> None:
-    """Long table run, variant, member, region, time, value of (member, month, region) integrals [PgC month-1]."""
-    regions = [*prepared.cells.region_names, "global"]
-    index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
-    columns = pd.MultiIndex.from_product([prepared.cube.steps.months, regions], names=["time", "region"])
-    wide = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns)
-    table = wide.melt(ignore_index=False, value_name="value").reset_index()
+    """Write the table of `integral_rows`: (member, month, region) integrals [PgC month-1]."""
+    table = integral_rows(labels, integrals, prepared.cube.steps.months, [*prepared.cells.region_names, "global"])
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     table.to_csv(partial, index=False, date_format="%Y-%m-%d")

@@ -4,7 +4,7 @@ import calendar
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +29,7 @@ from dualflux.sources.predictors.missing import MissingRule
 from dualflux.sources.predictors.settings import PredictorSettings, check_names
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
+from dualflux.study.part import part_of, values_of
 from dualflux.study.settings_errors import explain, place_of, without_wrong
 from dualflux.study.together import together
 from dualflux.study.yaml_reader import Location, read_yaml
@@ -216,9 +217,12 @@ class Study:
         return {**self.settings.model_dump(mode="json"), "data_root": str(self.root)}
 
     def part(self, *names: str) -> dict[str, Any]:
-        """The named settings as plain JSON values: what a stage depends on."""
-        everything = self.settings.model_dump(mode="json")
-        return {name: everything[name] for name in names}
+        """The named settings as plain JSON values, also ``network.folds``: what a stage depends on."""
+        return values_of(self.settings, names)
+
+    def only(self, *names: str) -> "Study":
+        """The same study with the named settings alone; reading another raises UndeclaredSettingError."""
+        return replace(self, settings=part_of(self.settings, names))
 
     def input_files(self) -> list[Path]:
         """Every file (or Zarr store) the study reads, each once; of shapefiles all parts.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualflux.constraints.areas import Areas, Walk, walk_of
+from dualflux.constraints.areas import Areas, walk_of
 from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.equations import RegionalEquations
@@ -67,8 +67,7 @@ class Inversions(Constraint):
     ) -> "Inversions":
         """Move what regional integrals need to the device."""
         flat, _ = walk_of(device, cube.steps, [Areas(cells.region_area, data.month.ravel())])
-        walk = Walk(flat.cube, flat.every, *(a.reshape(data.month.shape) for a in flat[2:]))
-        regions = RegionData(walk, stratify(cells, cube.mean_year()))
+        regions = RegionData(flat.in_months(data.month.shape), stratify(cells, cube.mean_year()))
         return cls(regions, settings.estimator, settings.locations, min(settings.years, len(data.years)), data)
 
     @property
@@ -129,7 +128,7 @@ class Inversions(Constraint):
     ) -> tuple[jax.Array, jax.Array]:
         """Two residuals that share no randomness: one for each of two keys, or twice the same where nothing is random."""
         first = self.residual(model, part, chosen, keys[0], control)
-        fixed = self.regions.structure is not None and self.regions.walk.cube.seasonal.shape[0] == 12  # a month is one step
+        fixed = self.regions.structure is not None and len(self.regions.walk.within) == 1  # a month is one step
         return first, first if fixed else self.residual(model, part, chosen, keys[1], control)
 
     def residual(self, model: Flux, part: InversionPart, chosen: jax.Array, key: jax.Array, control: Any = None) -> jax.Array:

@@ -18,7 +18,8 @@ from dualflux.features import tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.in_memory import monthly_fluxes, stack_ensembles
+from dualflux.prediction.engine import stack_ensembles
+from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.sources.adjustments import Target
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.twin.scoring.boosted_trees import BoostedTrees, tree_months

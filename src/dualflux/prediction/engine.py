@@ -1,0 +1,130 @@
+"""A model walked over tiles of land: what `run` and `predict` have in common, wherever predictors lie and products go."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualflux.constraints.inversions.locations import regional_operator
+from dualflux.cube import Steps
+from dualflux.grid import LandCells
+from dualflux.model.ensemble import Ensemble
+from dualflux.model.flux_model import FluxModel
+from dualflux.prediction.kernel import EnsembleKernel, Found, Members, Statistics, Tile, field_to_lanes, months_of
+from dualflux.prediction.tiles import Tiles
+
+KEPT_TILES = 64  # whose invariant columns are kept: the same tiles are walked over one span after the other
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Engine:
+    """Members over tiles; what is found does not depend on who walks, on how many threads, or when.
+
+    Parameters
+    ----------
+    model : FluxModel
+        Stacked members, see `stack_ensembles`.
+    source : Tiles
+    steps : Steps
+        The time axis of `source`.
+    effect : callable
+        The members' spatial effect at some cells (a slice): its mean, cosine and sine, (member, 3, cell) [gC m-2 d-1].
+    each_step : bool
+        Statistics of each step too.
+    """
+
+    def __init__(
+        self, model: FluxModel, source: Tiles, steps: Steps, effect: Callable[[slice], np.ndarray], each_step: bool = False
+    ) -> None:
+        self.source, self.steps, self.effect, self.each_step = source, steps, effect, each_step
+        self.cells = source.tiles()
+        self.members = len(model.spatial)
+        self.kernel = EnsembleKernel(model, source.shape, each_step)
+        self._invariant = lru_cache(maxsize=KEPT_TILES)(self._read_invariant)
+
+    def walk(self, tiles: range, span: slice, threads: int = 1) -> Found:
+        """All members over neighbouring tiles and a span of months.
+
+        Parameters
+        ----------
+        tiles : range
+            None for a band without modelled land.
+        span : slice
+            Of months; not longer than the source's `shape.months`.
+        threads : int
+            That share the tiles; one computes a tile while the next is read.
+
+        Returns
+        -------
+        Found
+            With cells in place of lanes.
+        """
+        length = span.stop - span.start
+        if not len(tiles):
+            return self._empty(length, 0)
+        first = self.cells[tiles.start].start
+        months = months_of(self.steps, span, self.source.shape.months)
+        whole = self._empty(length, self.cells[tiles.stop - 1].stop - first)
+
+        def compute(tile: int, inputs: Tile) -> None:
+            own = self.cells[tile]
+            found, place = self.kernel(inputs, months), slice(own.start - first, own.stop - first)
+            for values, part in zip(jax.tree.leaves(whole), jax.tree.leaves(found), strict=True):
+                values[..., place] = part[:length, ..., : own.stop - own.start]
+
+        if threads == 1:
+            for tile, inputs in read_ahead(lambda tile: self.read(tile, span), tiles):
+                compute(tile, inputs)
+            return whole
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda tile: compute(tile, self.read(tile, span)), tiles))
+        return whole
+
+    def read(self, tile: int, span: slice) -> Tile:
+        """What the kernel needs of a tile over a span."""
+        static, seasonal, field = self._invariant(tile)
+        return Tile(static, seasonal, self.source.read(tile, span), field)
+
+    def _read_invariant(self, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return *self.source.invariant(tile), field_to_lanes(self.effect(self.cells[tile]))
+
+    def _empty(self, months: int, cells: int) -> Found:
+        members = (np.empty((months, self.members, cells), dtype=np.float32) for _ in Members._fields)
+        steps = (np.empty((months, self.source.shape.steps, cells), dtype=np.float32) for _ in Statistics._fields)
+        return Found(Members(*members), Statistics(*steps) if self.each_step else None)
+
+
+def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:
+    """All members of several ensembles of one spatial basis in one pytree; the number of site effects may differ: they are left out."""
+    models = [e.model for e in ensembles]
+    bare = [m.bare() for m in models]
+    return jax.tree.map(lambda *leaves: jnp.concatenate([jnp.asarray(a) for a in leaves]), *bare)
+
+
+def integrate_month(flux: np.ndarray, cells: LandCells, days: float) -> np.ndarray:
+    """Regional and global integrals [PgC month-1], (..., region + 1), of (..., cell); sums in float64."""
+    return integrate_months(np.asarray(flux)[None], cells, np.array([days]))[0]
+
+
+def integrate_months(flux: np.ndarray, cells: LandCells, days: np.ndarray) -> np.ndarray:
+    """The same of (month, ..., cell), `days` of each month, (month, ..., region + 1); one month is held in double precision at a time."""
+    operator = regional_operator(cells)
+    return np.stack([(operator @ month.astype(np.float64).T).T * n for month, n in zip(flux, days, strict=True)])
+
+
+def read_ahead(read: Callable[[T], V], items: Sequence[T]) -> Iterator[tuple[T, V]]:
+    """Each item with what was read for it, while the next is being read."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(read, items[0]) if len(items) else None
+        for place, item in enumerate(items):
+            if waiting is None:
+                return
+            found = waiting.result()
+            waiting = reader.submit(read, items[place + 1]) if place + 1 < len(items) else None
+            yield item, found
