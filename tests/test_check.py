@@ -31,6 +31,7 @@ regions: {bands: {north: [0, 90], south: [-90, 0]}}
 inversions:
   - {path: inversions.csv, format: table}
 target: nbe
+inversion_term: {weight: 1.0}
 """
 
 
@@ -127,7 +128,7 @@ def test_predicted_networks_are_those_that_are_trained(world: Path) -> None:
 
 
 def test_predicted_work_grows_with_the_ensemble(world: Path) -> None:
-    text = STUDY.replace("name: drawn", "name: drawn\ninversion_term: {weight: 1.0}\nnetwork: {members: MEMBERS}")
+    text = STUDY.replace("name: drawn", "name: drawn\nnetwork: {members: MEMBERS}")
     found = []
     for members in ("4", "8"):
         (world / "study.yaml").write_text(text.replace("MEMBERS", members))

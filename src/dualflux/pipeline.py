@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from dualflux.checking import check_study
+from dualflux.checking.resources import require_memory
 from dualflux.errors import Problems, printable
 from dualflux.evaluation.verdict import read_summary, verdict_table, verdict_text
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -101,9 +102,11 @@ def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
 
 def refuse_wrong_input(study: Study, out: Path) -> None:
     """Raise what `check` finds, all at once and before the first stage; inputs that were prepared and are as they were have passed."""
-    missing = Problems()
+    missing, (prepared, trained) = Problems(), stage_plan(study)[:2]
     with missing.collect():
-        if is_done(out, stage_plan(study)[0]):
+        if is_done(out, prepared):
+            if not is_done(out, trained):
+                require_memory(sum(path.stat().st_size for path in (out / "prepared").glob("*.npy")) / 1e9)
             return
     check_study(study).raise_if_wrong()
     missing.raise_if_any()
@@ -119,10 +122,10 @@ def predict_elsewhere(study: Study, out: Path, manner: Manner | None = None, **o
         print("\n".join(printable(str(path)) for path in products))
 
 
-def check(study: Study) -> None:
-    """Print what a run would use; raise with every problem."""
-    found = check_study(study)
-    print(found.text())
+def check(study: Study, everything: bool = False, known: Sequence[str] = ()) -> None:
+    """Print what a run would use, in short or `everything`; raise with every problem, those that are `known` of the study file first."""
+    found = check_study(study, known)
+    print("\n".join(map(printable, (found.text() if everything else found.first_screen()).splitlines())))
     found.raise_if_wrong()
     print("\nThe study can run.")
 

@@ -33,12 +33,13 @@ def check_constraints(settings: StudySettings, target: Target, cells: LandCells,
         experiments += [("holdout.inversions", name, name, None) for name in full.names]
     if settings.towers and settings.inversion_term.weight == "auto":
         held = held_in_trial(full.years)
-        experiments.append(("inversion_term.weight", f"{held[0]} to {held[1]}, which `auto` keeps to judge by", None, held))
+        span = " to ".join(map(str, dict.fromkeys(held)))
+        experiments.append(("inversion_term.weight", f"the years that `auto` keeps to judge by ({span})", None, held))
     for key, words, product, years in experiments:
         try:
             left = from_inversions(*fixed, product, years)
         except InputError as error:
-            todo = "; state a number, for example `weight: 1.0`, and none are kept" if key == "inversion_term.weight" else ""
+            todo = "; state a number, for example `weight: 1.0`, and no years are kept" if key == "inversion_term.weight" else ""
             problems.add(f"{key}: without {words}: {error}{todo}")
             continue
         if years is not None and len(left.years) == len(full.years):
@@ -52,7 +53,7 @@ def _check_estimator(settings: StudySettings, full: RegionalConstraint) -> None:
     term = settings.inversion_term
     if term.estimator == "representative":
         least_years(len(full.years))
-    if term.years > len(full.years) and term.years != type(term).model_fields["years"].default:
+    if term.states_years and term.years > len(full.years):
         raise InputError(
             f"inversion_term.years: came {term.years}; the inversions have {len(full.years)} fitted years ({full.years[0]} to "
             f"{full.years[-1]}): use at most {len(full.years)}, or remove the key"

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from dualflux.checking.constraints import check_constraints
-from dualflux.checking.report import CheckReport
+from dualflux.checking.report import CheckReport, some
+from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
 from dualflux.metrics.budget import read_budgets
@@ -20,8 +21,8 @@ _SCANNED_MONTHS = 12  # of a gridded product to compare with
 _PLAUSIBLE_NEE = (-35.0, 5.0)  # PgC yr-1: products made from towers alone reach -25
 
 
-def check_inversions(study: Study, land: Land, report: CheckReport) -> Inversions | None:
-    """Read inversions and adjustments as a run does, and make the target; None where an inversion cannot be read.
+def check_inversions(study: Study, land: Land, report: CheckReport) -> tuple[Inversions | None, RegionalConstraint | None]:
+    """Read inversions and adjustments as a run does, and make the target and the constraint; None where one cannot be read or made.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def check_inversions(study: Study, land: Land, report: CheckReport) -> Inversion
     s, problems = study.settings, Problems()
     steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
     place = (study.root, land.cells.grid, land.regions, land.land_fraction, steps.months)
-    inversions = adjustments = None
+    inversions = adjustments = regional = None
     with problems.collect():
         inversions = read_inversions(s.inversions, *place)
         report.add("Inversions [PgC yr-1, positive to the atmosphere]", inversions.notes)
@@ -41,10 +42,18 @@ def check_inversions(study: Study, land: Land, report: CheckReport) -> Inversion
         with problems.collect():
             target = make_target(s.target, inversions, adjustments)
             report.add(f"Target {s.target}: {target.name}", target.terms)
-            report.add("Are signs and units plausible?", sanity_lines(inversions, target))
-            found = check_constraints(s, target, land.cells, steps)
+            plausible = sanity_lines(inversions, target)
+            report.add("Are signs and units plausible?", plausible)
+            report.say(f"target {s.target}", f"{_outside(plausible)}; {plausible[-1].removeprefix('target ')}")
+            regional = check_constraints(s, target, land.cells, steps)
     report.problems += problems.found
-    return inversions
+    return inversions, regional
+
+
+def _outside(plausible: list[str]) -> str:
+    """How many of the lines say that a number is outside its range."""
+    outside = sum("OUTSIDE" in line for line in plausible)
+    return f"{outside} of {len(plausible)} signs or sums are OUTSIDE of what is plausible" if outside else "signs and sums are plausible"
 
 
 def check_independent(study: Study, inversions: Inversions | None, report: CheckReport) -> None:
@@ -66,6 +75,8 @@ def check_independent(study: Study, inversions: Inversions | None, report: Check
         if len(seen):
             line += f", mean of the inversions {seen.mean():.2f}, difference {seen.mean() - annual.mean():+.2f}"
         lines.append(line)
+    if lines:
+        report.say("independent budgets", some(lines, most=1))
     report.add("Independent budgets as net biosphere exchange, like the inversions", lines)
 
 
@@ -91,9 +102,11 @@ def check_references(study: Study, land: Land | None, report: CheckReport) -> No
         with problems.collect():
             months = _months_of(study, source)
             if land is not None:
-                found, some = _scan(study, land, source, months)
+                found, said = _scan(study, land, source, months)
                 rows += found
-                lines += some
+                lines += said
+    if rows:
+        report.say("products to compare with", f"{len(rows)}: {some([str(row['product']) for row in rows])}; {_outside(lines)}")
     report.add("Products to compare with", pd.DataFrame(rows))
     report.add("Are their signs and units plausible?", lines)
     problems.raise_if_any()

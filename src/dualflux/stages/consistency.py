@@ -100,6 +100,12 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
     """
     if first is None:
         return
+    seasonal = [p.name for p in settings.predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
+    if seasonal and len(steps.months) < 12:
+        raise InputError(
+            f"{', '.join(seasonal)}: the period has {len(steps.months)} months, a mean season needs one whole year; widen `period` or "
+            "remove these predictors"
+        )
     before = len(pd.date_range(first, steps.time[0], freq="MS" if settings.time_step == "monthly" else "D", inclusive="left"))
     dynamic = [p.name for p in settings.predictors if p.kind == "dynamic"]
     wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in settings.predictors for d in p.running_means or []]

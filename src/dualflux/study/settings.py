@@ -31,7 +31,7 @@ from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.study.part import part_of, values_of
 from dualflux.study.settings_errors import explain, place_of, without_wrong
-from dualflux.study.together import together
+from dualflux.study.together import Keys, together
 from dualflux.study.yaml_reader import Location, read_yaml
 from dualflux.variants import ConstraintName, Variants, possible
 
@@ -285,7 +285,8 @@ def load_study_to_check(
         return None, wrong
     problems = Problems()
     problems.found += wrong
-    for where, said in together(settings):
+    s = settings
+    for where, said in together(Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth)):
         problems.add(f"{place_of(where, lines, file.name)}: {said}")
     before = len(problems.found)
     with problems.collect():

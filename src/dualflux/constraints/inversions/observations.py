@@ -51,6 +51,11 @@ class InversionTermSettings(BaseModel):
         "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
     )
 
+    @property
+    def states_years(self) -> bool:
+        """Whether `years` is another than the default, which is cut to the years that there are."""
+        return bool(self.years != type(self).model_fields["years"].default)
+
     @model_validator(mode="after")
     def _of_use(self) -> Self:
         users = _ESTIMATORS_THAT_USE
@@ -61,6 +66,9 @@ class InversionTermSettings(BaseModel):
             said = "; ".join(f"`{name}` is of use to {' and '.join(users[name])} only" for name in idle)
             raise ValueError(f"estimator {self.estimator}: {said}; remove {', '.join(idle)} or choose another estimator")
         return self
+
+
+NO_SPREAD = 1e-20  # (PgC month-1)^2: rounding of products that are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +108,25 @@ class RegionalConstraint:
         if count % 2:
             errors[count - 1] = np.zeros_like(errors[0])
         return self.observed + np.stack(errors[:count])
+
+
+def check_lines(regional: RegionalConstraint) -> list[str]:
+    """What a study has of inversions, in words: products, regions, years, and the sd of each part of R."""
+    names, years, error = regional.names, regional.years, regional.error
+    of_what = f"the mean of {len(names)} products" if regional.products_per_error > 1 else "one product"
+    lines = [f"{len(names)} products ({', '.join(names)}), {len(regional.regions)} regions, {len(years)} years {years[0]} to {years[-1]}"]
+    if min(part.min() for part in error.variances()) < NO_SPREAD:
+        return [*lines, "the products do not differ in some region and part of the error: is one record given twice?"]
+    sds = [np.concatenate(parts) for parts in zip(_sds(error.marginals()), _sds(error.marginals_of_total()), strict=True)]
+    for name, offset, cycle, anomaly in zip([*regional.regions, "sum of regions"], *sds, strict=True):
+        lines.append(f"sd of {of_what}, {name}: offset {12 * offset:.2g} PgC/yr, cycle {cycle:.2g}, anomaly {anomaly:.2g} PgC/month")
+    return lines
+
+
+def _sds(parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Sd of the offset, and root mean square over months of the sds of cycle and anomalies, (region,) each [PgC month-1]."""
+    offset, cycle, anomaly = parts
+    return [np.sqrt(offset), *(np.sqrt(np.einsum("rii->r", part) / 12) for part in (cycle, anomaly))]
 
 
 def from_inversions(
