@@ -82,7 +82,7 @@ def _check_sources(study: Study, report: CheckReport) -> None:
         problems.found += [p for p in _missing_files(study) if not any(_same_file(p, known) for known in problems.found)]
     _say_constraints({"towers": None if towers is None else towers.observations, "inversions": regional}, report)
     with problems.collect():
-        check_references(study, land, report)
+        check_references(study, land, report, None if regional is None else regional.years)
     with problems.collect():
         check_independent(study, inversions, report)
     with problems.collect():

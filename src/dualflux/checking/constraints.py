@@ -53,7 +53,8 @@ def _check_estimator(settings: StudySettings, full: RegionalConstraint) -> None:
     term = settings.inversion_term
     if term.estimator == "representative":
         least_years(len(full.years))
-    if term.states_years and term.years > len(full.years):
+    possible = settings.fitted[1].year - settings.fitted[0].year + 1  # more is said of the study file
+    if term.states_years and len(full.years) < term.years <= possible:
         raise InputError(
             f"inversion_term.years: came {term.years}; the inversions have {len(full.years)} fitted years ({full.years[0]} to "
             f"{full.years[-1]}): use at most {len(full.years)}, or remove the key"

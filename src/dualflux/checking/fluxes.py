@@ -11,6 +11,7 @@ from dualflux.errors import InputError, Problems
 from dualflux.metrics.budget import read_budgets
 from dualflux.sources.adjustments import make_target, plausibility_line, read_adjustments, sanity_lines
 from dualflux.sources.files.gridded import find_variable, open_gridded, time_axis
+from dualflux.sources.files.regional_table import say_months
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.inversions import Inversions, read_inversions
 from dualflux.sources.land.read import Land
@@ -89,8 +90,13 @@ def _mean_of_products(inversions: Inversions) -> pd.Series:
     return monthly.groupby(pd.DatetimeIndex(monthly.index).year).sum(min_count=12).dropna()
 
 
-def check_references(study: Study, land: Land | None, report: CheckReport) -> None:
+def check_references(study: Study, land: Land | None, report: CheckReport, fitted: np.ndarray | None = None) -> None:
     """Read the dates of each product to compare with, and the fields of one year.
+
+    Parameters
+    ----------
+    fitted : array of int, (year,), optional
+        Years that the inversions constrain: a product of `inversion_term.library` covers them all.
 
     Raises
     ------
@@ -101,6 +107,8 @@ def check_references(study: Study, land: Land | None, report: CheckReport) -> No
     for source in study.settings.references:
         with problems.collect():
             months = _months_of(study, source)
+            if fitted is not None and not isinstance(source, TableReference) and source.product in study.settings.inversion_term.library:
+                _require_fitted(source.product, months, fitted)
             if land is not None:
                 found, said = _scan(study, land, source, months)
                 rows += found
@@ -110,6 +118,16 @@ def check_references(study: Study, land: Land | None, report: CheckReport) -> No
     report.add("Products to compare with", pd.DataFrame(rows))
     report.add("Are their signs and units plausible?", lines)
     problems.raise_if_any()
+
+
+def _require_fitted(name: str, months: pd.DatetimeIndex, years: np.ndarray) -> None:
+    wanted = pd.date_range(f"{years[0]}-01-01", f"{years[-1]}-12-31", freq="MS")
+    wanted = wanted[np.isin(wanted.year, years)]
+    if len(absent := wanted[~wanted.isin(months)]):
+        raise InputError(
+            f"inversion_term.library: a product covers every fitted month; {name} lacks {say_months(absent)}; give the other files, "
+            "narrow `fit_period`, or take the product out of the library"
+        )
 
 
 def _months_of(study: Study, source: ReferenceSource) -> pd.DatetimeIndex:
@@ -144,6 +162,6 @@ def _scan(study: Study, land: Land, source: ReferenceSource, months: pd.Datetime
 
 def check_truth(study: Study) -> None:
     """Raise InputError where the folder of a synthetic world's truth is not there."""
-    truth = study.settings.truth
-    if truth is not None and not (study.root / truth).is_dir():
+    truth, both = study.settings.truth, study.settings.towers and study.settings.inversions
+    if truth is not None and both and not (study.root / truth).is_dir():
         raise InputError(f"truth: {study.root / truth} is no such folder; only synthetic worlds have one, remove the key")

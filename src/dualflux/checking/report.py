@@ -13,6 +13,7 @@ from dualflux.errors import InputError
 MOST_LINES = 22  # of a first screen; a blank one and the verdict follow
 WIDEST = 160
 _FILE = re.compile(r"[^\s:,]+\.\w+")
+_ABSENT, _WHERE = "no such file", re.compile(r"no such file \((.+?)\)")
 _SUFFIXES = (".csv", ".nc", ".nc4", ".h5", ".hdf", ".hdf5", ".zarr", ".zip", ".yaml", ".yml", ".txt", ".shp", ".geojson", ".gpkg", ".json")
 
 
@@ -25,9 +26,16 @@ def by_file(problems: Iterable[str]) -> list[str]:
     ['folds: z', 'a.csv: x', 'a.csv, column `t`: w', 'b.nc: y']
     """
     groups: dict[str, list[str]] = {"": []}
+    absent = set[str]()
     for problem in dict.fromkeys(problems):
         found = _FILE.match(problem)
         name = Path(found[0]).name if found and found[0].lower().endswith(_SUFFIXES) else ""
+        if name and _ABSENT in problem:  # each reader of a file says so in its own words
+            where = _WHERE.search(problem)
+            path = where[1] if where else problem.split(": ", 1)[0]
+            if path in absent:
+                continue
+            absent.add(path)
         groups.setdefault(name, []).append(problem)
     return [problem for group in groups.values() for problem in group]
 
