@@ -100,7 +100,9 @@ def _say_constraints(found: Mapping[str, Any], report: CheckReport) -> None:
         data = found.get(constraint.name)
         lines = [] if data is None else constraint.check_lines(data)
         if lines:
-            report.say(constraint.label, "; ".join(dict.fromkeys([lines[0], lines[-1]])))
+            report.say(constraint.label, lines[0])
+            if len(lines) > 1:
+                report.say(constraint.name, lines[-1])
             report.add(f"What constrains: {constraint.label}", lines)
 
 
