@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from dualflux import pipeline
 from dualflux.checking import check_study
 from dualflux.checking.report import MOST_LINES, WIDEST, CheckReport, by_file
 from dualflux.cli import main
@@ -299,3 +300,12 @@ def test_the_rule_of_the_study_is_used(make: Make, files: Path, tmp_path: Path) 
 def test_settings_made_in_python_are_checked_too() -> None:
     with pytest.raises(ValueError, match="20 checkpoints"):
         TrainingSettings(steps=10, checkpoints=20)
+
+
+def test_a_machine_that_goes_on_needs_the_memory_too(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared where there was enough: training elsewhere is refused, and nothing is checked again."""
+    file, out = make(), tmp_path / "out"
+    assert main(["prepare", str(file), "--out", str(out)]) == 0
+    monkeypatch.setattr(resources, "usable_memory", lambda: 10**9)
+    with pytest.raises(InputError, match=r"memory: a run needs about 1\.1 GB"):
+        pipeline.refuse_wrong_input(load_study(file), out)

@@ -10,8 +10,9 @@ import jax
 from rich.console import Console
 
 from dualflux.checking import check_study
+from dualflux.checking.report import by_file
 from dualflux.checking.resources import require_memory
-from dualflux.errors import Problems, printable
+from dualflux.errors import InputError, Problems, printable
 from dualflux.evaluation.verdict import read_summary, verdict_table, verdict_text
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.log import RunLog
@@ -39,8 +40,7 @@ def run(study: Study, out: Path, stages: list[str] | None = None, manner: Manner
     manner, console = manner or Manner(), Console(stderr=True)
     console.quiet = manner.quiet
     wanted = STAGES if stages is None else STAGES[: max(STAGES.index(s) for s in stages) + 1]
-    refuse_users_files(study, out, wanted)
-    refuse_wrong_input(study, out)
+    refuse_before_the_first_stage(study, out, wanted)
     plan = stage_plan(study)
     with RunFolder(out, study.settings.seed, CITATIONS, speaker(console), with_lines(manner, console)) as folder:
         folder.write("study.yaml", study.to_yaml())
@@ -87,6 +87,17 @@ def with_lines(manner: Manner, console: Console) -> Manner:
     return manner if console.is_terminal or manner.every is not None else replace(manner, every=_LINES_EVERY)
 
 
+def refuse_before_the_first_stage(study: Study, out: Path, wanted: Sequence[str]) -> None:
+    """Raise all that stands in a run's way, each thing once and file by file: users' files in our place, and what `check` finds."""
+    problems = Problems()
+    with problems.collect():
+        refuse_users_files(study, out, wanted)
+    with problems.collect():
+        refuse_wrong_input(study, out)
+    if problems.found:
+        raise InputError(by_file(problems.found))
+
+
 def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
     """Raise InputError for files of the user's under names of ours, before anything is computed."""
     problems = Problems()
@@ -102,12 +113,13 @@ def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
 
 def refuse_wrong_input(study: Study, out: Path) -> None:
     """Raise what `check` finds, all at once and before the first stage; inputs that were prepared and are as they were have passed."""
-    missing, (prepared, trained) = Problems(), stage_plan(study)[:2]
+    missing, plan = Problems(), list[Stage]()
     with missing.collect():
-        if is_done(out, prepared):
-            if not is_done(out, trained):
-                require_memory(sum(path.stat().st_size for path in (out / "prepared").glob("*.npy")) / 1e9)
-            return
+        plan = stage_plan(study)
+    if plan and is_done(out, plan[0]):
+        if not is_done(out, plan[1]):  # perhaps on another machine than the one that prepared
+            require_memory(sum(path.stat().st_size for path in (out / "prepared").glob("*.npy")) / 1e9)
+        return
     check_study(study).raise_if_wrong()
     missing.raise_if_any()
 
