@@ -10,9 +10,8 @@ import jax
 from rich.console import Console
 
 from dualflux.checking import check_study
-from dualflux.checking.report import by_file
 from dualflux.checking.resources import require_memory
-from dualflux.errors import InputError, Problems, printable
+from dualflux.errors import Problems, printable
 from dualflux.evaluation.verdict import read_summary, verdict_table, verdict_text
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.log import RunLog
@@ -40,7 +39,8 @@ def run(study: Study, out: Path, stages: list[str] | None = None, manner: Manner
     manner, console = manner or Manner(), Console(stderr=True)
     console.quiet = manner.quiet
     wanted = STAGES if stages is None else STAGES[: max(STAGES.index(s) for s in stages) + 1]
-    refuse_before_the_first_stage(study, out, wanted)
+    refuse_users_files(study, out, wanted)
+    refuse_wrong_input(study, out)
     plan = stage_plan(study)
     with RunFolder(out, study.settings.seed, CITATIONS, speaker(console), with_lines(manner, console)) as folder:
         folder.write("study.yaml", study.to_yaml())
@@ -87,27 +87,18 @@ def with_lines(manner: Manner, console: Console) -> Manner:
     return manner if console.is_terminal or manner.every is not None else replace(manner, every=_LINES_EVERY)
 
 
-def refuse_before_the_first_stage(study: Study, out: Path, wanted: Sequence[str]) -> None:
-    """Raise all that stands in a run's way, each thing once and file by file: users' files in our place, and what `check` finds."""
-    problems = Problems()
-    with problems.collect():
-        refuse_users_files(study, out, wanted)
-    with problems.collect():
-        refuse_wrong_input(study, out)
-    if problems.found:
-        raise InputError(by_file(problems.found))
-
-
 def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
     """Raise InputError for files of the user's under names of ours, before anything is computed."""
-    problems = Problems()
+    problems, absent, plan = Problems(), Problems(), list[Stage]()
+    with absent.collect():  # inputs that are not there are said with all that `check` finds
+        plan = stage_plan(study)
     for name, text in (("study.yaml", study.to_yaml()), ("provenance.json", "")):
         with problems.collect():
             refuse_own(out, name, text, study.file)
     with problems.collect():
         RunLog(out).require_ours()
     with problems.collect():
-        refuse_foreign(out, [stage for stage in stage_plan(study) if stage.name in wanted])
+        refuse_foreign(out, [stage for stage in plan if stage.name in wanted])
     problems.raise_if_any()
 
 
