@@ -82,7 +82,7 @@ def choices(base: StudySettings) -> Iterator[Choice]:
     yield Choice(f"spread {spread}", {"inversion_term": {"spread": spread}})
     # `exact` would take an hour at 1 degree: see `estimators.py`.
     other = "stratified" if inversion.estimator == "representative" else "representative"
-    yield Choice(f"estimator {other}", {"inversion_term": {"estimator": other}})
+    yield Choice(f"estimator {other}", {"inversion_term": {"estimator": other, "library": [], "error_target": None}})
     for factor in (0.5, 2.0):
         locations = max(2, round(factor * inversion.locations))
         yield Choice(f"{locations} locations", {"inversion_term": {"locations": locations}})

@@ -156,7 +156,8 @@ def make_objective(
     cube: Cube, towers: TowerConstraint, regional: RegionalConstraint, estimator: str = "stratified", years: int = 2
 ) -> Objective:
     """The objective of this world, two locations a region."""
-    term = InversionTermSettings(estimator=estimator, weight=1.0, locations=2, years=years)  # type: ignore[arg-type]
+    some = {} if estimator == "exact" else {"years": years}
+    term = InversionTermSettings(estimator=estimator, weight=1.0, locations=2, **some)  # type: ignore[arg-type]
     return build_objective(towers, regional, cube, DeviceCube.of(cube), CELLS, NETWORK, TowerTermSettings(), term, TRAINING)
 
 

@@ -299,6 +299,8 @@ def test_site_months_outside_the_period_are_counted(world: Path, capsys: pytest.
     """Eight towers of five years in a study of three: 8 x 24 months are dropped, and both commands say so."""
     study = write_study(world)
     assert main(["check", str(study)]) == 0
+    assert "towers, not used: 192 rows dropped (192 outside the period)" in capsys.readouterr().out
+    assert main(["check", "--all", str(study)]) == 0
     assert re.search(r"towers\.csv +outside the period +8 +192\b", capsys.readouterr().out)
     assert main(["prepare", str(study)]) == 0
     dropped = pd.read_csv(world / "runs/drawn/prepared/towers_dropped.csv")

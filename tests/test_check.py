@@ -31,6 +31,7 @@ regions: {bands: {north: [0, 90], south: [-90, 0]}}
 inversions:
   - {path: inversions.csv, format: table}
 target: nbe
+inversion_term: {weight: 1.0}
 """
 
 
@@ -48,8 +49,10 @@ def world(tmp_path: Path) -> Path:
         },
         coords={"time": months, "lat": lat, "lon": lon},
     ).to_netcdf(tmp_path / "predictors.nc", engine="h5netcdf")
-    rows = [("AA-One", 50.0, 10.0, "ENF", m, -1.0) for m in months] + [("BB-Two", 20.0, 10.0, "GRA", m, 0.5) for m in months[12:]]
-    rows += [(f"CC-{lon}", -45.0, float(lon), "CRO", m, 0.1) for lon in (-150, -80, 60, 130) for m in months[12:]]
+    rows = [("AA-One", 50.0, 10.0, "ENF", m, -1.0 - m.month / 100) for m in months] + [
+        ("BB-Two", 20.0, 10.0, "GRA", m, 0.5 + m.month / 100) for m in months[12:]
+    ]
+    rows += [(f"CC-{lon}", -45.0, float(lon), "CRO", m, m.month / 100) for lon in (-150, -80, 60, 130) for m in months[12:]]
     pd.DataFrame(rows, columns=["site", "lat", "lon", "igbp", "time", "nee"]).to_csv(tmp_path / "towers.csv", index=False)
     parts = [(p, region, m, -1.0, "PgC yr-1") for p in ("one", "other") for region in ("north", "south") for m in months[12:]]
     pd.DataFrame(parts, columns=["product", "region", "time", "value", "unit"]).to_csv(tmp_path / "inversions.csv", index=False)
@@ -127,7 +130,7 @@ def test_predicted_networks_are_those_that_are_trained(world: Path) -> None:
 
 
 def test_predicted_work_grows_with_the_ensemble(world: Path) -> None:
-    text = STUDY.replace("name: drawn", "name: drawn\ninversion_term: {weight: 1.0}\nnetwork: {members: MEMBERS}")
+    text = STUDY.replace("name: drawn", "name: drawn\nnetwork: {members: MEMBERS}")
     found = []
     for members in ("4", "8"):
         (world / "study.yaml").write_text(text.replace("MEMBERS", members))
@@ -160,7 +163,7 @@ def test_what_became_of_network_files_is_kept_with_whom_to_cite(world: Path, cap
     (world / "flux").mkdir()
     days = pd.date_range("2001-01-01", "2002-12-31").strftime("%Y%m%d")
     for i in range(6):
-        table = pd.DataFrame({"TIMESTAMP": days, "NEE_VUT_REF": 0.5, "NEE_VUT_REF_QC": 1.0})
+        table = pd.DataFrame({"TIMESTAMP": days, "NEE_VUT_REF": np.arange(len(days)) % 30 / 30, "NEE_VUT_REF_QC": 1.0})
         table.to_csv(world / f"flux/FLX_AA-S{i}_FLUXNET2015_SUBSET_DD_2001-2002_1-4.csv", index=False)
     (world / "flux/FLX_AA-S0_FLUXNET2015_ERAI_DD_1989-2014_1-4.csv").write_text("TIMESTAMP,TA_ERA\n")
     text = STUDY.replace("{path: towers.csv, format: table}", "{path: flux, format: fluxnet, sites: sites.csv}")

@@ -41,7 +41,8 @@ def _objectives() -> dict[str, Objective]:
     """Six locations a region, two of four years a step."""
     found = {}
     for estimator in ESTIMATORS:
-        term = InversionTermSettings(estimator=estimator, weight=1.0, locations=6, years=2)  # type: ignore[arg-type]
+        some = {} if estimator == "exact" else {"years": 2}
+        term = InversionTermSettings(estimator=estimator, weight=1.0, locations=6, **some)  # type: ignore[arg-type]
         device = DeviceCube.of(CUBE)
         found[estimator] = build_objective(TOWERS, REGIONAL, CUBE, device, CELLS, NETWORK, TowerTermSettings(), term, TRAINING, 1)
     return found

@@ -74,7 +74,7 @@ def test_the_report_is_told_what_it_declares_and_nothing_else() -> None:
         ("training", {"steps": 11}, ("train",)),
         ("truth", "elsewhere", ("evaluate",)),
         ("name", "other", ("upscale", "report")),
-        ("network", {"members": 7}, ("train", "report")),  # the folds are those of before
+        ("network", {"members": 6}, ("train", "report")),  # the folds are those of before
         ("network", {"folds": 4}, ("prepare", "train", "report")),
         ("seed", 9, ("prepare", "train", "upscale", "evaluate")),
     ],

@@ -132,8 +132,8 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
     assert found == [
         "study.yaml line 1, period: is missing; add `period`: first and last day, both included; whole months",
         "study.yaml line 2, preiod: unknown key; did you mean `period`? allowed here: adjustments, data_root, figure_regions, "
-        "fit_period, grid, holdout, independent, inversion_term, inversions, land_fraction, name, network, no_flux, period, predictors, "
-        "references, regions, seed, spatial_term, target, time_step, tower_term, towers, training, truth, variants",
+        "fit_period, grid, holdout, independent, inversion_term, inversions, land_fraction, missing, name, network, no_flux, period, "
+        "predictors, references, regions, seed, spatial_term, target, time_step, tower_term, towers, training, truth, variants",
         "study.yaml line 4, towers[0].format: came `tabel`; allowed: `table`, `fluxnet`",
         "study.yaml line 6, predictors[0].kind: came `dynamc`; allowed: `dynamic`, `static`, `climatology` or `fractions`",
         "study.yaml line 11, seed: came `-1`; input should be greater than or equal to 0",
@@ -159,7 +159,7 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
         ("name: small", "name: small\nvariants: [dual, dual]", "line 2, variants", "name each variant once"),
         ("name: small", "name: small\nvariants: [dula]", "variants", "dula: allowed in a list: towers, inversions, plain, dual"),
         ("name: small", "name: small\ninversion_term: {weight: aut}", "weight", "came `aut`; needed: a number, or allowed: `auto`"),
-        ("name: small", "name: small\ninversion_term: {library: [X]}", "study.yaml", "library: X: allowed: gridded products"),
+        ("name: small", "name: small\ninversion_term: {estimator: representative, library: [X]}", "study.yaml", "allowed: gridded"),
         ("name: small", "name: small\nnetwork: {hiden: [64]}", "network.hiden", "did you mean `hidden`?"),
         ("name: small", "name: small\ntraining: {learning_rate: .nan}", "line 2, training.learning_rate", "only finite numbers"),
     ],

@@ -79,14 +79,21 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to pu
 
 
 @app.command()
-def check(study: StudyFile, out: Out = None, data_root: DataRoot = None) -> None:
-    """Say what is used, what is dropped and why, coverage, memory and time; all problems at once. Computes nothing."""
-    from dualflux.study.settings import load_study
+def check(
+    study: StudyFile,
+    out: Out = None,
+    data_root: DataRoot = None,
+    everything: Annotated[bool, typer.Option("--all", help="Tables of every source, site and region, not a line of each.")] = False,
+) -> None:
+    """Say what is used, what is dropped and why, memory and time; all problems at once. Computes nothing."""
+    from dualflux.study.settings import load_study_to_check
 
-    loaded = load_study(study, data_root, out)
+    loaded, problems = load_study_to_check(study, data_root, out)
+    if loaded is None:
+        raise InputError(problems)
     from dualflux import pipeline
 
-    pipeline.check(loaded)
+    pipeline.check(loaded, everything, problems)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from dualflux.checking import check_study
+from dualflux.checking.resources import require_memory
 from dualflux.errors import Problems, printable
 from dualflux.evaluation.verdict import read_summary, verdict_table, verdict_text
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -90,23 +91,28 @@ def with_lines(manner: Manner, console: Console) -> Manner:
 
 def refuse_users_files(study: Study, out: Path, wanted: Sequence[str]) -> None:
     """Raise InputError for files of the user's under names of ours, before anything is computed."""
-    problems = Problems()
+    problems, absent, plan = Problems(), Problems(), list[Stage]()
+    with absent.collect():  # inputs that are not there are said with all that `check` finds
+        plan = stage_plan(study)
     for name, text in (("study.yaml", study.to_yaml()), ("provenance.json", "")):
         with problems.collect():
             refuse_own(out, name, text, study.file)
     with problems.collect():
         RunLog(out).require_ours()
     with problems.collect():
-        refuse_foreign(out, [stage for stage in stage_plan(study) if stage.name in wanted])
+        refuse_foreign(out, [stage for stage in plan if stage.name in wanted])
     problems.raise_if_any()
 
 
 def refuse_wrong_input(study: Study, out: Path) -> None:
     """Raise what `check` finds, all at once and before the first stage; inputs that were prepared and are as they were have passed."""
-    missing = Problems()
+    missing, plan = Problems(), list[Stage]()
     with missing.collect():
-        if is_done(out, stage_plan(study)[0]):
-            return
+        plan = stage_plan(study)
+    if plan and is_done(out, plan[0]):
+        if not is_done(out, plan[1]):  # perhaps on another machine than the one that prepared
+            require_memory(sum(path.stat().st_size for path in (out / "prepared").glob("*.npy")) / 1e9)
+        return
     check_study(study).raise_if_wrong()
     missing.raise_if_any()
 
@@ -121,10 +127,10 @@ def predict_elsewhere(study: Study, out: Path, manner: Manner | None = None, **o
         print("\n".join(printable(str(path)) for path in products))
 
 
-def check(study: Study) -> None:
-    """Print what a run would use; raise with every problem."""
-    found = check_study(study)
-    print(found.text())
+def check(study: Study, everything: bool = False, known: Sequence[str] = ()) -> None:
+    """Print what a run would use, in short or `everything`; raise with every problem, those that are `known` of the study file first."""
+    found = check_study(study, known)
+    print("\n".join(map(printable, (found.text() if everything else found.first_screen()).splitlines())))
     found.raise_if_wrong()
     print("\nThe study can run.")
 

@@ -5,7 +5,6 @@ upscaling 67 to 77 s, 1.4 GB; the demo, 44 networks: 82 s and 14 s; `demo --full
 196 s, 8.3 GB).
 """
 
-import os
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from dualflux.cube import Steps
+from dualflux.errors import InputError
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
+from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
 from dualflux.study.settings import Study
 
@@ -43,11 +44,33 @@ def resources(study: Study, land: Land, observations: int, products: int) -> lis
     speed = operations_per_second()
     minutes = (training / TRAINING / speed + upscaling / UPSCALING / speed + _FIXED_SECONDS) / 60
     return [
-        f"memory: about {_FIXED_MEMORY_GB + _COPIES_OF_CUBE * cube:.1f} GB (standardised predictors {cube:.2f} GB)",
+        f"memory: about {memory_of(cube):.1f} GB of {usable_memory() / 1e9:.1f} (standardised predictors {cube:.2f} GB)",
         f"disk: about {disk:.1f} GB of products before compression, {cube:.2f} GB of predictors",
-        f"time: about {minutes:.0f} minutes on this machine's {os.cpu_count() or 1} cores, to a factor of two: "
+        f"time: about {minutes:.0f} minutes on this machine's {usable_cores()} usable cores, to a factor of two: "
         f"{networks(study, products)} networks; a GPU is faster",
     ]
+
+
+def memory_of(cube: float) -> float:
+    """Memory that a run takes, of the size of its standardised predictors [1e9 bytes]."""
+    return _FIXED_MEMORY_GB + _COPIES_OF_CUBE * cube
+
+
+def require_memory(cube: float) -> None:
+    """Raise InputError where a run will need more memory than this machine, or the job, has.
+
+    Parameters
+    ----------
+    cube : float
+        Standardised predictors [1e9 bytes].
+    """
+    need, have = memory_of(cube), usable_memory() / 1e9
+    if need > have:
+        raise InputError(
+            f"memory: a run needs about {need:.1f} GB ({_COPIES_OF_CUBE:g} times the {cube:.1f} GB of standardised predictors, and "
+            f"{_FIXED_MEMORY_GB} GB), this machine or job has {have:.1f} GB; use one with more, a coarser `grid.resolution`, a "
+            "shorter `period`, `time_step: monthly`, fewer dynamic predictors, or `running_means: []` of those whose memory does not matter"
+        )
 
 
 def predicted_gigabytes(study: Study, cells: int, pixels: int) -> tuple[float, float]:
@@ -104,7 +127,7 @@ def operations_per_second() -> float:
         started = time.perf_counter()
         np.matmul(a, b, out=out)
         best = min(best, time.perf_counter() - started)
-    return float(2 * a.size * b.shape[1] / max(best, 1e-7)) * (os.cpu_count() or 1)
+    return float(2 * a.size * b.shape[1] / max(best, 1e-7)) * usable_cores()
 
 
 def _members(study: Study, variant: str) -> int:

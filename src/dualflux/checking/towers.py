@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dualflux.checking.report import CheckReport
+from dualflux.checking.report import CheckReport, some
 from dualflux.sources.land.read import Land
 from dualflux.sources.towers import Towers, citations, read_towers, site_table, tower_summary
 from dualflux.stages.consistency import place_sites, with_site_meteorology
@@ -26,6 +26,7 @@ def check_towers(study: Study, report: CheckReport) -> Towers:
         known = towers.dropped.assign(source=_release(towers, towers.dropped))
         dropped = known.groupby(["source", "reason"]).agg(sites=("site", "nunique"), rows=("count", "sum"))
         report.add("Tower rows that are dropped", dropped.reset_index())
+    _say(towers, sites, report)
     skipped = towers.skipped.groupby("reason", sort=False).agg(files=("file", "size")).reset_index()
     report.add("Tower files that are not read", skipped[["files", "reason"]])
     report.add("Flags of inconsistent tower records", towers.flags[_FLAG_COLUMNS])
@@ -33,6 +34,21 @@ def check_towers(study: Study, report: CheckReport) -> Towers:
     report.add("Towers by year", _count(towers, towers.observations["time"].dt.year, "year"))
     report.add("To cite for the towers", citations(towers))
     return towers
+
+
+def _say(towers: Towers, sites: pd.DataFrame, report: CheckReport) -> None:
+    """Lines of the first screen: what is dropped and why in short, whom to cite."""
+    lost = towers.dropped.groupby("reason")["count"].sum().sort_values(ascending=False)
+    without = int((sites["use"] != "kept").sum())
+    reasons = some([f"{count} {reason}" for reason, count in lost.items()], most=3)
+    parts = [f"{int(lost.sum())} rows dropped ({reasons})"] if len(lost) else []
+    parts += [f"{without} sites or releases not used"] if without else []
+    parts += [f"{len(towers.skipped)} files not read"] if len(towers.skipped) else []
+    parts += [f"{len(towers.flags)} flags of inconsistent records"] if len(towers.flags) else []
+    if parts:
+        report.say("towers, not used", "; ".join(parts))
+    if cited := citations(towers):
+        report.say("towers, to cite", f"{len(cited)} data sets; their citations: --all")
 
 
 def check_places(study: Study, land: Land, towers: Towers, valid: np.ndarray | None, report: CheckReport) -> None:
@@ -51,6 +67,9 @@ def check_places(study: Study, land: Land, towers: Towers, valid: np.ndarray | N
     report.add("Towers by region", found.reindex(names, fill_value=0).reset_index())
     report.add("Sites with observations by year and region", _by_region_and_year(towers, key, names))
     moved = places[places["distance"] > 0]
+    fold = places.groupby("fold").size()
+    far = f"; {len(moved)} take the nearest land cell" if len(moved) else ""
+    report.say("folds", f"{len(fold)} of {fold.min()} to {fold.max()} sites in {places['group'].nunique()} groups of co-located sites{far}")
     report.add(
         "Towers that take the nearest land cell",
         [f"{site}: {distance:.0f} km to the cell's centre" for site, distance in moved["distance"].items()],

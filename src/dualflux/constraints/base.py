@@ -242,6 +242,11 @@ class Constraint(eqx.Module):
     name: ClassVar[str]
     label: ClassVar[str]  # in words, for reports
 
+    @staticmethod
+    def check_lines(data: Any) -> list[str]:
+        """What a study has of it, in words for `dualflux check`: the first line says how much, the last what a first screen shows too."""
+        return []
+
     @property
     def size(self) -> float:
         """Effective number of data."""

@@ -19,6 +19,17 @@ STEPS_PER_MONTH = 2  # of each calendar month, in random years
 PERTURBATION = 0.5
 
 
+def least_years(years: int) -> int:
+    """Years that are held out of `years`, to measure the error in; InputError where none would be left."""
+    held = max(2, years // 3)
+    if years <= held:
+        raise InputError(
+            f"inversion_term: estimator representative needs three years of inversions or more to measure its error, {years} came; "
+            "widen `fit_period` or use the estimator stratified"
+        )
+    return held
+
+
 def split_time(regions: RegionData, seed: int) -> Span:
     """Random steps of each calendar month from the first two thirds of the years; the last third is held out.
 
@@ -28,12 +39,7 @@ def split_time(regions: RegionData, seed: int) -> Span:
         Fewer than three years.
     """
     years = regions.walk.month_start.shape[0]
-    held = max(2, years // 3)
-    if years <= held:
-        raise InputError(
-            f"inversion_term: estimator representative needs three years of inversions or more to measure its error, {years} came; "
-            "widen `fit_period` or use the estimator stratified"
-        )
+    held = least_years(years)
     random = np.random.default_rng(seed)
     start, count = np.asarray(regions.walk.month_start), np.asarray(regions.walk.month_steps)
     chosen = [

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dualflux.errors import NumericalError
 from dualflux.fitting.objective import Control, Member, Objective, Score, score
@@ -29,8 +29,23 @@ class TrainingSettings(BaseModel):
         2, ge=0, description="times in the second half of training that g's sd is estimated and integrals are taken exactly"
     )
     batch: int = Field(1024, ge=8, description="tower observations per step")
-    learning_rate: float = Field(4e-3, gt=0)
+    learning_rate: float = Field(4e-3, gt=0, le=0.5, description="of Adam; above 0.5 training does not settle")
     weight_sd: float = Field(2.0, gt=0, description="prior sd of network weights, in units of their initial sd")
+
+    @model_validator(mode="after")
+    def _room_for_checkpoints(self) -> Self:
+        if self.checkpoints > self.steps:
+            raise ValueError(
+                f"{self.steps} steps and {self.checkpoints} checkpoints; at least one step lies between two checkpoints: "
+                f"raise `steps` or use at most {self.steps} `checkpoints`"
+            )
+        usual, room = type(self).model_fields["anchors"].default, self.checkpoints - self.checkpoints // 2
+        if self.anchors > max(room, usual):
+            raise ValueError(
+                f"{self.anchors} anchors and {self.checkpoints} checkpoints; each anchor is at a checkpoint of the second half, of which "
+                f"there are {room}: use at most {room} `anchors` or more `checkpoints`"
+            )
+        return self
 
 
 class State(NamedTuple):

@@ -26,6 +26,15 @@ def stated_weight(weight: float) -> tuple[float, pd.DataFrame]:
     return float(weight), pd.DataFrame(columns=COLUMNS)
 
 
+def held_in_trial(years: np.ndarray) -> tuple[int, int]:
+    """First and last year that a trial leaves out: the last third, at least one.
+
+    >>> held_in_trial(np.arange(2001, 2013))
+    (2009, 2012)
+    """
+    return int(years[-max(1, len(years) // 3)]), int(years[-1])
+
+
 def choose_weight(
     objective: Objective, name: str, make: Maker, terms: Variant, network: NetworkSettings, tower_term: TowerTermSettings,
     training: TrainingSettings, columns: Columns, seed: int, checkpoint: Checkpoint | None = None,
@@ -49,7 +58,7 @@ def choose_weight(
         weight, score, standard_error, chosen.
     """
     full = make(None, None)
-    held = (int(full.years[-max(1, len(full.years) // 3)]), int(full.years[-1]))
+    held = held_in_trial(full.years)
     run = Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, {name: make(None, held)})
     count = len(CANDIDATE_WEIGHTS)
     stack = stack_members(objective.constraints, [run] * count, tower_term, [{name: w} for w in CANDIDATE_WEIGHTS], seed, draw=False)

@@ -5,13 +5,14 @@ g the representativeness of the tower network; b and e, which only towers see, s
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+LARGEST_WIDTH = 4096  # of a hidden layer
 FLUX_SCALE = 2.0  # gC m-2 d-1: a typical size of NEE, so that the network's own output is of order one
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -26,10 +27,19 @@ class NetworkSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden: tuple[int, ...] = Field((64, 64), min_length=1, description="width of each hidden layer")
+    hidden: tuple[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)], ...] = Field(
+        (64, 64), min_length=1, max_length=20, description="width of each hidden layer"
+    )
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     members: int = Field(4, ge=2, description="networks per fold; even, since their inversion draws are antithetic pairs")
     folds: int = Field(5, ge=2, description="folds of groups of co-located sites")
+
+    @field_validator("members")
+    @classmethod
+    def _in_pairs(cls, members: int) -> int:
+        if members % 2:
+            raise ValueError(f"{members} members; members come in pairs whose draws cancel: use the next even number, {members + 1}")
+        return members
 
 
 class Network(eqx.Module):

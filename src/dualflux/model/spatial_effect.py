@@ -23,7 +23,7 @@ class SpatialSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    correlation_length: float = Field(1000.0, ge=100, description="of the field [km]")
+    correlation_length: float = Field(1000.0, ge=100, le=20_000, description="of the field [km]; half the Earth's girth at most")
     mean_sd: float = Field(0.2, gt=0, description="prior centre of its sd, the lasting part [gC m-2 d-1]; the sd itself is estimated")
     season_sd: float = Field(0.1, gt=0, description="the same of its seasonal part [gC m-2 d-1]")
 

@@ -23,6 +23,7 @@ EXTRAS = {
     "docs": "documentation",
 }
 SETTINGS = ("JAX_PLATFORMS", "XLA_FLAGS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "DUALFLUX_DATA")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 Versions = Callable[[str], str | None]
@@ -170,8 +171,20 @@ def usable_cores() -> int:
 def usable_memory() -> int:
     """Memory of the machine, or of the job where its control group has a limit [bytes]."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [path.read_text().strip() for path in _CGROUP_LIMITS if path.is_file()]
+    limits = [path.read_text().strip() for path in (*_CGROUP_LIMITS, *_limits_of_own_group()) if path.is_file()]
     return min([machine, *(int(limit) for limit in limits if limit.isdigit())])
+
+
+def _limits_of_own_group() -> Iterator[Path]:
+    """Limits of this process's control group and of those that hold it: a batch system puts each job into one of its own."""
+    if not _OWN_GROUPS.is_file():
+        return
+    for line in _OWN_GROUPS.read_text().splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers in ("", "memory"):
+            limit = _CGROUP_LIMITS[-1 if controllers else 0]
+            inside = Path(place.lstrip("/"))
+            yield from (limit.parent / folder / limit.name for folder in (inside, *inside.parents))
 
 
 def _gigabytes(count: int) -> str:

@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.inversions.observations import from_inversions
 from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
 from dualflux.features import require_classes, require_record
 from dualflux.grid import LandCells
-from dualflux.sources.adjustments import Target
 from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
 from dualflux.sources.towers import Towers
 from dualflux.sources.towers.cells import tower_cells
@@ -102,6 +100,12 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
     """
     if first is None:
         return
+    seasonal = [p.name for p in settings.predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
+    if seasonal and len(steps.months) < 12:
+        raise InputError(
+            f"{', '.join(seasonal)}: the period has {len(steps.months)} months, a mean season needs one whole year; widen `period` or "
+            "remove these predictors"
+        )
     before = len(pd.date_range(first, steps.time[0], freq="MS" if settings.time_step == "monthly" else "D", inclusive="left"))
     dynamic = [p.name for p in settings.predictors if p.kind == "dynamic"]
     wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in settings.predictors for d in p.running_means or []]
@@ -113,34 +117,4 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
     for name, function, number in wanted:
         with problems.collect():
             require_record(name, function, number, before, steps)
-    problems.raise_if_any()
-
-
-def check_constraints(settings: StudySettings, target: Target, cells: LandCells, steps: Steps) -> None:
-    """Raise InputError where the inversions, or what an experiment leaves of them, cannot make a constraint."""
-    area = cells.region_area.sum(axis=1)
-    fixed = (target, steps, cells.region_names, area, settings.inversion_term, settings.fitted)
-    full = from_inversions(*fixed)
-    holdout, problems = settings.holdout, Problems()
-    if holdout.emissions is not None and set(holdout.emissions.values) != set(cells.region_names):
-        given, there = ", ".join(holdout.emissions.values), ", ".join(cells.region_names)
-        problems.add(f"holdout.emissions: regions {given}; the mask has {there}; give one value for each")
-    experiments: list[tuple[str, str, str | None, tuple[int, int] | None]] = []
-    if holdout.years is not None:
-        experiments.append(("years", f"{holdout.years[0]} to {holdout.years[1]}", None, holdout.years))
-    if holdout.inversions and len(full.names) < 3:
-        problems.add(
-            f"holdout.inversions: {len(full.names)} inversions ({', '.join(full.names)}); leaving one out leaves 1, and two must remain; "
-            "add products or remove the key"
-        )
-    elif holdout.inversions:
-        experiments += [("inversions", name, name, None) for name in full.names]
-    for key, words, product, years in experiments:
-        try:
-            left = from_inversions(*fixed, product, years)
-        except InputError as error:
-            problems.add(f"holdout.{key}: without {words}: {error}")
-            continue
-        if years is not None and len(left.years) == len(full.years):
-            problems.add(f"holdout.years: {words} has no year that is fitted ({full.years[0]} to {full.years[-1]}); choose years inside")
     problems.raise_if_any()

@@ -35,8 +35,8 @@ DECLARED: dict[str, tuple[str, ...]] = {
     ),
     "report": STUDY_KEYS,
 }  # fmt: skip
-# Where the files lie decides no result: they count by content.
-NO_SETTING = ("data_root",)
+# Where the files lie decides no result: they count by content. The study's `missing` stands in each predictor.
+NO_SETTING = ("data_root", "missing")
 
 _PREPARED = (
     "static.npy", "seasonal.npy", "dynamic.npy", "rows.npy", "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",

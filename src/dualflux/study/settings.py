@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings
 from dualflux.constraints.towers.observations import TowerTermSettings
@@ -25,16 +25,27 @@ from dualflux.sources.inversions import InversionSource
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.land.vector_files import side_files
+from dualflux.sources.predictors.missing import MissingRule
 from dualflux.sources.predictors.settings import PredictorSettings, check_names
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.study.part import part_of, values_of
-from dualflux.study.settings_errors import explain
-from dualflux.study.yaml_reader import read_yaml
+from dualflux.study.settings_errors import explain, place_of, without_wrong
+from dualflux.study.together import Keys, together
+from dualflux.study.yaml_reader import Location, read_yaml
 from dualflux.variants import ConstraintName, Variants, possible
 
 NOTHING_CONSTRAINS = "towers and inversions are both empty: nothing constrains the flux; give at least one of them"
 DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
+_NO_SOURCES = (
+    "network",
+    "spatial_term",
+    "tower_term",
+    "inversion_term",
+    "training",
+    "holdout",
+    "seed",
+)  # no file is read otherwise for them
 
 
 class GridSettings(BaseModel):
@@ -78,6 +89,7 @@ class StudySettings(BaseModel):
     data_root: str = Field(".", description="folder the paths below start from, relative to the study file")
     towers: list[TowerSource] = Field(description="eddy covariance; [] for a study of inversions alone")
     predictors: list[PredictorSettings] = Field(min_length=1)
+    missing: MissingRule = Field("error", description="of every predictor from a file that does not say its own `missing`")
     land_fraction: LandFractionSettings
     regions: RegionSettings
     no_flux: NoFluxSettings = NoFluxSettings()
@@ -140,6 +152,16 @@ class StudySettings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _missing_of_each(cls, values: Any) -> Any:
+        """The study's `missing` is written into every predictor that does not say its own."""
+        if not isinstance(values, dict) or not isinstance(values.get("predictors"), list) or not _is_missing_rule(values.get("missing")):
+            return values
+        rule = {"missing": values["missing"]}
+        each = [rule | one if isinstance(one, dict) and not one.get("derived") else one for one in values["predictors"]]
+        return {**values, "predictors": each}
+
+    @model_validator(mode="before")
+    @classmethod
     def _all_that_are_possible(cls, values: Any) -> Any:
         """Without `variants`: every built-in one that the study's sources allow."""
         if not isinstance(values, dict) or "variants" in values:
@@ -160,6 +182,14 @@ class StudySettings(BaseModel):
                     f"variants: {name} is trained on {', '.join(lacking)}, of which the study has none; take it out or give files"
                 )
         return self
+
+
+def _is_missing_rule(value: Any) -> bool:
+    try:
+        TypeAdapter(MissingRule).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -230,13 +260,35 @@ def load_study(path: Path | str, data_root: Path | str | None = None, out: Path 
     InputError
         Every problem of the file: key path, line, what came, what is allowed.
     """
+    study, problems = load_study_to_check(path, data_root, out)
+    if study is None or problems:
+        raise InputError(problems)
+    return study
+
+
+def load_study_to_check(
+    path: Path | str, data_root: Path | str | None = None, out: Path | str | None = None
+) -> tuple[Study | None, list[str]]:
+    """Read a study file, and go on where the settings that are wrong stand in no file's way.
+
+    Returns
+    -------
+    study : Study or None
+        With defaults in place of wrong settings of network, training and so on; None where a source or the grid is not understood.
+    problems : list of str
+        As those `load_study` raises.
+    """
     file = Path(path).absolute()
     values, lines = read_yaml(file)
-    try:
-        settings = StudySettings.model_validate(values)
-    except ValidationError as error:
-        raise InputError(explain(error, StudySettings, values, lines, file.name)) from error
+    settings, wrong = _settings(values, lines, file.name)
+    if settings is None:
+        return None, wrong
     problems = Problems()
+    problems.found += wrong
+    s = settings
+    for where, said in together(Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth)):
+        problems.add(f"{place_of(where, lines, file.name)}: {said}")
+    before = len(problems.found)
     with problems.collect():
         check_names(settings.predictors)
     with problems.collect():
@@ -244,9 +296,24 @@ def load_study(path: Path | str, data_root: Path | str | None = None, out: Path 
     root = data_root_of(settings.data_root, file, data_root)
     if not root.is_dir():
         problems.add(f"{file.name}: data root {root} is no folder; set `data_root`, --data-root or {DATA_ROOT_VARIABLE}")
-    problems.raise_if_any()
+    if len(problems.found) > before:
+        return None, problems.found
     folder = Path(out).absolute() if out is not None else file.parent / "runs" / settings.name
-    return Study(settings, file, Path(os.path.normpath(root)), Path(os.path.normpath(folder)))
+    return Study(settings, file, Path(os.path.normpath(root)), Path(os.path.normpath(folder))), problems.found
+
+
+def _settings(values: dict[str, Any], lines: dict[Location, int], name: str) -> tuple[StudySettings | None, list[str]]:
+    """The settings, wrong ones of no source left out as often as that brings up others; and what is wrong."""
+    found: list[str] = []
+    while True:
+        try:
+            return StudySettings.model_validate(values), list(dict.fromkeys(found))
+        except ValidationError as error:
+            found += explain(error, StudySettings, values, lines, name)
+            without = without_wrong(error, values, _NO_SOURCES)
+        if without is None:
+            return None, list(dict.fromkeys(found))
+        values = without
 
 
 def data_root_of(stated: str, file: Path, option: Path | str | None) -> Path:

@@ -1,6 +1,7 @@
 """Turns pydantic's errors about a settings file into sentences for its author."""
 
 import difflib
+from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -23,12 +24,30 @@ def explain(error: ValidationError, model: type[BaseModel], values: dict[str, An
         Of the file.
     """
     found: dict[Location, list[str]] = {}
-    for detail in _closest(error.errors(include_url=False), values):
+    details = error.errors(include_url=False)
+    # A sequence is too short for pydantic where its items are wrong.
+    with_items = {detail["loc"][:-1] for detail in details}
+    for detail in _closest([d for d in details if d["type"] != "too_short" or d["loc"] not in with_items], values):
         texts = found.setdefault(_location(detail, values), [])
         text = _sentence(detail, model)
         texts.append(text.removeprefix(_came(detail)) if texts else text)
     in_order = sorted(found.items(), key=lambda item: _line(item[0], lines))
-    return [f"{_place(where, lines, name)}: {', or '.join(dict.fromkeys(texts))}" for where, texts in in_order]
+    return [f"{place_of(where, lines, name)}: {', or '.join(dict.fromkeys(texts))}" for where, texts in in_order]
+
+
+def without_wrong(error: ValidationError, values: dict[str, Any], sections: Collection[str]) -> dict[str, Any] | None:
+    """Settings without those that are wrong; None where one stands outside of `sections`."""
+    kept = {**values}
+    for detail in error.errors(include_url=False):
+        where = _location(detail, values)
+        if not where or where[0] not in sections:
+            return None
+        section = kept.get(str(where[0]))
+        if len(where) > 1 and isinstance(section, dict):
+            kept[str(where[0])] = {key: value for key, value in section.items() if key != where[1]}
+        else:
+            kept.pop(str(where[0]), None)
+    return kept
 
 
 def _closest(details: list[ErrorDetails], values: Any) -> list[ErrorDetails]:
@@ -62,7 +81,8 @@ def _alternative_at(detail: ErrorDetails, values: Any) -> int:
     return len(detail["loc"])
 
 
-def _place(where: Location, lines: dict[Location, int], name: str) -> str:
+def place_of(where: Location, lines: dict[Location, int], name: str) -> str:
+    """File, line and key of a setting, for messages."""
     return f"{name} line {_line(where, lines)}, {key_path(where) or 'the study'}"
 
 

@@ -15,7 +15,7 @@ from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.equations import RegionalEquations
 from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations, exact_integrals, integrate
 from dualflux.constraints.inversions.locations import draw_locations, stratify
-from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines
 from dualflux.constraints.inversions.spread import with_further_error
 from dualflux.cube import Cube, DeviceCube
 from dualflux.grid import LandCells
@@ -69,6 +69,11 @@ class Inversions(Constraint):
         flat, _ = walk_of(device, cube.steps, [Areas(cells.region_area, data.month.ravel())])
         regions = RegionData(flat.in_months(data.month.shape), stratify(cells, cube.mean_year()))
         return cls(regions, settings.estimator, settings.locations, min(settings.years, len(data.years)), data)
+
+    @staticmethod
+    def check_lines(data: RegionalConstraint) -> list[str]:
+        """Products, regions, years, and the sds of R."""
+        return check_lines(data)
 
     @property
     def size(self) -> float:

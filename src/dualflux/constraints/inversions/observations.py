@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dualflux.constraints.base import generator
 from dualflux.constraints.inversions.covariance import EnsembleError
@@ -16,6 +16,13 @@ from dualflux.cube import Cube, Steps
 from dualflux.errors import InputError
 from dualflux.grid import LandCells
 from dualflux.sources.adjustments import Target
+
+# `locations` is of use to all: the misfit that training notes now and then is sampled with `exact` too.
+_ESTIMATORS_THAT_USE = {
+    "years": ("stratified", "representative"),
+    "error_target": ("representative",),
+    "library": ("representative",),
+}
 
 
 class InversionTermSettings(BaseModel):
@@ -27,7 +34,9 @@ class InversionTermSettings(BaseModel):
         "stratified",
         description="in training; exact: every cell; representative: few cells, chosen once; stratified: fresh random cells each step",
     )
-    weight: float | Literal["auto"] = Field("auto", description="tempering power of the inversions' likelihood; 1 = Bayes")
+    weight: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = Field(
+        "auto", description="tempering power of the inversions' likelihood; 1 = Bayes"
+    )
     locations: int = Field(
         16, ge=2, description="per region; stratified: random, per sample and step; representative: chosen once, a mean over regions"
     )
@@ -41,6 +50,25 @@ class InversionTermSettings(BaseModel):
     spread: Literal["exchangeable", "centred"] = Field(
         "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
     )
+
+    @property
+    def states_years(self) -> bool:
+        """Whether `years` is another than the default, which is cut to the years that there are."""
+        return bool(self.years != type(self).model_fields["years"].default)
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        users = _ESTIMATORS_THAT_USE
+        idle = [
+            name for name in users if self.estimator not in users[name] and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if idle:
+            said = "; ".join(f"`{name}` is of use to {' and '.join(users[name])} only" for name in idle)
+            raise ValueError(f"estimator {self.estimator}: {said}; remove {', '.join(idle)} or choose another estimator")
+        return self
+
+
+NO_SPREAD = 1e-20  # (PgC month-1)^2: rounding of products that are the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +108,25 @@ class RegionalConstraint:
         if count % 2:
             errors[count - 1] = np.zeros_like(errors[0])
         return self.observed + np.stack(errors[:count])
+
+
+def check_lines(regional: RegionalConstraint) -> list[str]:
+    """What a study has of inversions, in words: products, regions, years, and the sd of each part of R."""
+    names, years, error = regional.names, regional.years, regional.error
+    of_what = f"the mean of {len(names)} products" if regional.products_per_error > 1 else "one product"
+    lines = [f"{len(names)} products ({', '.join(names)}), {len(regional.regions)} regions, {len(years)} years {years[0]} to {years[-1]}"]
+    if min(part.min() for part in error.variances()) < NO_SPREAD:
+        return [*lines, "the products do not differ in some region and part of the error: is one record given twice?"]
+    sds = [np.concatenate(parts) for parts in zip(_sds(error.marginals()), _sds(error.marginals_of_total()), strict=True)]
+    for name, offset, cycle, anomaly in zip([*regional.regions, "sum of regions"], *sds, strict=True):
+        lines.append(f"sd of {of_what}, {name}: offset {12 * offset:.2g} PgC/yr, cycle {cycle:.2g}, anomaly {anomaly:.2g} PgC/month")
+    return lines
+
+
+def _sds(parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Sd of the offset, and root mean square over months of the sds of cycle and anomalies, (region,) each [PgC month-1]."""
+    offset, cycle, anomaly = parts
+    return [np.sqrt(offset), *(np.sqrt(np.einsum("rii->r", part) / 12) for part in (cycle, anomaly))]
 
 
 def from_inversions(
@@ -132,6 +179,18 @@ class HoldoutSettings(BaseModel):
     years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
     inversions: bool = Field(False, description="leave each inversion out in turn")
     emissions: ConstantEmissions | None = Field(None, description="fit once more with these constant emissions subtracted as well")
+
+    @field_validator("years")
+    @classmethod
+    def _forwards(cls, years: tuple[int, int] | None) -> tuple[int, int] | None:
+        if years is not None and years[0] > years[1]:
+            raise ValueError(f"{years[0]} to {years[1]} runs backwards; give the first year, then the last")
+        return years
+
+    @property
+    def experiments(self) -> list[str]:
+        """Keys that ask for something to be fitted once more."""
+        return [name for name in ("years", "inversions", "emissions") if getattr(self, name)]
 
 
 class Maker(Protocol):

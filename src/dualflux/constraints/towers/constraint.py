@@ -11,11 +11,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from dualflux.constraints.base import Constraint, Effect, Flux, Landscape, Plan, Term
 from dualflux.constraints.towers.equations import TowerEquations
 from dualflux.constraints.towers.folds import inner_validation
-from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings, check_lines
 
 INNER_SHARE = 0.2
 INITIAL_SITE_EFFECT_SD = 1.0  # gC m-2 d-1, until the first scores estimate it
@@ -101,6 +102,11 @@ class Towers(Constraint):
             jnp.asarray(data.predictors), jnp.asarray(data.site), jnp.asarray(data.observed), jnp.asarray(data.uncertainty),
             jnp.asarray(data.weight), settings.degrees_of_freedom, batch, settings.site_effects, data,
         )  # fmt: skip
+
+    @staticmethod
+    def check_lines(data: pd.DataFrame) -> list[str]:
+        """Sites, rows, years of the observations."""
+        return check_lines(data)
 
     @property
     def size(self) -> float:

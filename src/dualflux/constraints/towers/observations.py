@@ -63,6 +63,25 @@ class ErrorStructure:
     recurrence: float
 
 
+def check_lines(observations: pd.DataFrame) -> list[str]:
+    """What a study has of towers, in words: sites, rows, years.
+
+    Parameters
+    ----------
+    observations : DataFrame
+        site, time; one row per observation in use.
+
+    Examples
+    --------
+    >>> rows = {"site": ["A", "A", "B"], "time": pd.to_datetime(["2001-01-01", "2002-01-01", "2001-02-01"])}
+    >>> check_lines(pd.DataFrame(rows))
+    ['2 sites, 3 rows, 2001 to 2002; years of a site: 1 to 2']
+    """
+    year, own = observations["time"].dt.year, observations.groupby("site")["time"].agg(lambda time: time.dt.year.nunique())
+    span = f"{year.min()} to {year.max()}; years of a site: {own.min()} to {own.max()}"
+    return [f"{len(own)} sites, {len(observations)} rows, {span}"]
+
+
 def held_out_linear_residual(predictors: np.ndarray, observed: np.ndarray, fold: np.ndarray, ridge: float = 300.0) -> np.ndarray:
     """Residuals (row,) of a ridge regression fitted without the row's fold: what a simple model gets wrong at unseen sites."""
     design = np.column_stack([np.ones(len(observed)), predictors]).astype(np.float64)

@@ -15,7 +15,7 @@ from dualflux.sources.files.tables import few, first_line, read_table, to_number
 ANNUAL_ROWS = "monthly rows are needed: 2001-01, 2001-02 ..."
 
 
-def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def load_table(path: Path, columns: Sequence[str], problems: Problems | None = None) -> pd.DataFrame:
     """Read a CSV table whose text columns are stripped and whose `value` is a number (-9999 is missing).
 
     Parameters
@@ -23,6 +23,8 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     path : Path
     columns : sequence of str
         Those that must be there; others are kept.
+    problems : Problems, optional
+        Takes what is wrong with values and fields, and the table comes back with NaN there: its reader can look for more.
 
     Raises
     ------
@@ -37,13 +39,21 @@ def load_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{path.name}: the table has no rows")
     text = [c for c in ("product", "region", "unit") if c in table]
+    found, value = Problems(), pd.Series(np.nan, table.index)
     for column in dict.fromkeys([*columns, *text]):
         empty = table[column].isna().to_numpy()
         if column != "value" and empty.any():
             line = first_line(empty, table)
-            raise InputError(f"{path.name}: {empty.sum()} rows without `{column}`, first in line {line}; fill it in")
+            found.add(f"{path.name}: {empty.sum()} rows without `{column}`, first in line {line}; fill it in")
+    with found.collect():
+        value = to_numbers(table["value"], f"{path.name}: column value")
+    if problems is None:
+        found.raise_if_any()
+    else:
+        problems.found += found.found
+    whole = table[[c for c in columns if c != "value"]].notna().all(axis=1)
     stripped = {c: table[c].astype(str).str.strip() for c in text}
-    return table.assign(value=to_numbers(table["value"], f"{path.name}: column value"), **stripped)
+    return table.assign(value=value, **stripped)[whole]
 
 
 def without_fills(table: pd.DataFrame, fill_value: float | list[float] | None, accept: bool, path: Path) -> pd.DataFrame:

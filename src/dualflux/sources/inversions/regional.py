@@ -27,14 +27,22 @@ from dualflux.units import integral_to_monthly
 def read_table(source: TableInversions, root: Path, place: Place) -> list[Record]:
     """One record per product; `global` is the sum of the parts."""
     path = find_file(source.path, root)
-    table = load_table(path, ["product", "region", "time", "value", "unit"])
-    keep = choose(list(dict.fromkeys(table["product"])), source.products, path)
-    table = table[table["product"].isin(keep)]
-    table = without_fills(table, source.fill_value, source.implausible == "accept", path)
-    check_regions(table, place.regions.names, path)
-    table = table.assign(time=parse_months(table, path))
-    table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))
     problems, records = Problems(), []
+    table = load_table(path, ["product", "region", "time", "value", "unit"], problems)
+    with problems.collect():
+        table = table[table["product"].isin(choose(list(dict.fromkeys(table["product"])), source.products, path))]
+    keep = list(dict.fromkeys(table["product"]))
+    with problems.collect():
+        table = without_fills(table, source.fill_value, source.implausible == "accept", path)
+    with problems.collect():
+        check_regions(table, place.regions.names, path)
+    for unit in dict.fromkeys(table["unit"]):
+        with problems.collect():
+            integral_to_monthly(np.zeros(0), unit, np.array([], "datetime64[ns]"), f"{path.name}: column unit")
+    with problems.collect():
+        table = table.assign(time=parse_months(table, path))
+    problems.raise_if_any()
+    table = convert_by_unit(table, lambda value, unit, time: integral_to_monthly(value, unit, time, f"{path.name}: column unit"))
     for name in keep:
         with problems.collect():
             parts = _parts_of(table[table["product"] == name], name, path, place)

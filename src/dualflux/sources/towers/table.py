@@ -88,17 +88,18 @@ def read_tower_table(source: TableSource, root: Path) -> tuple[Records, pd.Serie
     table = read_table(path)
     named = [name for name in (source.variable, source.uncertainty, source.quality) if name is not None]
     missing = [name for name in [*SITE_COLUMNS, "time", *named] if name not in table]
+    problems, units = Problems(), FLUX_UNITS[0]
+    with problems.collect():
+        units = require_units(source.units, FLUX_UNITS, f"{path.name}, `{source.variable}`")
     if missing:
-        raise InputError(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {few(table.columns)}")
+        problems.add(f"{path.name}: no column {', '.join(f'`{m}`' for m in missing)}; it has {few(table.columns)}")
+        problems.raise_if_any()
     site = pd.Series([str(site).strip() for site in table["site"]], table.index)
     refuse_unknown(source.exclude, site.unique(), path.name)
     out = site.isin(source.exclude)
     table = table[~out]
     if out.any() and table.empty:
         raise InputError(f"{path.name}: `exclude` leaves no site; remove the entry, or some of its sites")
-    problems, units = Problems(), FLUX_UNITS[0]
-    with problems.collect():
-        units = require_units(source.units, FLUX_UNITS, f"{path.name}, `{source.variable}`")
     with problems.collect():
         sites = check_sites(table, path.name)
     with problems.collect():
@@ -110,15 +111,21 @@ def read_tower_table(source: TableSource, root: Path) -> tuple[Records, pd.Serie
 
 def _rows(table: pd.DataFrame, source: TableSource, units: str, what: str) -> tuple[pd.DataFrame, TimeStep]:
     rows = pd.DataFrame({"site": [str(site).strip() for site in table["site"]]}, index=table.index)
-    rows["time"] = _times(table["time"], source.time_step, f"{what}, column `time`")
+    problems, weather = Problems(), dict[str, pd.Series | None]()
+    with problems.collect():
+        rows["time"] = _times(table["time"], source.time_step, f"{what}, column `time`")
     for ours, theirs in (("nee", source.variable), ("quality", source.quality), ("random", source.uncertainty)):
-        rows[ours] = np.nan if theirs is None else _numbers(table[theirs], source, f"{what}, column `{theirs}`")
+        with problems.collect():
+            rows[ours] = np.nan if theirs is None else _numbers(table[theirs], source, f"{what}, column `{theirs}`")
+    used = {*SITE_COLUMNS, *ROW_COLUMNS, source.variable, source.uncertainty, source.quality}
+    for name in (name for name in table.columns if name not in used):
+        with problems.collect():
+            weather[name] = _meteorology(table[name], source, f"{what}, column `{name}`")
+    problems.raise_if_any()
     for name in ("nee", "random"):
         rows[name] = flux_to_daily(rows[name].to_numpy(), units, rows["time"].to_numpy(), what)
     rows["random"] = rows["random"].mask(rows["random"] == 0)
     rows["systematic"], rows["flag"] = np.nan, None
-    used = {*SITE_COLUMNS, *ROW_COLUMNS, source.variable, source.uncertainty, source.quality}
-    weather = {name: _meteorology(table[name], source, f"{what}, column `{name}`") for name in table.columns if name not in used}
     rows = pd.concat([rows, pd.DataFrame({name: column for name, column in weather.items() if column is not None})], axis=1)
     accept = source.implausible == "accept"
     check_rows(rows, what, ACCEPTED_FLUX if accept else IMPOSSIBLE_FLUX)

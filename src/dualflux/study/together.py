@@ -1,0 +1,66 @@
+"""What must hold between keys of a study file, each of which is right alone: said before any file is read."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings
+from dualflux.study.yaml_reader import Location
+
+Said = tuple[Location, str]
+
+
+class Keys(NamedTuple):
+    """Keys that depend on each other.
+
+    Attributes
+    ----------
+    fitted : tuple of date
+        First and last day of what constrains.
+    towers, inversions : bool
+        Whether the study has any.
+    term : InversionTermSettings
+    holdout : HoldoutSettings
+    truth : str or None
+    """
+
+    fitted: tuple[date, date]
+    towers: bool
+    inversions: bool
+    term: InversionTermSettings
+    holdout: HoldoutSettings
+    truth: str | None
+
+
+def together(keys: Keys) -> list[Said]:
+    """Everything that does not go together: where it stands in the file, and what to do."""
+    return [*_without_a_source(keys), *_years(keys)]
+
+
+def _without_a_source(keys: Keys) -> Iterator[Said]:
+    """Keys that ask for something of towers or inversions which the study has not."""
+    if not keys.inversions:
+        for key in keys.holdout.experiments:
+            yield (
+                ("holdout", key),
+                "fits without some of the inversions, of which the study has none; remove the key or give `inversions`",
+            )
+    if keys.inversions and not keys.towers and keys.term.estimator == "representative":
+        todo = "use `stratified` or `exact`"
+        yield ("inversion_term", "estimator"), f"representative trains its library on towers, of which the study has none; {todo}"
+    if keys.truth is not None and not (keys.towers and keys.inversions):
+        yield ("truth",), "the scores of a synthetic world compare towers and inversions; give both or remove the key `truth`"
+
+
+def _years(keys: Keys) -> Iterator[Said]:
+    """Years that the study does not fit."""
+    if not keys.inversions:
+        return
+    (first, last), held = keys.fitted, keys.holdout.years
+    fitted = range(first.year + ((first.month, first.day) > (1, 1)), last.year + ((last.month, last.day) == (12, 31)))
+    span = f"{fitted[0]} to {fitted[-1]}" if fitted else "no whole year"
+    if held is not None and not (held[0] in fitted and held[1] in fitted):
+        yield ("holdout", "years"), f"came {held[0]} to {held[1]}; whole years that are fitted: {span}; choose years inside"
+    if keys.term.states_years and keys.term.years > len(fitted):
+        use = f"use at most {len(fitted)}, or remove the key"
+        yield ("inversion_term", "years"), f"came {keys.term.years}; the study fits {len(fitted)} whole years ({span}): {use}"
