@@ -80,7 +80,7 @@ def test_links_between_files_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", ["score", "figure", "tower_format", "inversion_format"])
+@pytest.mark.parametrize("page", ["constraint", "score", "figure", "tower_format", "inversion_format"])
 def test_what_a_page_on_adding_names_is_there(page: str) -> None:
     """Files, and names that stand in one of the files of the page."""
     text = (DOCS / f"add/{page}.md").read_text(encoding="utf-8")
