@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy import stats
 
 from dualflux.constraints.areas import every_location
@@ -291,9 +292,13 @@ def test_a_control_variate_is_the_member_with_its_integrals() -> None:
 @given(st.integers(2, 30), st.integers(0, 40))
 @settings(deadline=None)
 def test_control_variates_are_set_in_the_second_half(checkpoints: int, anchors: int) -> None:
-    """As many as asked for or as checkpoints there are, the first at half-time, never after the last, evenly to one checkpoint."""
-    found = sorted(control_times(TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)))
+    """As many as asked for, the first at half-time, never after the last, evenly to one checkpoint; more than there is room for are refused."""
     half = checkpoints // 2
+    if anchors > max(checkpoints - half, TrainingSettings().anchors):
+        with pytest.raises(ValidationError, match=f"use at most {checkpoints - half} `anchors` or more `checkpoints`"):
+            TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)
+        return
+    found = sorted(control_times(TrainingSettings(steps=100, checkpoints=checkpoints, anchors=anchors)))
     assert len(found) == min(anchors, checkpoints - half)
     if found:
         assert found[0] == half and found[-1] < checkpoints
