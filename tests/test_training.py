@@ -292,7 +292,7 @@ def test_a_control_variate_is_the_member_with_its_integrals() -> None:
 @given(st.integers(2, 30), st.integers(0, 40))
 @settings(deadline=None)
 def test_control_variates_are_set_in_the_second_half(checkpoints: int, anchors: int) -> None:
-    """As many as asked for, the first at half-time, never after the last, evenly to one checkpoint; more than there is room for are refused."""
+    """As many as asked for, the first at half-time, never after the last, evenly to one checkpoint; too many are refused."""
     half = checkpoints // 2
     if anchors > max(checkpoints - half, TrainingSettings().anchors):
         with pytest.raises(ValidationError, match=f"use at most {checkpoints - half} `anchors` or more `checkpoints`"):

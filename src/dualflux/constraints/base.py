@@ -4,7 +4,7 @@ A constraint is (points, linear operator, data, error). Training asks it for a l
 member has not seen, and for the sizes of its effects; the linear step asks it for normal equations. It sees the flux only through `Flux`:
 it knows no network. Whoever fits (`fitting`) loops over a list of constraints and knows none by heart.
 
-Unknowns that enter linearly are `Effect`s. One name is one set of unknowns, whoever loads on it: two constraints with a
+An unknown that enters linearly is an `Effect`. One name is one set of unknowns, whoever loads on it: two constraints with a
 common error name the same effect.
 """
 

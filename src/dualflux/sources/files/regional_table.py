@@ -88,10 +88,6 @@ def parse_months(table: pd.DataFrame, path: Path, advice: str = ANNUAL_ROWS) -> 
     Raises
     ------
     InputError
-
-    Raises
-    ------
-    InputError
         Texts that are no dates; rows of a product that are years, weeks or days apart.
     """
     what = f"{path.name}: column time"
