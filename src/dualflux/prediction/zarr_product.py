@@ -4,6 +4,7 @@ A store opens only when it is whole: its root, with all metadata in one file, is
 part is written again (`unseal`).
 """
 
+import json
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import zarr
 
 from dualflux.prediction.netcdf_product import NetcdfFile
 from dualflux.prediction.product import Product
+from dualflux.run_folder.files import write_atomically
 
 ROOT = "zarr.json"
 TIME, ROW = -3, -2  # places of time and latitude among a layer's dimensions
@@ -82,7 +84,16 @@ def seal(path: Path, product: Product) -> list[Path]:
         # Zarr says that other programs may not know them; those that do open the store in one reading.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(path)
+    _sort_members(path / ROOT)
     return [path / ROOT]
+
+
+def _sort_members(root: Path) -> None:
+    """The same store has the same bytes: some versions of Zarr list its arrays as the file system does, which is any order."""
+    found = json.loads(root.read_text(encoding="utf-8"))
+    members = found["consolidated_metadata"]["metadata"]
+    found["consolidated_metadata"]["metadata"] = {name: members[name] for name in sorted(members)}
+    write_atomically(root, json.dumps(found, indent=2))
 
 
 def unseal(path: Path) -> None:
