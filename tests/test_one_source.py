@@ -19,7 +19,7 @@ def run_without(source: str, tiny_run: Path, folder: Path) -> Path:
     """The run folder of the tiny study without its inversions or its towers."""
     world = shutil.copytree(tiny_run / "world", folder / "world")
     settings: dict[str, Any] = yaml.safe_load((world / "study.yaml").read_text())
-    kept = {key: value for key, value in settings.items() if key not in ("truth", "adjustments", "variants")}
+    kept = {key: value for key, value in settings.items() if key not in ("truth", "adjustments", "variants", "holdout")}
     (world / "study.yaml").write_text(yaml.safe_dump({**kept, source: []}))
     out = folder / "run"
     pipeline.run(load_study(world / "study.yaml", out=out), out)
