@@ -2,10 +2,13 @@
 
     python benchmarks/mutations.py --out mutations.json
 
-`corruptions.py` and `corruptions_time.py` list them, `good_inputs.py` writes the small world they start from. Each corrupted study
+The modules `corruptions*.py` list them, `good_inputs.py` writes the small world they start from. Each corrupted study
 goes through ``dualflux check``. Exit status 2 with one line per problem is an `error`. Where the check passes, the study is prepared
 and compared with the good one: the outcome is `counted_drop` where the only difference is tower rows that stand, counted, in
-`towers_dropped.csv`, or files listed in `tower_skipped.csv`. Anything else is a `defect`. Exit status 1 where there is one.
+`towers_dropped.csv`, or files listed in `tower_skipped.csv`. Anything else is a `defect`.
+
+The file counts `tried`, `silent` (another result without a word), `traceback` and `misleading` (the message lacks the word of the cause
+that stands beside the corruption), and lists the `cases`. Exit status 1 where one of the three is not zero.
 """
 
 import argparse
@@ -150,6 +153,15 @@ def as_text(records: list[dict[str, str]], width: int = 150) -> str:
     return "\n".join(line if len(line) <= width else line[: width - 3] + "..." for line in lines)
 
 
+def verdict(record: dict[str, str], cause: str) -> str:
+    """named, counted, misleading (the message lacks the cause that stands beside the case), silent or traceback."""
+    if record["outcome"] == "error":
+        return "named" if cause in record["message"] else "misleading"
+    if record["outcome"] != "defect":
+        return "counted"
+    return "traceback" if record["message"].startswith(("traceback", "exit status")) else "silent"
+
+
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("mutations.json"))
@@ -157,15 +169,17 @@ def run() -> int:
     arguments = parser.parse_args()
     every = [*CORRUPTIONS, *TABLE_CORRUPTIONS, *TIME_CORRUPTIONS, *VALUE_CORRUPTIONS]
     chosen = [c for c in every if c.source in arguments.only]
-    records = []
+    cases = []
     with tempfile.TemporaryDirectory() as folder:
-        for record in sweep(Path(folder), chosen):
-            records.append(record)
+        for corruption, record in zip(chosen, sweep(Path(folder), chosen), strict=True):
+            cases.append({"name": record["name"], "kind": record["source"], "verdict": verdict(record, corruption.cause), **record})
             print(as_text([record]), flush=True)
-    counts = pd.Series([r["outcome"] for r in records]).value_counts()
-    print(f"{len(records)} corruptions: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))
-    arguments.out.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 1 if "defect" in counts else 0
+    counts = pd.Series([case["verdict"] for case in cases]).value_counts()
+    print(f"{len(cases)} corruptions: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    wrong = {name: int(counts.get(name, 0)) for name in ("silent", "traceback", "misleading")}
+    found = {"tried": len(cases), **wrong, "cases": cases}
+    arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 1 if any(wrong.values()) else 0
 
 
 if __name__ == "__main__":
