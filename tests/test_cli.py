@@ -165,6 +165,7 @@ def test_signals_interrupt_a_process(kind: signal.Signals, study_file: Path) -> 
     code = (
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job starts with it ignored
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # and one under nohup with this
         "from dualflux import pipeline\nfrom dualflux.cli import main\n"
         "pipeline.run = lambda *_: (print('working', flush=True), time.sleep(60))\n"
         f"sys.exit(main(['run', {str(study_file)!r}]))"

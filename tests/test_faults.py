@@ -459,7 +459,9 @@ def test_a_library_that_aborts_under_a_limit_of_memory_is_said_in_a_sentence(tmp
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: signal.Signals) -> None:
     work = "(print('working', flush=True), __import__('time').sleep(100))"
-    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    usual = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # tests under nohup start with it ignored
+    run = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    code = usual + run
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: limited and resource.setrlimit(resource.RLIMIT_AS, (64 * 10**9, 64 * 10**9)),
@@ -472,7 +474,9 @@ def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: sig
 
 def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:
     work = "(print('working', flush=True), __import__('time').sleep(1.0), 0)[2]"
-    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    usual = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # tests under nohup start with it ignored
+    run = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
+    code = usual + run
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
