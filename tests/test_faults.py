@@ -474,9 +474,7 @@ def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: sig
 
 def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:
     work = "(print('working', flush=True), __import__('time').sleep(1.0), 0)[2]"
-    usual = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # tests under nohup start with it ignored
-    run = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
-    code = usual + run
+    code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
