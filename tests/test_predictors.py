@@ -290,6 +290,15 @@ def test_months_hold_on_every_day_of_a_daily_study(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[:, 0], (found.time.dt.year - 2000) * 12 + found.time.dt.month - 1)
 
 
+def test_the_filled_share_is_one_of_land_not_of_cells() -> None:
+    """Of the sphere (area 2), a cell from 60 N to 90 N has (sin 90 - sin 60) / 12 / 2, one from 0 to 30 N has sin 30 / 12 / 2."""
+    for row, share in ((5, (1 - np.sqrt(3) / 2) / 24), (3, 0.5 / 24)):
+        values = np.ones(GRID.shape)
+        values[row, 0] = np.nan
+        found = fill_missing(values.reshape(1, -1), FillValue(value=1.0), CELLS, "x")[1]
+        assert found == pytest.approx(share, rel=1e-6)
+
+
 def composites(days: int, missing: tuple[str, ...] = ()) -> tuple[xr.DataArray, pd.Series]:
     """MODIS-like composites that restart on 1 January, and the same day by day."""
     stamps = pd.DatetimeIndex(

@@ -32,7 +32,7 @@ def test_groups_reach_across_the_date_line() -> None:
 
 def test_a_corner_touches_across_the_date_line_as_anywhere() -> None:
     """0.9 degrees north and 0.8 east are 1.2 degrees of arc, yet within a cell of each other in both coordinates."""
-    for first, second in ((10.0, 10.8), (179.6, -179.6)):
+    for first, second in ((10.0, 10.8), (179.6, -179.6), (-0.4, 0.4)):
         assert len(set(site_groups(np.array([0.0, 0.9]), np.array([first, second]), 1.0))) == 1
 
 
