@@ -234,15 +234,7 @@ class _Columns:
         return variable.sel(time=steps.time).transpose("time", "cell").to_numpy()
 
     def _mean_season(self, name: str) -> np.ndarray:
-        values, length = self._during(self.predictors[name], self.climate), self.climate.length
-        total = np.zeros((length.seasons, values.shape[1]))
-        np.add.at(total, self.climate.season, values)
-        count = np.bincount(self.climate.season, minlength=length.seasons)
-        if not length.is_month:
-            _share_leap_day(total, count, length.seasons // len(_DAYS))
-        if (count == 0).any():
-            raise InputError(f"mean_season({name}): the period holds no value for some part of the year; give at least one whole year")
-        return (total / count[:, None]).astype(np.float32)
+        return season_means(name, self._during(self.predictors[name], self.climate), self.climate.season, self.climate.length)
 
     def _remembered(self, name: str, function: str, variable: str, number: int) -> np.ndarray:
         """Lag by a number of steps, or mean over the window of days that ends with the step."""
@@ -260,7 +252,7 @@ class _Columns:
         return Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))
 
     def finish(self, area: np.ndarray, unscaled: set[str]) -> Cube:
-        moments = [_moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
+        moments = [moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
         return self.stack(np.array([m[0] for m in moments]), np.array([m[1] for m in moments]))
 
     def stack(self, centre: np.ndarray, scale: np.ndarray) -> Cube:
@@ -279,13 +271,30 @@ class _Columns:
         return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale)
 
 
-def _moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:
+def moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:
     """Area-weighted mean and sd over cells and time; class fractions keep their scale, a constant column gets scale 1."""
     per_cell = values.reshape(-1, len(area)).mean(axis=0, dtype=np.float64)
     square = np.square(values.reshape(-1, len(area)), dtype=np.float64).mean(axis=0)
     mean = np.average(per_cell, weights=area)
     sd = float(np.sqrt(max(np.average(square, weights=area) - mean**2, 0.0)))
     return float(mean), 1.0 if unscaled or sd < 1e-6 * max(1.0, abs(mean)) else sd
+
+
+def season_means(name: str, values: np.ndarray, season: np.ndarray, length: TimeStep) -> np.ndarray:
+    """Mean of each part of the year, float32 (season, cell), of values (step, cell) whose part is `season`, (step,).
+
+    Raises
+    ------
+    InputError
+        A part of the year without a value; `name` is the predictor's.
+    """
+    total, count = np.zeros((length.seasons, values.shape[1])), np.bincount(season, minlength=length.seasons)
+    np.add.at(total, season, values)
+    if not length.is_month:
+        _share_leap_day(total, count, length.seasons // len(_DAYS))
+    if (count == 0).any():
+        raise InputError(f"mean_season({name}): the period holds no value for some part of the year; give at least one whole year")
+    return (total / count[:, None]).astype(np.float32)
 
 
 _DAYS = np.arange(366)  # of the mean year

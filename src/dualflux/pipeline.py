@@ -23,6 +23,7 @@ from dualflux.stages import predict_elsewhere as predict
 from dualflux.stages import prepare as preparation
 from dualflux.stages import status as folder_status
 from dualflux.stages.evaluate import evaluate
+from dualflux.stages.left_out_years import left_out_years
 from dualflux.stages.plan import DECLARED, STAGES, settings_of, stage_plan
 from dualflux.stages.report import report
 from dualflux.stages.train import TRAININGS, train
@@ -31,6 +32,7 @@ from dualflux.study.part import PartOfMapping
 from dualflux.study.settings import Study, StudySettings, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 
+GOING_ON = {"train": TRAININGS, "left_out_years": ("years",)}  # checkpoints of stages that go on in their middle
 _LINES_EVERY = 60.0  # seconds, where no terminal shows a bar
 
 
@@ -51,9 +53,8 @@ def run(study: Study, out: Path, stages: list[str] | None = None, manner: Manner
                     folder.cite(preparation.tower_citations(out / "prepared"))
                     for line in preparation.read_doubts(out / "prepared"):
                         folder.say(f"doubt: {line}")
-                if stage.name == "train":
-                    for checkpoint in checkpoints(out, stage, folder.say):
-                        checkpoint.remove()
+                for checkpoint in checkpoints(out, stage, folder.say):
+                    checkpoint.remove()
     if "evaluate" in wanted and not manner.quiet:
         print(verdict_text(verdict_table(read_summary(out / "tables/summary.csv"))))
     if "report" in wanted and not manner.quiet:
@@ -67,6 +68,7 @@ def action(study: Study, stage: Stage, out: Path, console: Console, say: Callabl
         "prepare": lambda folder: preparation.prepare(own, folder / "prepared"),
         "train": lambda folder: train(own, folder, console, checkpoints(out, stage, say)),
         "upscale": lambda folder: upscale(own, folder),
+        "left_out_years": lambda folder: left_out_years(own, folder, console, *checkpoints(out, stage, say)),
         "evaluate": lambda folder: evaluate(own, folder),
         "report": lambda folder: report(PartOfMapping(study.part(*DECLARED["report"]), StudySettings.model_fields), folder),
     }
@@ -74,9 +76,9 @@ def action(study: Study, stage: Stage, out: Path, console: Console, say: Callabl
 
 
 def checkpoints(out: Path, stage: Stage, say: Callable[[str], None]) -> list[Checkpoint]:
-    """Where interrupted trainings go on from; other kinds of device differ in the last digits."""
+    """Where an interrupted stage goes on from; other kinds of device differ in the last digits."""
     made_from = f"{digest(out, stage)} {jax.devices()[0].device_kind}"
-    return [Checkpoint(out / MARKERS / f"{name}.checkpoint", made_from, say) for name in TRAININGS]
+    return [Checkpoint(out / MARKERS / f"{name}.checkpoint", made_from, say) for name in GOING_ON.get(stage.name, ())]
 
 
 def speaker(console: Console) -> Callable[[str], None]:

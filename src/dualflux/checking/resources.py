@@ -17,6 +17,7 @@ from dualflux.errors import InputError
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
+from dualflux.stages.left_out_years import FOLDS, MEMBERS
 from dualflux.study.settings import Study
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
@@ -139,8 +140,9 @@ def _members(study: Study, variant: str) -> int:
 def _left_out(study: Study, products: int) -> int:
     """Networks of one variant in all experiments."""
     holdout = study.settings.holdout
-    count = (holdout.years is not None) + (products if holdout.inversions else 0) + (holdout.emissions is not None)
-    return study.settings.network.members * count
+    count = (holdout.span is not None) + (products if holdout.inversions else 0) + (holdout.emissions is not None)
+    each = FOLDS * MEMBERS * (_months(study) // 12) if holdout.each_year else 0
+    return study.settings.network.members * count + each
 
 
 def _steps(study: Study) -> int:

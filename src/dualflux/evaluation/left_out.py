@@ -37,7 +37,7 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
     rows: list[tuple[str, str, str, str, float]] = []
     for name in dict.fromkeys(members.run[members.run.str.startswith("without_")]):
         product = next((p for p in full.names if name == f"without_{p}"), None)
-        used = make(product, None if product else holdout.years)
+        used = make(product, None if product else holdout.span)
         years = full.years if product else np.setdiff1d(full.years, used.years)
         observed = full.products[full.names.index(product)] if product else full.observed[:, np.isin(full.years, years)]
         months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])

@@ -61,17 +61,21 @@ def plan_runs(variants: Mapping[str, Variant], network: NetworkSettings, holdout
         runs.append(Run("", name, variant, folds, network.members if variant.towers else 2 * network.members))
     for left_out, regional in _left_out(holdout, make) if make is not None else ():
         for name, variant in variants.items():
-            # `plain` is left to the study itself: it differs from `dual` in terms, not in data.
-            if "inversions" in variant.constraints and (variant.representativeness or not variant.towers):
+            if is_fitted_again(variant):
                 runs.append(Run(left_out, name, variant, (ALL_SITES,), network.members, {"inversions": regional}))
     return runs
+
+
+def is_fitted_again(variant: Variant) -> bool:
+    """Whether a variant is fitted without some inversions: `plain` is not, it differs from `dual` in terms, not in data."""
+    return "inversions" in variant.constraints and (variant.representativeness or not variant.towers)
 
 
 def _left_out(holdout: HoldoutSettings, make: Maker) -> list[tuple[str, RegionalConstraint]]:
     """Names of the experiments, and what the inversions are in each."""
     found: list[tuple[str, RegionalConstraint]] = []
-    if holdout.years is not None:
-        found.append((f"without_{holdout.years[0]}_{holdout.years[1]}", make(None, holdout.years)))
+    if (span := holdout.span) is not None:
+        found.append((f"without_{span[0]}_{span[1]}", make(None, span)))
     if holdout.inversions:
         found += [(f"without_{product}", make(product, None)) for product in make(None, None).names]
     if holdout.emissions is not None:

@@ -17,6 +17,7 @@ from dualflux.evaluation.left_out import (
     left_out_predictions,
     left_out_table,
 )
+from dualflux.evaluation.left_out_years import left_out_years_table
 from dualflux.evaluation.regional import land_table, regional_table
 from dualflux.evaluation.summary import summary_table
 from dualflux.evaluation.tower_coverage import site_effect_sd, tower_coverage
@@ -31,13 +32,17 @@ from dualflux.metrics import (
     taylor_table,
 )
 from dualflux.metrics.budget import TERM_COLUMNS, Budget, annual_adjustments, budget_summary, read_budgets
+from dualflux.metrics.left_out_years import COLUMNS as YEAR_COLUMNS
+from dualflux.metrics.left_out_years import index_of_year, year_summary
 from dualflux.model.ensemble import Ensemble, load_models
 from dualflux.prediction.at_towers import read_tower_predictions
 from dualflux.prediction.uncertainty import similarity
 from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
+from dualflux.sources.climate_index import read_index
 from dualflux.sources.land.read import read_land
 from dualflux.stages.figure_regions import figure_table
+from dualflux.stages.left_out_years import TABLE as MEMBERS_OF_YEARS
 from dualflux.stages.observations import regional_maker
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
@@ -54,13 +59,14 @@ def evaluate(study: Study, out: Path) -> None:
     full = None if make is None else make(None, None)
     regional = regional_table(members[members.run == ""], prepared)
     left_out, rows = left_out_tables(study, prepared, members, own, make)
+    years = left_out_years(study, out, make)
     further, budgets = further_tables(study, out, prepared, predictions, regional)
     summary = [
         summary_table(regional, predictions, left_out["left_out"], full, study.settings.time_step, study.settings.seed),
-        rows, tower_rows(study, out, prepared, predictions, own), truth_scores(study, out, prepared), budgets,
+        rows, tower_rows(study, out, prepared, predictions, own), truth_scores(study, out, prepared), budgets, year_summary(years),
     ]  # fmt: skip
     tables = {
-        **further, **left_out, "land": land_shares(out, prepared), "regional_monthly": regional,
+        **further, **left_out, "left_out_years": years, "land": land_shares(out, prepared), "regional_monthly": regional,
         "site_metrics": site_metrics(predictions, study.settings.time_step),
         "site_representativeness": representativeness_table(predictions),
         "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
@@ -81,6 +87,15 @@ def left_out_tables(
     predicted = left_out_predictions(members, make, names)
     found = left_out_table(members, make, holdout, names), predicted, left_out_coverage(predicted), moved
     return dict(zip(LEFT_OUT_TABLES, found, strict=True)), changed_target_rows(members, make, holdout, names)
+
+
+def left_out_years(study: Study, out: Path, make: Maker | None) -> pd.DataFrame:
+    """The table `left_out_years.csv`; empty where no year was left out."""
+    holdout = study.settings.holdout
+    if not holdout.each_year or make is None:
+        return pd.DataFrame(columns=list(YEAR_COLUMNS))
+    index = None if holdout.index is None else index_of_year(read_index(study.root / holdout.index.path, holdout.index.variable))
+    return left_out_years_table(pd.read_csv(out / MEMBERS_OF_YEARS, keep_default_na=False), make, index)
 
 
 def tower_rows(study: Study, out: Path, prepared: Prepared, predictions: pd.DataFrame, own: dict[str, Ensemble]) -> pd.DataFrame:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from dualflux.run_folder.stage import Stage
 from dualflux.stages.evaluate import LEFT_OUT_TABLES, TABLES
+from dualflux.stages.left_out_years import TABLE as LEFT_OUT_YEARS
 from dualflux.stages.report import FIGURES, FIGURES_OF_SOME, STUDY_KEYS
 from dualflux.study.settings import Study
 
-STAGES = ("prepare", "train", "upscale", "evaluate", "report")
+STAGES = ("prepare", "train", "upscale", "left_out_years", "evaluate", "report")
 AFTER: dict[str, tuple[str, ...]] = {
     "prepare": (),
     "train": ("prepare",),
     "upscale": ("prepare", "train"),
-    "evaluate": ("prepare", "train", "upscale"),
+    "left_out_years": ("prepare",),
+    "evaluate": ("prepare", "train", "upscale", "left_out_years"),
     "report": ("prepare", "train", "upscale", "evaluate"),
 }
 DECLARED: dict[str, tuple[str, ...]] = {
@@ -25,10 +27,14 @@ DECLARED: dict[str, tuple[str, ...]] = {
         "target", "adjustments", "references", "variants", "network.folds", "inversion_term.library",
     ),
     "train": (
-        "network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout", "period", "fit_period", "time_step",
-        "seed",
+        "network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout.years", "holdout.inversions",
+        "holdout.emissions", "period", "fit_period", "time_step", "seed",
     ),
     "upscale": ("variants", "name", "seed"),
+    "left_out_years": (
+        "network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout.years", "period", "fit_period",
+        "time_step", "seed",
+    ),
     "evaluate": (
         "variants", "holdout", "truth", "independent", "figure_regions", "period", "fit_period", "time_step", "seed", "tower_term",
         "inversion_term", "predictors", "regions", "target", "adjustments", "grid",
@@ -44,11 +50,12 @@ _PREPARED = (
 )  # fmt: skip
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
 _PREPARED_OF_SOME = ("references.nc", "tower_flags.csv", "tower_skipped.csv")
-_TABLES = ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, *TABLES)
+_TABLES = ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES)
 
 
 def stage_plan(study: Study) -> list[Stage]:
-    """What each stage depends on and writes."""
+    """What each stage depends on and writes; `left_out_years` is there where the study asks for it."""
+    names = [name for name in STAGES if name != "left_out_years" or study.settings.holdout.each_year]
     outputs, optional = _outputs(study)
     inputs = {"prepare": study.input_files, "evaluate": lambda: scored_files(study)}
     return [
@@ -58,10 +65,10 @@ def stage_plan(study: Study) -> list[Stage]:
             inputs[name]() if name in inputs else (),
             outputs[name],
             optional.get(name, ()),
-            AFTER[name],
+            tuple(earlier for earlier in AFTER[name] if earlier in names),
             (f"stages.{name}",),
         )
-        for name in STAGES
+        for name in names
     ]
 
 
@@ -81,6 +88,7 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
             *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
         ],
         "upscale": ["tables/regional_members.csv", *(f"products/{v}/nee_monthly.nc" for v in variants)],
+        "left_out_years": [LEFT_OUT_YEARS],
         "evaluate": [f"tables/{name}.csv" for name in _TABLES],
         "report": ["report.html", *(f"figures/{name}.png" for name in FIGURES)],
     }
@@ -95,4 +103,5 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
 def scored_files(study: Study) -> list[Path]:
     """Files that only the evaluation reads: independent estimates and a synthetic world's truth."""
     s = study.settings
-    return [*dict.fromkeys(study.root / b.path for b in s.independent), *([] if s.truth is None else [study.root / s.truth])]
+    index = [] if s.holdout.index is None else [study.root / s.holdout.index.path]
+    return [*dict.fromkeys([*(study.root / b.path for b in s.independent), *index]), *([] if s.truth is None else [study.root / s.truth])]

@@ -65,7 +65,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
 
 
 def inversion_weight(
-    study: Study, objective: Objective, make: Maker | None, cube: Cube, checkpoint: Checkpoint
+    study: Study, objective: Objective, make: Maker | None, cube: Cube, checkpoint: Checkpoint | None
 ) -> tuple[float, pd.DataFrame]:  # fmt: skip
     """The inversions' weight as stated, chosen by held-out data, or 1 where there is nothing to weigh them against."""
     s = study.settings

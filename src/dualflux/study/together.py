@@ -56,7 +56,7 @@ def _years(keys: Keys) -> Iterator[Said]:
     """Years that the study does not fit."""
     if not keys.inversions:
         return
-    (first, last), held = keys.fitted, keys.holdout.years
+    (first, last), held = keys.fitted, keys.holdout.span
     fitted = range(first.year + ((first.month, first.day) > (1, 1)), last.year + ((last.month, last.day) == (12, 31)))
     span = f"{fitted[0]} to {fitted[-1]}" if fitted else "no whole year"
     if held is not None and not (held[0] in fitted and held[1] in fitted):

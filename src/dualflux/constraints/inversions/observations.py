@@ -171,21 +171,51 @@ class ConstantEmissions(BaseModel):
     source: str = Field(min_length=1, description="where the numbers are from")
 
 
+class YearIndex(BaseModel):
+    """A monthly index of the climate, such as Nino3.4."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(min_length=1, description="CSV with a column `time`, the first day of each month")
+    variable: str = Field(min_length=1, description="its column")
+
+
 class HoldoutSettings(BaseModel):
     """What is fitted once more with something left out or changed, to score or to see what was not used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    years: tuple[int, int] | None = Field(None, description="first and last year whose inversions are left out in one experiment")
+    years: tuple[int, int] | Literal["each"] | None = Field(
+        None,
+        description="first and last year whose inversions are left out in one experiment; each: every fitted year in turn, towers, "
+        "standardisation and error model too",
+    )
+    index: YearIndex | None = Field(None, description="years: each: a monthly index whose regression the predictions are compared with")
     inversions: bool = Field(False, description="leave each inversion out in turn")
     emissions: ConstantEmissions | None = Field(None, description="fit once more with these constant emissions subtracted as well")
 
     @field_validator("years")
     @classmethod
-    def _forwards(cls, years: tuple[int, int] | None) -> tuple[int, int] | None:
-        if years is not None and years[0] > years[1]:
+    def _forwards(cls, years: tuple[int, int] | Literal["each"] | None) -> tuple[int, int] | Literal["each"] | None:
+        if years is not None and years != "each" and years[0] > years[1]:
             raise ValueError(f"{years[0]} to {years[1]} runs backwards; give the first year, then the last")
         return years
+
+    @model_validator(mode="after")
+    def _index_of_each(self) -> Self:
+        if self.index is not None and not self.each_year:
+            raise ValueError("`index` is of use with `years: each` only; remove it or leave each year out")
+        return self
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """First and last year of the one experiment without some years' inversions."""
+        return None if self.years == "each" else self.years
+
+    @property
+    def each_year(self) -> bool:
+        """Whether every fitted year is left out in turn."""
+        return self.years == "each"
 
     @property
     def experiments(self) -> list[str]:
