@@ -252,8 +252,8 @@ class _Columns:
         return Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))
 
     def finish(self, area: np.ndarray, unscaled: set[str]) -> Cube:
-        moments = [moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
-        return self.stack(np.array([m[0] for m in moments]), np.array([m[1] for m in moments]))
+        each = [moments(a, area, name in unscaled) for part in (self.static, self.seasonal, self.dynamic) for name, a in part.items()]
+        return self.stack(np.array([m[0] for m in each]), np.array([m[1] for m in each]))
 
     def stack(self, centre: np.ndarray, scale: np.ndarray) -> Cube:
         cells, at = len(self.lat), 0
