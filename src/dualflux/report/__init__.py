@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dualflux.report import diagnostics, figures, maps, towers
+from dualflux.report import diagnostics, figures, maps, towers, years
 from dualflux.report.contents import Contents, read_contents
 from dualflux.report.document import Picture, render
 from dualflux.report.drawing import scored
@@ -73,6 +73,8 @@ def _pictures(contents: Contents) -> Iterator[tuple[Picture, Callable[[], Figure
     yield from _maps(contents, picture)
     yield from _towers(contents, picture)
     yield picture("annual_anomalies", "Annual anomalies"), partial(figures.annual_anomalies, contents)
+    if len(contents.left_out_years):
+        yield picture("left_out_years", "Years left out, one by one"), partial(years.left_out_years, contents)
     yield picture("seasonal_cycles", "Mean seasonal cycles of all regions"), partial(figures.seasonal_cycles, contents)
     yield from _diagnostics(contents, picture)
     for region, slug in _slugs(contents.regions).items():

@@ -16,6 +16,7 @@ from dualflux.metrics import annual_table, cycle_table
 from dualflux.metrics.budget import TERM_COLUMNS
 from dualflux.metrics.classes import CLASS_COLUMNS
 from dualflux.metrics.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
+from dualflux.metrics.left_out_years import COLUMNS as YEAR_COLUMNS
 from dualflux.metrics.paired import DIFFERENCE_COLUMNS
 from dualflux.variants import VARIANTS, ordered
 
@@ -28,6 +29,7 @@ _FURTHER = {
     "left_out": ("left_out", ["experiment", "product", "region", "metric", "value"]),
     "left_out_coverage": ("left_out_coverage", COVERAGE_COLUMNS),
     "attribution": ("attribution", ATTRIBUTION_COLUMNS),
+    "left_out_years": ("left_out_years", list(YEAR_COLUMNS)),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
     "reliability": ("reliability", RELIABILITY_COLUMNS),
@@ -42,6 +44,7 @@ _NUMBERS = {
     "sd_ratio": [""],
     "coverage": [""],
     "sd": [""],
+    "nino": [""],
     "value": [""],
     "std": [""],
     "member": [""],
@@ -63,7 +66,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, classes, differences, diagram tables (reliability, taylor), independent, budget_terms,
+    left_out, left_out_coverage, attribution, left_out_years, classes, differences, diagram tables (reliability, taylor), independent,
+    budget_terms,
     shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
@@ -91,6 +95,7 @@ class Contents:
     left_out: pd.DataFrame
     left_out_coverage: pd.DataFrame
     attribution: pd.DataFrame
+    left_out_years: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
     reliability: pd.DataFrame

@@ -92,7 +92,7 @@ def _embedded(pictures: Sequence[Picture]) -> dict[str, str]:
 
 
 _SECTIONS = {
-    "Regions and globe": ("main_cycles", "seasonal_cycle", "regional_means", "annual_anomalies", "seasonal_cycles"),
+    "Regions and globe": ("main_cycles", "seasonal_cycle", "regional_means", "annual_anomalies", "left_out_years", "seasonal_cycles"),
     "Maps": ("mean_maps", "difference_maps", "spread_maps", "representativeness_maps", "r_maps", "rmse_maps"),
     "Towers": ("tower_map", "skill_by_scale", "observed_predicted", "skill_by_class", "site_scatter"),
     "Diagnostics": ("taylor", "reliability", "trade_off", "training_history"),

@@ -124,7 +124,8 @@ def _wide(rows: pd.DataFrame, index: list[str], names: str) -> pd.DataFrame:
 def study_tables(contents: Contents) -> list[Table]:
     """What stands below the figures, in order."""
     makers = (
-        summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table, coverage_table,
+        summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table,
+        left_out_years_table, coverage_table,
         attribution_table, truth_table,
     )  # fmt: skip
     return [make(contents) for make in makers]
@@ -153,6 +154,13 @@ def left_out_table(contents: Contents) -> Table:
     """Scores of the experiments on what they did not use."""
     rows = contents.left_out.assign(unit="")
     return _table("Left out once more: scores on what was left out", _wide(rows, ["experiment", "region", "product"], "metric"))
+
+
+def left_out_years_table(contents: Contents) -> Table:
+    """Scores of the years that were left out one by one."""
+    rows = contents.summary[contents.summary["metric"].str.startswith("left_out_years_")]
+    tidy = rows.assign(metric=rows["metric"].str.removeprefix("left_out_years_"))
+    return _table("Years left out, one by one: scores of the annual fluxes", _wide(tidy, ["region", "product"], "metric"))
 
 
 def coverage_table(contents: Contents) -> Table:
