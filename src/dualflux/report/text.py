@@ -144,7 +144,8 @@ def captions(contents: Contents) -> dict[str, str]:
         "Look whether variants rise and fall with the target: what no predictor carries from year to year cannot appear here.",
         "left_out_years": "Each year as predicted by a fit that has never seen it: its towers, inversions and mean seasons were taken out "
         "and everything was made again. Bars: one standard deviation of observed less predicted. Look whether the points follow the black "
-        "line, and whether two of three bars reach it. What lies on zero knows no more than the mean of the other years.",
+        "line, and whether two of three bars reach it. What lies on zero knows no more than the mean of the other years. Right above: "
+        "correlation, and rmse over that of the mean year, of the last variant.",
         "regional_means": "Mean annual flux of complete years. Error bars are one standard deviation: over the members for a "
         "variant, over the inversions for the target; circles are the single inversions. Bars below zero are sinks.",
         "mean_maps": "Mean net ecosystem exchange of each variant on one colour scale, in an equal-area projection: green is "

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,7 +35,7 @@ def left_out_years(contents: Contents) -> Figure:
 
 
 def draw_left_out_years(ax: Axes, contents: Contents, rows: pd.DataFrame, products: list[str]) -> None:
-    """Draw the left-out years of one region, each less the mean of the other years' targets; a word says r of the last product."""
+    """Draw the left-out years of one region, each less the mean of the other years' targets; scores of the last product."""
     first = rows[rows["product"] == products[-1]]
     ax.plot(first["year"], first["observed"] - first["climatology"], color=TARGET, linewidth=2.4, zorder=3)
     if first["nino"].notna().any():
@@ -54,11 +53,8 @@ def draw_left_out_years(ax: Axes, contents: Contents, rows: pd.DataFrame, produc
         }
         ax.errorbar(at, own["predicted"] - own["climatology"], own["sd"], zorder=style.order, **look)
     scores = year_scores(first)
-    ax.text(0.02, 0.97, _in_words(products[-1], scores), transform=ax.transAxes, va="top", fontsize=8.5)
+    ax.set_title(
+        f"r {fixed(scores['r'], 2)}, rmse × {fixed(scores['rmse_over_climatology'], 2)}", loc="right", fontsize=8.5, fontweight="normal"
+    )
     zero(ax)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-
-
-def _in_words(product: str, scores: dict[str, float]) -> str:
-    r = f"{fixed(scores['r'], 2)} ({fixed(scores['r_lower'], 2)} to {fixed(scores['r_upper'], 2)})" if np.isfinite(scores["r"]) else "–"
-    return f"{product}: r {r}; rmse {fixed(scores['rmse_over_climatology'], 2)} of the mean year's"
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
