@@ -1,5 +1,6 @@
 """A drawn world of 10 degrees, and the folder of a finished run on it, without any training."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,20 @@ import xarray as xr
 import yaml
 
 from dualflux.cube import Cube, Steps
+from dualflux.features import Standard
 from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
+from dualflux.prediction.tile_preparation import prepare_store
+from dualflux.prediction.tile_store import PredictorStore
+from dualflux.prediction.workers import Execution
 from dualflux.prepared import Prepared
 from dualflux.run_folder.run_folder import RunFolder, Stage
 from dualflux.sources.land.read import land_cells
 from dualflux.stages import prepare as preparation
+from dualflux.stages.predict_elsewhere import sources_of
 from dualflux.study.settings import Study, load_study
 from small_world import make_target
 
@@ -158,3 +164,24 @@ def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int], broke
         run.stage(Stage("prepare", {}, (), (), ["prepared/*"]), lambda out: preparation.save(prepared, out / "prepared"))
         run.stage(Stage("train", {}, (), (), ["models/*", "models/*/*"], ["prepare"]), train)
     (study.out / "study.yaml").write_text(study.to_yaml(), encoding="utf-8")
+
+
+def made_twice(folder: Path, text: dict[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Dynamic columns of a study (step, cell, column) as training reads them, and as `predict` stores them for the same grid and years."""
+    (folder / "study.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    study = load_study(folder / "study.yaml", out=folder / "run")
+    s = study.settings
+    land = land_cells(GRID, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
+    steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
+    _, cube, _ = preparation.read_cube(study, land, steps)
+    standard = Standard(cube.columns, cube.centre, cube.scale, cube.steps)
+    path = folder / "store"
+    prepare_store(sources_of(study, None, None), standard, path, Execution(), lambda what: lambda done, of: None)
+    store = PredictorStore(path)
+    for band in store.layout.bands:
+        for tile in band.tiles_range:
+            cells = store.layout.cells_of(band, tile)
+            stored = store.read(tile, slice(0, len(steps.months)))[..., : cells.stop - cells.start]
+            month = np.repeat(np.arange(len(steps.months)), steps.month_steps)
+            day = np.arange(len(steps.time)) - np.repeat(steps.month_start, steps.month_steps)
+            yield cube.dynamic[:, cells], stored[month, day].swapaxes(1, 2)

@@ -22,6 +22,7 @@ from dualflux.sources.predictors.opening import name_of, one_path, open_steps, o
 from dualflux.sources.predictors.record import FilesInTime, Record
 from dualflux.sources.predictors.regrid import BLOCK_BYTES, ToGrid, read_steps, step_ends, time_overlap
 from dualflux.sources.predictors.settings import PredictorSettings, check_names, say_paths, warm_up_days
+from dualflux.sources.predictors.smooth import smooth
 from dualflux.unit_spelling import unstated
 from dualflux.units import accumulated, convert_units, normalise_units, quantity_of
 
@@ -232,6 +233,8 @@ def _read(settings: PredictorSettings, root: Path, grid: Grid, cells: LandCells,
         values, filled, dropped = fill_missing(values, settings.missing, cells, f"{what} (predictor `{settings.name}`)")
     except InputError as error:
         raise InputError([f"{problem}{note}" for problem in error.problems]) from error
+    if settings.smooth is not None:
+        values = smooth(values, settings.smooth, cells, f"{what} (predictor `{settings.name}`)")
     share = float(cells.land_area[dropped].sum() / cells.land_area.sum())
     attributes |= {"units": wanted, "filled_share": filled, "dropped_share": share, "dropped": dropped}
     out = xr.DataArray(values.astype(np.float32), dims=(*coords, "cell"), coords=coords, attrs=attributes)

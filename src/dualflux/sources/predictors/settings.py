@@ -44,6 +44,9 @@ class PredictorSettings(BaseModel):
     fill_value: FillValues | None = None
     implausible: Implausible = "error"
     missing: MissingRule = Field("error", description="Land cells without a value: error, drop, nearest, or {value: x}")
+    smooth: float | None = Field(
+        None, gt=0, le=3000, description="Mean over the land around a cell, a Gaussian of this standard deviation [km]; not of fractions"
+    )
     derived: bool = Field(False, description="Computed by dualflux; needs no file")
     at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
     site_column: str | None = Field(None, description="Column of the tower table for at_towers: site; default: the name")
@@ -52,10 +55,11 @@ class PredictorSettings(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> "PredictorSettings":
         if self.derived:
-            if self.path or self.variable or self.kind or self.file_units or self.per or self.fill_value is not None:
+            of_files = (self.path, self.variable, self.kind, self.file_units, self.per, self.fill_value, self.smooth)
+            if any(value is not None for value in of_files):
                 raise ValueError(
-                    f"predictor `{self.name}`: a derived predictor has no path, variable, kind, file_units, per or "
-                    "fill_value; remove them or `derived`"
+                    f"predictor `{self.name}`: a derived predictor has no path, variable, kind, file_units, per, fill_value or "
+                    "smooth; remove them or `derived`"
                 )
             return self
         if self.path is None or self.kind is None:
@@ -64,6 +68,8 @@ class PredictorSettings(BaseModel):
             raise ValueError(f"predictor `{self.name}`: a name has letters, digits and `_` only")
         if self.running_means is not None and (self.kind != "dynamic" or min(self.running_means, default=1) < 1):
             raise ValueError(f"predictor `{self.name}`: running_means are whole days from 1 and belong to a dynamic predictor")
+        if self.smooth is not None and self.kind == "fractions":
+            raise ValueError(f"predictor `{self.name}`: `smooth` is for kinds dynamic, static and climatology; remove it")
         if self.per == "step" and self.kind != "dynamic":
             raise ValueError(f"predictor `{self.name}`: `per: step` needs kind dynamic; for others say `per: day` or `per: hour`")
         if self.site_column is not None and self.at_towers != "site":
