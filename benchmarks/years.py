@@ -5,8 +5,8 @@
 Runs examples/real_years/study.yaml (about half an hour on two cores; a run that was stopped goes on, one that is done is read) and writes
 
 - `left_out`: one record per year, region and product: `year, region, product, predicted, sd, observed, climatology, nino` [PgC yr-1];
-- `to_come`: the years without any atmospheric data: `year, region, product, predicted, sd` of the variants, and of the globe `observed`, the
-  budget's residual, where it has the year; four years say nothing of a correlation, so none is given;
+- `to_come`: the years without any atmospheric data: `year, region, product, predicted, sd` of the variants, and of the globe `observed`,
+  the budget's residual, where it has the year; four years say nothing of a correlation, so none is given;
 - `scores`: per product and region what `summary.csv` has of the left-out years.
 
 Prints the scores and the years to come.

@@ -108,6 +108,13 @@ WRONG = {
     "years before the record": ({"holdout": {"years": [1990, 2001]}}, "holdout.years", "choose years inside"),
     "years that run backwards": ({"holdout": {"years": [2004, 2003]}}, "holdout.years", "runs backwards"),
     "years without inversions": ({"inversions": [], "holdout": {"years": [2002, 2002]}}, "holdout.years", "give `inversions`"),
+    "each year of three": (
+        {"holdout": {"years": "each"}, "fit_period": ["2001-01-01", "2003-12-31"]}, "holdout.years: each", "3 whole fitted years (2001, "
+    ),
+    "each year without inversions": ({"inversions": [], "holdout": {"years": "each"}}, "holdout.years", "give `inversions`"),
+    "another word than each": ({"holdout": {"years": "all"}}, "holdout.years", "each"),
+    "index of no use": ({"holdout": {"index": {"path": "x.csv", "variable": "x"}}}, "holdout", "`index` is of use with `years: each` only"),
+    "no index": ({"holdout": {"years": "each", "index": {"path": "x.csv", "variable": "x"}}}, "holdout.index", "no such file"),
     "each without inversions": ({"inversions": [], "holdout": {"inversions": True}}, "holdout.inversions", "remove the key"),
     "library without towers": (
         {"towers": [], "inversion_term": {"estimator": "representative"}}, "inversion_term.estimator", "use `stratified` or `exact`"

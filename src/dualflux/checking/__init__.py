@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualflux.checking.fluxes import check_independent, check_inversions, check_references, check_truth
+from dualflux.checking.left_out_years import check_index
 from dualflux.checking.report import CheckReport, by_file, some
 from dualflux.checking.resources import predicted_gigabytes, require_memory, resources
 from dualflux.checking.towers import check_places, check_towers
@@ -87,6 +88,8 @@ def _check_sources(study: Study, report: CheckReport) -> None:
         check_independent(study, inversions, report)
     with problems.collect():
         check_truth(study)
+    with problems.collect():
+        check_index(study)
     report.add("Units and signs as files and study state them", units_table(study))
     if land is not None:
         with problems.collect():

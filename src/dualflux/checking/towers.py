@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from dualflux.checking.left_out_years import check_towers_without_years
 from dualflux.checking.report import CheckReport, some
 from dualflux.sources.land.read import Land
 from dualflux.sources.towers import Towers, citations, read_towers, site_table, tower_summary
@@ -60,6 +61,7 @@ def check_places(study: Study, land: Land, towers: Towers, valid: np.ndarray | N
         Cells that no predictor's rule `drop` removes.
     """
     places = place_sites(study.settings, land.cells, towers, valid)
+    check_towers_without_years(study, places, towers.observations)
     region = _region_of(land)[places["cell"].to_numpy()]
     key = towers.observations["site"].map(pd.Series(region, index=places.index))
     names = [*land.cells.region_names, *([_NO_REGION] if (key == _NO_REGION).any() else [])]

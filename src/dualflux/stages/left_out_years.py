@@ -78,16 +78,15 @@ def without_year(prepared: Prepared, year: int, seed: int) -> Prepared:
     if len(observations):
         step = cube.steps.time.get_indexer(pd.DatetimeIndex(observations.time))
         rows = rows_without_year(cube, other, rows, step, sites.cell.loc[observations.site].to_numpy())
-        sites = sites_without_year(prepared, year, seed)
+        sites = sites_without_year(sites, prepared.observations, year, seed)
     return replace(
         prepared, cube=other, observations=observations, sites=sites, rows=rows,
         target=None if target is None else target_without_year(target, year),
     )  # fmt: skip
 
 
-def sites_without_year(prepared: Prepared, year: int, seed: int) -> pd.DataFrame:
+def sites_without_year(sites: pd.DataFrame, observations: pd.DataFrame, year: int, seed: int) -> pd.DataFrame:
     """Sites that have other years too, in the few folds of these ensembles."""
-    observations, sites = prepared.observations, prepared.sites
     count = observations.site[pd.DatetimeIndex(observations.time).year != year].value_counts()
     sites = sites[sites.index.isin(count.index)]
     return sites.assign(fold=fold_of_groups(sites.group.to_numpy(), count[sites.index].to_numpy(), FOLDS, seed))
@@ -106,7 +105,7 @@ def require_enough(study: Study, prepared: Prepared, years: Sequence[int]) -> No
     for year in years:
         try:
             if len(prepared.observations):
-                sites_without_year(prepared, year, s.seed)
+                sites_without_year(prepared.sites, prepared.observations, year, s.seed)
             if make is not None:
                 make(None, (year, year))
         except InputError as error:
