@@ -458,8 +458,8 @@ def test_a_library_that_aborts_under_a_limit_of_memory_is_said_in_a_sentence(tmp
 def test_too_little_memory_for_the_libraries_is_said_before_they_are_loaded(tmp_path: Path) -> None:
     """OpenBLAS, loaded with 0.6 GB of address space, tried for ever to set itself up."""
     done = subprocess.run(
-        [sys.executable, "-m", "dualflux.cli", "check", "study.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (600_000_000, 600_000_000)),
+        [sys.executable, "-m", "dualflux.cli", "check", "study.yaml"], capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (600_000_000, 600_000_000)),
     )  # fmt: skip
     assert done.returncode == 2 and "memory is limited to 0.6 GB, and the libraries alone take 0.9 GB" in done.stderr
 
