@@ -481,6 +481,22 @@ def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: sig
     assert process.returncode == 130 and said.count("interrupted") == 1 and number.name in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGXCPU])
+def test_an_interruption_that_falls_into_a_garbage_collection_is_not_lost(tmp_path: Path, number: signal.Signals) -> None:
+    """Python drops what is raised there; JAX has such a callback, and a run went on as if nobody had asked."""
+    lines = [
+        "import gc, signal, time", "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        f"gc.callbacks.append(lambda phase, info: phase == 'start' and signal.raise_signal({int(number)}))",
+        "work = lambda *a, **k: (gc.collect(), gc.callbacks.pop(), time.sleep(20))",
+        "cli.typer.main.get_command = lambda app: type('c', (), {'main': work})",
+        "sys.exit(cli.main([]))",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD + "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 130 and done.stderr.count("interrupted") == 1 and "ignored" not in done.stderr
+
+
 def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:
     work = "(print('working', flush=True), __import__('time').sleep(1.0), 0)[2]"
     code = f"{CHILD}cli.typer.main.get_command = lambda app: type('c', (), {{'main': lambda *a, **k: {work}}})\nsys.exit(cli.main([]))"
