@@ -455,6 +455,15 @@ def test_a_library_that_aborts_under_a_limit_of_memory_is_said_in_a_sentence(tmp
     assert ("said" in done.stdout) == ("said" in work)
 
 
+def test_too_little_memory_for_the_libraries_is_said_before_they_are_loaded(tmp_path: Path) -> None:
+    """OpenBLAS, loaded with 0.6 GB of address space, tried for ever to set itself up."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dualflux.cli", "check", "study.yaml"], capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (600_000_000, 600_000_000)),
+    )  # fmt: skip
+    assert done.returncode == 2 and "memory is limited to 0.6 GB, and the libraries alone take 0.9 GB" in done.stderr
+
+
 @pytest.mark.parametrize("limited", [False, True], ids=["free", "limited memory"])
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: signal.Signals) -> None:
@@ -470,6 +479,22 @@ def test_a_signal_stops_the_work_once(tmp_path: Path, limited: bool, number: sig
     process.send_signal(number)
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 130 and said.count("interrupted") == 1 and number.name in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGXCPU])
+def test_an_interruption_that_falls_into_a_garbage_collection_is_not_lost(tmp_path: Path, number: signal.Signals) -> None:
+    """Python drops what is raised there; JAX has such a callback, and a run went on as if nobody had asked."""
+    lines = [
+        "import gc, signal, time", "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        f"gc.callbacks.append(lambda phase, info: phase == 'start' and signal.raise_signal({int(number)}))",
+        "work = lambda *a, **k: (gc.collect(), gc.callbacks.pop(), time.sleep(20))",
+        "cli.typer.main.get_command = lambda app: type('c', (), {'main': work})",
+        "sys.exit(cli.main([]))",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD + "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 130 and done.stderr.count("interrupted") == 1 and "ignored" not in done.stderr
 
 
 def test_a_closed_terminal_does_not_end_what_was_started_with_nohup(tmp_path: Path) -> None:

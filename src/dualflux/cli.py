@@ -17,7 +17,7 @@ from dualflux.errors import InputError, printable
 from dualflux.run_folder.machine_errors import MAY_BE_THE_MACHINE, machine_problem, too_little_memory
 from dualflux.run_folder.pulse import Manner
 from dualflux.run_folder.signals import stop_when_asked, why_stopped
-from dualflux.run_folder.supervised import supervised
+from dualflux.run_folder.supervised import no_room_for_libraries, supervised
 from dualflux.run_folder.unread_output import UnreadOutput, copy_of, occupy_standard_files
 
 DONE, INPUT_WRONG, INTERRUPTED = 0, 2, 130
@@ -296,6 +296,8 @@ def main(arguments: list[str] | None = None) -> int:
     errors = copy_of(sys.stderr)
     plain = errors is None or not errors.isatty()  # on a terminal, bars move the cursor
     with contextlib.redirect_stdout(UnreadOutput(sys.stdout, plain=True)), contextlib.redirect_stderr(UnreadOutput(errors, plain)):
+        if (problem := no_room_for_libraries()) is not None:
+            return _wrong([too_little_memory(problem)])
         return supervised(lambda: _status(arguments), _died)
 
 

@@ -12,6 +12,17 @@ from dualflux.run_folder.signals import ASK_TO_STOP
 _ENDS = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL}
 
 
+LEAST_ADDRESS_SPACE = 900_000_000  # bytes that the libraries take up when they are loaded
+
+
+def no_room_for_libraries() -> str | None:
+    """Why there is no use to begin, in words: with less, OpenBLAS may try for ever to set itself up; None where there is room."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= LEAST_ADDRESS_SPACE:
+        return None
+    return f"memory is limited to {limit / 1e9:.1f} GB, and the libraries alone take {LEAST_ADDRESS_SPACE / 1e9:.1f} GB"
+
+
 def memory_limit() -> int | None:
     """The limit on this process's memory [bytes] that ``ulimit -v`` or a batch system has set; None without one."""
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
