@@ -114,7 +114,10 @@ def _check_between(study: Study, land: Land, towers: Towers | None, scan: Predic
             check_places(study, land, towers, None if scan is None else scan.valid, report)
     if scan is not None:
         with problems.collect():
-            check_windows(study.settings, scan.first, _steps(study))
+            memory = check_windows(study.settings, scan.first, _steps(study))
+            if memory is not None and memory.summary():
+                report.say("running means", memory.summary())
+                report.add("Running means and lags that the record is too short for", memory.lines())
     if towers is not None and scan is not None:
         with problems.collect():
             check_site_classes(study.settings, towers, scan.classes)

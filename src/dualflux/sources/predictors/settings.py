@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,7 @@ LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fract
 
 WARM_UP_DAYS = 366  # at least: what the default running means look back to
 
+SpinUp = Literal["record", "mean_season"]
 Kind = Literal["dynamic", "static", "climatology", "fractions"]
 
 
@@ -75,6 +77,22 @@ class PredictorSettings(BaseModel):
         if self.site_column is not None and self.at_towers != "site":
             raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
         return self
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How columns are made from predictors, where their names do not say it.
+
+    Attributes
+    ----------
+    spin_up : {"record", "mean_season"}
+        What lags and running means see of the time before the record: nothing, so that the record must reach back, or the mean season.
+    """
+
+    spin_up: SpinUp
+
+
+FROM_RECORD = Recipe("record")
 
 
 def say_paths(path: str | list[str] | None) -> str:
