@@ -14,13 +14,13 @@ from dualflux.derived.memory import default_windows
 from dualflux.errors import InputError, doubts
 from dualflux.features import build_cube
 from dualflux.sources.land.read import land_cells
-from dualflux.sources.predictors.settings import Recipe
+from dualflux.sources.predictors.settings import FROM_RECORD, Recipe
 from dualflux.stages.prepare import read_cube
 from dualflux.study.settings import load_study
 from predict_world import GRID, made_twice, study_text, write_files
 from test_features import AREA, LAT, dynamic, unscaled
 
-FILLED = Recipe("mean_season")
+FILLED = Recipe("mean_season", {})
 
 
 def column(name: str, values: np.ndarray, first: str, last: str, time_step: str, recipe: Recipe = FILLED) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_a_perfect_season_is_continued_into_the_past(name: str, time_step: str) 
     found = column(name, seasonal(late), "2002-01-01", "2003-12-31", time_step)
     data = dynamic(np.repeat(seasonal(long)[:, None], 2, axis=1), "2000-01-01", freq)
     steps = Steps.create("2002-01-01", "2003-12-31", time_step)
-    true = unscaled(build_cube(data, [name], LAT, AREA, steps, {}, Recipe("record")), name)[:, 0]
+    true = unscaled(build_cube(data, [name], LAT, AREA, steps, {}, FROM_RECORD), name)[:, 0]
     np.testing.assert_allclose(found, true, atol=1e-4)
 
 

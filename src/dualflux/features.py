@@ -10,6 +10,7 @@ import xarray as xr
 from dualflux.cube import Columns, Cube, Steps, TimeStep
 from dualflux.derived.memory import before_record, require_record, span
 from dualflux.derived.radiation import potential_radiation
+from dualflux.derived.water_balance import require_units, soil_water
 from dualflux.errors import InputError, NumericalError
 from dualflux.sources.predictors.settings import FROM_RECORD, Recipe, parse_derived
 
@@ -105,6 +106,11 @@ def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps,
     return columns.stack(standard.centre, standard.scale)
 
 
+def keeps_state(columns: Columns) -> bool:
+    """Whether a column is made step after step from the beginning of the record on."""
+    return any(name.startswith("water_balance(") for name in columns.names)
+
+
 def needs_mean_season(columns: Columns) -> bool:
     """Whether a column is made from a mean season, which spans the whole period of training."""
     return any(name.startswith(("mean_season(", "anomaly(")) for name in columns.names)
@@ -151,7 +157,7 @@ class _Columns:
             self.static[name] = variable.to_numpy()
 
     def add_derived(self, name: str) -> None:
-        function, variable, number = parse_derived(name, self.dynamic)
+        function, variable, number, several = parse_derived(name, self.dynamic)
         if variable is None:
             radiation = self._radiation()
             self.seasonal[name] = (
@@ -164,6 +170,8 @@ class _Columns:
             self.seasonal[name] = self._mean_season(variable)
         elif function == "anomaly":
             self.dynamic[name] = self.dynamic[variable] - self._mean_season(variable)[self.steps.season]
+        elif several:
+            self.dynamic[name] = self._water(name, several)
         elif number is not None:
             self.dynamic[name] = self._remembered(name, function, variable, number)
 
@@ -205,6 +213,17 @@ class _Columns:
             return values[: len(self.steps.time)]
         total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
         return ((total[width:] - total[:-width]) / width).astype(np.float32)
+
+    def _water(self, name: str, sources: tuple[str, ...]) -> np.ndarray:
+        """Soil water [mm] at the end of each step, from the beginning of the record on."""
+        require_units(name, sources, {source: str(self.predictors[source].attrs.get("units")) for source in sources})
+        given = {source: self.predictors[source].transpose("time", "cell").to_numpy().astype(np.float64) for source in sources}
+        times, length = pd.DatetimeIndex(self.predictors[sources[0]].time), self.steps.length
+        days = times.days_in_month.to_numpy(np.float64) if length.is_month else np.ones(len(times))
+        radiation = self._radiation()[length.season(times)]
+        storage = soil_water(name, given, radiation, times, days, self.recipe.capacity[name])
+        first = int(times.searchsorted(self.steps.time[0]))
+        return storage[first : first + len(self.steps.time)].astype(np.float32)
 
     def names(self) -> Columns:
         return Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))

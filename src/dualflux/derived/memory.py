@@ -32,8 +32,8 @@ def longest_look_back(names: Iterable[str], dynamic: Iterable[str], steps: Steps
     known, look_back = list(dynamic), 0
     for name in names:
         if name.startswith(("lag(", "running_mean(")):
-            function, _, number = parse_derived(name, known)
-            look_back = max(look_back, span(function, number or 0, steps) - 1)
+            found = parse_derived(name, known)
+            look_back = max(look_back, span(found.function, found.number or 0, steps) - 1)
     return look_back
 
 
@@ -112,9 +112,9 @@ class Memory:
         """Name, function, variable and number of every lag and running mean that the study states."""
         found = [(f"running_mean({n}, {d})", "running_mean", n, d) for n, windows in self._dynamic.items() for d in windows or []]
         for name in self._derived:
-            function, variable, number = parse_derived(name, self._dynamic)
-            if variable is not None and number is not None:
-                found.append((name, function, variable, number))
+            one = parse_derived(name, self._dynamic)
+            if one.variable is not None and one.number is not None:
+                found.append((name, one.function, one.variable, one.number))
         return found
 
     def _too_long(self) -> list[tuple[str, str, int]]:

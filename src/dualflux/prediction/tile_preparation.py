@@ -20,7 +20,7 @@ import xarray as xr
 from dualflux.cube import Steps
 from dualflux.derived.memory import longest_look_back
 from dualflux.errors import InputError, Problems
-from dualflux.features import Standard, build_cube_as_trained, needs_mean_season
+from dualflux.features import Standard, build_cube_as_trained, keeps_state, needs_mean_season
 from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid, LandCells
 from dualflux.prediction.journal import Journal
@@ -154,6 +154,8 @@ def _fill_store(
 def record_of(sources: Sources, standard: Standard) -> pd.DatetimeIndex:
     """All steps to read: those asked for, those before that derived columns look back to, and the period of mean seasons."""
     first, last = sources.first, sources.last
+    if keeps_state(standard.columns):  # it begins where it began for training
+        first = min(first, str(standard.steps.time[0].date()))
     whole = min(first, str(standard.steps.time[0].date())), max(last, str(_last_day(standard.steps).date()))
     if needs_mean_season(standard.columns):
         return _shared_record(sources, *whole)
@@ -208,7 +210,7 @@ def read_block(sources: Sources, cells: LandCells, record: pd.DatetimeIndex, scr
     padded[:, : cells.index.size] = values
     _save(scratch / f"{block.name}.npy", padded.reshape(len(values), -1, LANES).swapaxes(0, 1))
     _save(scratch / f"{block.name}.dropped.npy", np.asarray(found.attrs["dropped"]))
-    about: dict[str, object] = {"kind": str(one.kind), "dims": [str(d) for d in found.dims]}
+    about: dict[str, object] = {"kind": str(one.kind), "units": str(found.attrs["units"]), "dims": [str(d) for d in found.dims]}
     if one.kind == "fractions":
         about["classes"] = [str(c) for c in found[f"{one.name}_class"].to_numpy()]
     write_atomically(scratch / f"{block.name}.json", json.dumps(about))
@@ -279,7 +281,9 @@ def read_scratch(sources: Sources, scratch: Path, place: np.ndarray, record: pd.
             coords = {"month": np.arange(1, 13)}
         if "classes" in about:
             coords = {f"{name}_class": about["classes"]}
-        data[name] = xr.DataArray(values if coords else values[0], coords, dims=(*coords, "cell"), attrs={"kind": about["kind"]})
+        data[name] = xr.DataArray(
+            values if coords else values[0], coords, dims=(*coords, "cell"), attrs={n: about[n] for n in ("kind", "units")}
+        )
     return data
 
 

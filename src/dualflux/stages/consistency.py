@@ -8,10 +8,11 @@ import pandas as pd
 from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.cube import Steps
 from dualflux.derived.memory import Memory, require_record
+from dualflux.derived.water_balance import require_units
 from dualflux.errors import InputError, Problems
 from dualflux.features import require_classes
 from dualflux.grid import LandCells
-from dualflux.sources.predictors.settings import PredictorSettings
+from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
 from dualflux.sources.towers import Towers
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.study.settings import StudySettings
@@ -115,3 +116,14 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
             require_record(name, function, number, memory.before, steps)
     problems.raise_if_any()
     return memory
+
+
+def check_water_balances(predictors: list[PredictorSettings], units: dict[str, str]) -> None:
+    """Raise InputError for water balances whose predictors are in other units than theirs."""
+    problems, dynamic = Problems(), [p.name for p in predictors if p.kind == "dynamic"]
+    for one in (p for p in predictors if p.derived):
+        sources = parse_derived(one.name, dynamic).several
+        if sources:
+            with problems.collect():
+                require_units(one.name, sources, units)
+    problems.raise_if_any()

@@ -241,7 +241,7 @@ def sources_of(study: Study, resolution: float | None, period: tuple[date, date]
     first, last = s.period if period is None else _period(period)
     return Sources(
         tuple(s.predictors), s.land_fraction, s.no_flux, s.regions, study.root, s.grid.resolution if resolution is None else resolution,
-        str(first), str(last), s.time_step, Recipe(s.spin_up),
+        str(first), str(last), s.time_step, Recipe.of(s.predictors, s.spin_up),
     )  # fmt: skip
 
 

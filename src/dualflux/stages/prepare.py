@@ -169,7 +169,11 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     )
     derived = [p.name for p in s.predictors if p.derived]
     windows = _windows(s, found, steps)
-    return land, build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe(s.spin_up)), filled
+    return (
+        land,
+        build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe.of(s.predictors, s.spin_up)),
+        filled,
+    )
 
 
 def _windows(s: StudySettings, found: xr.Dataset, steps: Steps) -> dict[str, list[int]]:
