@@ -1,6 +1,5 @@
 """A drawn world of 10 degrees, and the folder of a finished run on it, without any training."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,8 +165,8 @@ def finish_stages(study: Study, prepared: Prepared, sizes: dict[str, int], broke
     (study.out / "study.yaml").write_text(study.to_yaml(), encoding="utf-8")
 
 
-def made_twice(folder: Path, text: dict[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Dynamic columns of a study (step, cell, column) as training reads them, and as `predict` stores them for the same grid and years."""
+def made_twice(folder: Path, text: dict[str, Any], months: slice = slice(None)) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Dynamic columns (step, cell, column) as training reads them, and as `predict` stores them, tile by tile; of some months alone."""
     (folder / "study.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
     study = load_study(folder / "study.yaml", out=folder / "run")
     s = study.settings
@@ -175,13 +174,16 @@ def made_twice(folder: Path, text: dict[str, Any]) -> Iterator[tuple[np.ndarray,
     steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
     _, cube, _ = preparation.read_cube(study, land, steps)
     standard = Standard(cube.columns, cube.centre, cube.scale, cube.steps)
-    path = folder / "store"
-    prepare_store(sources_of(study, None, None), standard, path, Execution(), lambda what: lambda done, of: None)
-    store = PredictorStore(path)
+    wanted = steps.months[months]
+    span = wanted[0].date(), (wanted[-1] + pd.offsets.MonthEnd(1)).date()
+    prepare_store(sources_of(study, None, span), standard, folder / "store", Execution(), lambda what: lambda done, of: None)
+    store, found = PredictorStore(folder / "store"), []
+    own, part = store.layout.steps, store.layout.shape.months
+    month = np.repeat(np.arange(len(own.months)), own.month_steps)
+    day = np.arange(len(own.time)) - np.repeat(own.month_start, own.month_steps)
     for band in store.layout.bands:
         for tile in band.tiles_range:
             cells = store.layout.cells_of(band, tile)
-            stored = store.read(tile, slice(0, len(steps.months)))[..., : cells.stop - cells.start]
-            month = np.repeat(np.arange(len(steps.months)), steps.month_steps)
-            day = np.arange(len(steps.time)) - np.repeat(steps.month_start, steps.month_steps)
-            yield cube.dynamic[:, cells], stored[month, day].swapaxes(1, 2)
+            stored = np.concatenate([store.read(tile, slice(at, at + part)) for at in range(0, len(own.months), part)])
+            found.append((cube.dynamic[:, cells], stored[month, day, :, : cells.stop - cells.start].swapaxes(1, 2)))
+    return found

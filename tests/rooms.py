@@ -25,6 +25,7 @@ ROOMS = (
     "model",
     "metrics",
     "features",
+    "derived",
     "cube",
     "sources",
     "variants",

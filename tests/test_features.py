@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy.special import ellipe
 
 from dualflux.cube import Cube, DeviceCube, Steps, TimeStep
+from dualflux.derived.memory import MEMORY_DAYS, default_windows
+from dualflux.derived.radiation import SOLAR_CONSTANT, potential_radiation
 from dualflux.errors import InputError
-from dualflux.features import MEMORY_DAYS, SOLAR_CONSTANT, build_cube, default_memory, potential_radiation, tower_rows
+from dualflux.features import build_cube, tower_rows
 from small_world import CELLS, CLASSES, make_cube, predictors
 
 DAYS = np.arange(1, 366)
@@ -192,9 +194,9 @@ def test_memory_is_what_the_record_allows(lead: int, time_step: str, expected: l
     steps = Steps.create("2003-01-01", "2003-12-31", time_step)
     unit = pd.DateOffset(months=lead) if time_step == "monthly" else pd.DateOffset(days=lead)
     data = dynamic(np.zeros((lead + len(steps.time), 2)), str((steps.time[0] - unit).date()), "MS" if time_step == "monthly" else "D")
-    windows = default_memory(data, {}, steps)
+    windows = default_windows({"x": None}, lead, steps, "record")
     assert windows == {"x": expected} and set(expected) <= set(MEMORY_DAYS)
-    assert default_memory(data, {"x": [60]}, steps) == {"x": [60]}
+    assert default_windows({"x": [60]}, lead, steps, "record") == {"x": [60]}
     build_cube(data, [], LAT, AREA, steps, windows)  # what is allowed can be built
 
 

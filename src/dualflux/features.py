@@ -8,32 +8,21 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.cube import Columns, Cube, Steps, TimeStep
+from dualflux.derived.memory import before_record, require_record, span
+from dualflux.derived.radiation import potential_radiation
+from dualflux.derived.water_balance import require_units, soil_water
 from dualflux.errors import InputError, NumericalError
-from dualflux.sources.predictors.settings import parse_derived
-
-SOLAR_CONSTANT = 1361.0  # W m-2; Kopp and Lean 2011, GRL 38, L01706
-MEMORY_DAYS = (30, 90, 365)
-
-
-def potential_radiation(lat: np.ndarray, day_of_year: np.ndarray) -> np.ndarray:
-    """Daily mean radiation at the top of the atmosphere [W m-2], (day, lat).
-
-    Declination and Sun-Earth distance after Spencer (1971), Search 2(5), 172; daily integral of the cosine of the zenith angle.
-    """
-    angle = 2 * np.pi * (np.asarray(day_of_year)[:, None] - 1) / 365.2425
-    declination = (
-        0.006918 - 0.399912 * np.cos(angle) + 0.070257 * np.sin(angle) - 0.006758 * np.cos(2 * angle)
-        + 0.000907 * np.sin(2 * angle) - 0.002697 * np.cos(3 * angle) + 0.00148 * np.sin(3 * angle)
-    )  # fmt: skip
-    distance = 1.00011 + 0.034221 * np.cos(angle) + 0.00128 * np.sin(angle) + 0.000719 * np.cos(2 * angle) + 0.000077 * np.sin(2 * angle)
-    phi = np.radians(np.asarray(lat))[None]
-    sunset = np.arccos(np.clip(-np.tan(np.clip(phi, -1.5707, 1.5707)) * np.tan(declination), -1, 1))
-    integral = sunset * np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.sin(sunset)
-    return SOLAR_CONSTANT / np.pi * distance * integral
+from dualflux.sources.predictors.settings import FROM_RECORD, Recipe, parse_derived
 
 
 def build_cube(
-    predictors: xr.Dataset, derived: list[str], lat: np.ndarray, area: np.ndarray, steps: Steps, memory: dict[str, list[int]]
+    predictors: xr.Dataset,
+    derived: list[str],
+    lat: np.ndarray,
+    area: np.ndarray,
+    steps: Steps,
+    memory: dict[str, list[int]],
+    recipe: Recipe = FROM_RECORD,
 ) -> Cube:
     """Derive and standardise the predictors of all land cells.
 
@@ -48,8 +37,9 @@ def build_cube(
     steps : Steps
     memory : dict
         Windows of running means [days] of each dynamic predictor; a window the record is too short for is refused.
+    recipe : Recipe
     """
-    columns = _Columns(predictors, lat, steps)
+    columns = _Columns(predictors, lat, steps, recipe)
     for name in predictors.data_vars:
         if name != "valid":
             columns.add_read(str(name))
@@ -80,7 +70,7 @@ class Standard:
     steps: Steps
 
 
-def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps, standard: Standard) -> Cube:
+def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps, standard: Standard, recipe: Recipe = FROM_RECORD) -> Cube:
     """The columns of a trained network on other cells or steps, standardised as they were for training.
 
     Parameters
@@ -92,13 +82,15 @@ def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps,
         [degrees]
     steps : Steps
     standard : Standard
+    recipe : Recipe
+        Of training.
 
     Raises
     ------
     InputError
         The predictors do not make these columns, or begin too late.
     """
-    columns = _Columns(predictors, lat, steps, standard.steps)
+    columns = _Columns(predictors, lat, steps, recipe, standard.steps)
     for name in predictors.data_vars:
         columns.add_read(str(name))
     for name in standard.columns.seasonal + standard.columns.dynamic:
@@ -114,54 +106,14 @@ def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps,
     return columns.stack(standard.centre, standard.scale)
 
 
+def keeps_state(columns: Columns) -> bool:
+    """Whether a column is made step after step from the beginning of the record on."""
+    return any(name.startswith("water_balance(") for name in columns.names)
+
+
 def needs_mean_season(columns: Columns) -> bool:
     """Whether a column is made from a mean season, which spans the whole period of training."""
     return any(name.startswith(("mean_season(", "anomaly(")) for name in columns.names)
-
-
-def default_memory(predictors: xr.Dataset, chosen: dict[str, list[int] | None], steps: Steps) -> dict[str, list[int]]:
-    """Windows of running means: the chosen ones, else those of 30, 90 and 365 days that the record allows.
-
-    A window of one step is the variable itself and is left out.
-    """
-    step_days = float(steps.month_days.mean() / steps.month_steps.mean())
-    windows = {}
-    for name in (str(n) for n, v in predictors.data_vars.items() if "time" in v.dims):
-        before = int((pd.DatetimeIndex(predictors[name].time) < steps.time[0]).sum())
-        possible = [d for d in MEMORY_DAYS if 1 < round(d / step_days) <= before + 1]
-        given = chosen.get(name)
-        windows[name] = possible if given is None else list(given)
-    return windows
-
-
-def require_record(name: str, function: str, number: int, before: int, steps: Steps) -> int:
-    """Steps that a lag or a running mean spans, its own included.
-
-    Parameters
-    ----------
-    name : str
-        Of the derived predictor, for the message.
-    function : str
-        ``lag`` or ``running_mean``.
-    number : int
-        Steps of a lag, days of a running mean.
-    before : int
-        Steps of the record before the study's first.
-    steps : Steps
-
-    Raises
-    ------
-    InputError
-        The record begins too late.
-    """
-    step_days = float(steps.month_days.sum() / len(steps.time))
-    width = number + 1 if function == "lag" else max(1, round(number / step_days))
-    if before < width - 1:
-        raise InputError(
-            f"predictor `{name}`: needs {width - 1} steps before {steps.time[0]:%Y-%m-%d}, the record has {before}; "
-            "give earlier data, a shorter window, or a later period"
-        )
-    return width
 
 
 def require_classes(site: np.ndarray, igbp: np.ndarray, known: Collection[str], land_cover: str) -> None:
@@ -184,8 +136,8 @@ def _classes(predictors: xr.Dataset, name: str) -> list[str]:
 class _Columns:
     """Gathers columns by kind; (season, cell) and (step, cell) arrays, one per column."""
 
-    def __init__(self, predictors: xr.Dataset, lat: np.ndarray, steps: Steps, climate: Steps | None = None) -> None:
-        self.predictors, self.lat, self.steps = predictors, lat, steps
+    def __init__(self, predictors: xr.Dataset, lat: np.ndarray, steps: Steps, recipe: Recipe, climate: Steps | None = None) -> None:
+        self.predictors, self.lat, self.steps, self.recipe = predictors, lat, steps, recipe
         self.climate = steps if climate is None else climate
         self.static: dict[str, np.ndarray] = {}
         self.seasonal: dict[str, np.ndarray] = {}
@@ -205,7 +157,7 @@ class _Columns:
             self.static[name] = variable.to_numpy()
 
     def add_derived(self, name: str) -> None:
-        function, variable, number = parse_derived(name, self.dynamic)
+        function, variable, number, several = parse_derived(name, self.dynamic)
         if variable is None:
             radiation = self._radiation()
             self.seasonal[name] = (
@@ -218,6 +170,8 @@ class _Columns:
             self.seasonal[name] = self._mean_season(variable)
         elif function == "anomaly":
             self.dynamic[name] = self.dynamic[variable] - self._mean_season(variable)[self.steps.season]
+        elif several:
+            self.dynamic[name] = self._water(name, several)
         elif number is not None:
             self.dynamic[name] = self._remembered(name, function, variable, number)
 
@@ -240,13 +194,28 @@ class _Columns:
         """Lag by a number of steps, or mean over the window of days that ends with the step."""
         record = self.predictors[variable].transpose("time", "cell")
         times = pd.DatetimeIndex(record.time)
-        first = int(times.searchsorted(self.steps.time[0]))
-        width = require_record(name, function, number, first, self.steps)
-        values = record.to_numpy()[first - width + 1 : first + len(self.steps.time)]
+        first, values = int(times.searchsorted(self.steps.time[0])), record.to_numpy()
+        width = span(function, number, self.steps)
+        if self.recipe.spin_up == "record":
+            require_record(name, function, number, first, self.steps)
+        elif (missing := width - 1 - first) > 0:
+            values, first = before_record(values, times[0], missing, self._mean_season(variable), self.steps), width - 1
+        values = values[first - width + 1 : first + len(self.steps.time)]
         if function == "lag":
             return values[: len(self.steps.time)]
         total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
         return ((total[width:] - total[:-width]) / width).astype(np.float32)
+
+    def _water(self, name: str, sources: tuple[str, ...]) -> np.ndarray:
+        """Soil water [mm] at the end of each step, from the beginning of the record on."""
+        require_units(name, sources, {source: str(self.predictors[source].attrs.get("units")) for source in sources})
+        given = {source: self.predictors[source].transpose("time", "cell").to_numpy().astype(np.float64) for source in sources}
+        times, length = pd.DatetimeIndex(self.predictors[sources[0]].time), self.steps.length
+        days = times.days_in_month.to_numpy(np.float64) if length.is_month else np.ones(len(times))
+        radiation = self._radiation()[length.season(times)]
+        storage = soil_water(name, given, radiation, times, days, self.recipe.capacity[name])
+        first = int(times.searchsorted(self.steps.time[0]))
+        return storage[first : first + len(self.steps.time)].astype(np.float32)
 
     def names(self) -> Columns:
         return Columns(tuple(self.static), tuple(self.seasonal), tuple(self.dynamic))

@@ -25,7 +25,7 @@ from dualflux.sources.inversions import Inversions
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import PredictorScan, check_predictors
 from dualflux.sources.towers import Towers
-from dualflux.stages.consistency import check_site_classes, check_windows
+from dualflux.stages.consistency import check_site_classes, check_water_balances, check_windows
 from dualflux.stages.figure_regions import shown_regions
 from dualflux.study.settings import Study
 
@@ -117,7 +117,10 @@ def _check_between(study: Study, land: Land, towers: Towers | None, scan: Predic
             check_places(study, land, towers, None if scan is None else scan.valid, report)
     if scan is not None:
         with problems.collect():
-            check_windows(study.settings, scan.first, _steps(study))
+            memory = check_windows(study.settings, scan.first, _steps(study))
+            if memory is not None and memory.summary():
+                report.say("running means", memory.summary())
+                report.add("Running means and lags that the record is too short for", memory.lines())
     if towers is not None and scan is not None:
         with problems.collect():
             check_site_classes(study.settings, towers, scan.classes)
@@ -167,6 +170,7 @@ def _check_predictors(study: Study, land: Land, report: CheckReport) -> Predicto
     report.add("Predictors from files (shares of the land area)", scan.table)
     _say_predictors(scan, [one.name for one in s.predictors if one.derived], report)
     report.add("Predictors that are computed", [one.name for one in s.predictors if one.derived])
+    check_water_balances(s.predictors, dict(zip(scan.table["predictor"], scan.table["units"], strict=True)))
     return scan
 
 

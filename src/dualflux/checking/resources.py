@@ -164,5 +164,5 @@ def _dynamic_columns(study: Study) -> Iterator[int]:
     for one in study.settings.predictors:
         if one.kind == "dynamic":
             yield 1 + (3 if one.running_means is None else len(one.running_means))
-        elif one.derived and one.name.startswith(("anomaly", "lag", "running_mean")):
+        elif one.derived and one.name.startswith(("anomaly", "lag", "running_mean", "water_balance")):
             yield 1

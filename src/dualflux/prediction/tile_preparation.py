@@ -18,8 +18,9 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.cube import Steps
+from dualflux.derived.memory import longest_look_back
 from dualflux.errors import InputError, Problems
-from dualflux.features import Standard, build_cube_as_trained, needs_mean_season
+from dualflux.features import Standard, build_cube_as_trained, keeps_state, needs_mean_season
 from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid, LandCells
 from dualflux.prediction.journal import Journal
@@ -31,7 +32,7 @@ from dualflux.run_folder.files import stamp, write_atomically
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, land_cells
 from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.predictors.read import read_predictor, record_steps
-from dualflux.sources.predictors.settings import PredictorSettings, warm_up_days
+from dualflux.sources.predictors.settings import FROM_RECORD, PredictorSettings, Recipe, warm_up_days
 
 FIELD_BYTES = 64e6  # of maps in double precision that a task of the first pass holds at once
 SCRATCH = "scratch"
@@ -56,6 +57,8 @@ class Sources:
     first, last : str
         First and last day.
     time_step : {"monthly", "daily"}
+    recipe : Recipe
+        Of the run.
     """
 
     predictors: tuple[PredictorSettings, ...]
@@ -67,6 +70,7 @@ class Sources:
     first: str
     last: str
     time_step: TimeStep
+    recipe: Recipe = FROM_RECORD
 
     @property
     def grid(self) -> Grid:
@@ -150,8 +154,22 @@ def _fill_store(
 def record_of(sources: Sources, standard: Standard) -> pd.DatetimeIndex:
     """All steps to read: those asked for, those before that derived columns look back to, and the period of mean seasons."""
     first, last = sources.first, sources.last
+    if keeps_state(standard.columns):  # it begins where it began for training
+        first = min(first, str(standard.steps.time[0].date()))
+    whole = min(first, str(standard.steps.time[0].date())), max(last, str(_last_day(standard.steps).date()))
     if needs_mean_season(standard.columns):
-        first, last = min(first, str(standard.steps.time[0].date())), max(last, str(_last_day(standard.steps).date()))
+        return _shared_record(sources, *whole)
+    record = _shared_record(sources, first, last)
+    if sources.recipe.spin_up == "mean_season":
+        dynamic = [p.name for p in sources.from_files if p.kind == "dynamic"]
+        look_back = longest_look_back(standard.columns.dynamic, dynamic, sources.steps)
+        if (record < sources.steps.time[0]).sum() < look_back:
+            return _shared_record(sources, *whole)
+    return record
+
+
+def _shared_record(sources: Sources, first: str, last: str) -> pd.DatetimeIndex:
+    """The steps from the first to the last day, and those before that all dynamic predictors have."""
     times = Steps.create(first, last, sources.time_step).time
     dynamic = [p for p in sources.from_files if p.kind == "dynamic"]
     problems, starts = Problems(), []
@@ -192,7 +210,7 @@ def read_block(sources: Sources, cells: LandCells, record: pd.DatetimeIndex, scr
     padded[:, : cells.index.size] = values
     _save(scratch / f"{block.name}.npy", padded.reshape(len(values), -1, LANES).swapaxes(0, 1))
     _save(scratch / f"{block.name}.dropped.npy", np.asarray(found.attrs["dropped"]))
-    about: dict[str, object] = {"kind": str(one.kind), "dims": [str(d) for d in found.dims]}
+    about: dict[str, object] = {"kind": str(one.kind), "units": str(found.attrs["units"]), "dims": [str(d) for d in found.dims]}
     if one.kind == "fractions":
         about["classes"] = [str(c) for c in found[f"{one.name}_class"].to_numpy()]
     write_atomically(scratch / f"{block.name}.json", json.dumps(about))
@@ -243,7 +261,7 @@ def store_band(stored: Stored, index: np.ndarray, record: pd.DatetimeIndex, numb
         cells = layout.index[layout.cells_of(band, tile)]
         data = read_scratch(stored.sources, stored.path / SCRATCH, np.searchsorted(index, cells), record)
         lat = layout.grid.lat[cells // len(layout.grid.lon)]
-        cube = build_cube_as_trained(data, lat, layout.steps, stored.standard)
+        cube = build_cube_as_trained(data, lat, layout.steps, stored.standard, stored.sources.recipe)
         varying = seasonal_to_months(cube.seasonal, layout.steps.length), dynamic_to_months(cube.dynamic, layout.steps)
         files += store.write_tile(tile, static_to_lanes(cube.static), *varying, static_to_lanes(cube.mean_year()))
     journal.mark(band_name(number), files)
@@ -263,7 +281,9 @@ def read_scratch(sources: Sources, scratch: Path, place: np.ndarray, record: pd.
             coords = {"month": np.arange(1, 13)}
         if "classes" in about:
             coords = {f"{name}_class": about["classes"]}
-        data[name] = xr.DataArray(values if coords else values[0], coords, dims=(*coords, "cell"), attrs={"kind": about["kind"]})
+        data[name] = xr.DataArray(
+            values if coords else values[0], coords, dims=(*coords, "cell"), attrs={n: about[n] for n in ("kind", "units")}
+        )
     return data
 
 

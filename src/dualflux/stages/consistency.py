@@ -7,8 +7,10 @@ import pandas as pd
 
 from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
 from dualflux.cube import Steps
+from dualflux.derived.memory import Memory, require_record
+from dualflux.derived.water_balance import require_units
 from dualflux.errors import InputError, Problems
-from dualflux.features import require_classes, require_record
+from dualflux.features import require_classes
 from dualflux.grid import LandCells
 from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
 from dualflux.sources.towers import Towers
@@ -90,8 +92,8 @@ def check_site_classes(settings: StudySettings, towers: Towers, classes: dict[st
         require_classes(towers.sites.index.to_numpy(), towers.sites.igbp.to_numpy(), classes[name], name)
 
 
-def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: Steps) -> None:
-    """Raise InputError for lags and running means that look back beyond the record.
+def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: Steps) -> Memory | None:
+    """What lags and running means lack; InputError for those the study states that look back beyond the record, which nothing fills.
 
     Parameters
     ----------
@@ -99,22 +101,29 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
         First step at which every dynamic predictor has a value.
     """
     if first is None:
-        return
+        return None
     seasonal = [p.name for p in settings.predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
+    seasonal += ["spin_up: mean_season"] if settings.spin_up == "mean_season" else []
     if seasonal and len(steps.months) < 12:
         raise InputError(
             f"{', '.join(seasonal)}: the period has {len(steps.months)} months, a mean season needs one whole year; widen `period` or "
             "remove these predictors"
         )
-    before = len(pd.date_range(first, steps.time[0], freq="MS" if settings.time_step == "monthly" else "D", inclusive="left"))
-    dynamic = [p.name for p in settings.predictors if p.kind == "dynamic"]
-    wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in settings.predictors for d in p.running_means or []]
-    for name in (p.name for p in settings.predictors if p.derived):
-        function, _, number = parse_derived(name, dynamic)
-        if number is not None:
-            wanted.append((name, function, number))
+    memory = Memory(settings.predictors, first, steps, settings.spin_up)
     problems = Problems()
-    for name, function, number in wanted:
+    for name, function, _, number in memory.asked() if settings.spin_up == "record" else []:
         with problems.collect():
-            require_record(name, function, number, before, steps)
+            require_record(name, function, number, memory.before, steps)
+    problems.raise_if_any()
+    return memory
+
+
+def check_water_balances(predictors: list[PredictorSettings], units: dict[str, str]) -> None:
+    """Raise InputError for water balances whose predictors are in other units than theirs."""
+    problems, dynamic = Problems(), [p.name for p in predictors if p.kind == "dynamic"]
+    for one in (p for p in predictors if p.derived):
+        sources = parse_derived(one.name, dynamic).several
+        if sources:
+            with problems.collect():
+                require_units(one.name, sources, units)
     problems.raise_if_any()

@@ -23,8 +23,8 @@ AFTER: dict[str, tuple[str, ...]] = {
 }
 DECLARED: dict[str, tuple[str, ...]] = {
     "prepare": (
-        "period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "land_fraction", "regions", "no_flux", "inversions",
-        "target", "adjustments", "references", "variants", "network.folds", "inversion_term.library",
+        "period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "spin_up", "land_fraction", "regions", "no_flux",
+        "inversions", "target", "adjustments", "references", "variants", "network.folds", "inversion_term.library",
     ),
     "train": (
         "network", "spatial_term", "tower_term", "inversion_term", "training", "variants", "holdout.years", "holdout.inversions",

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from dualflux.run_folder.lock import hold_lock
 from dualflux.run_folder.reading import require_whole, share_lock
 from dualflux.run_folder.run_folder import MARKERS
 from dualflux.sources.files.tables import find_files
+from dualflux.sources.predictors.settings import Recipe
 from dualflux.stages.upscale import product_attributes, unseen_cell_variance
 from dualflux.study.settings import Study, whole_months
 
@@ -240,7 +241,7 @@ def sources_of(study: Study, resolution: float | None, period: tuple[date, date]
     first, last = s.period if period is None else _period(period)
     return Sources(
         tuple(s.predictors), s.land_fraction, s.no_flux, s.regions, study.root, s.grid.resolution if resolution is None else resolution,
-        str(first), str(last), s.time_step,
+        str(first), str(last), s.time_step, Recipe.of(s.predictors, s.spin_up),
     )  # fmt: skip
 
 
@@ -275,6 +276,7 @@ def _made_from(sources: Sources, study: Study, known: _Checksums) -> dict[str, A
         "inputs": inputs,
         "columns": sha256(study.out / "prepared" / "cells.npz"),
         "predictors": [p.model_dump(mode="json") for p in sources.predictors],
+        "recipe": asdict(sources.recipe),
         "land": plain,
         "resolution": sources.resolution,
         "period": [sources.first, sources.last],

@@ -7,8 +7,9 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.cube import Cube, Steps
-from dualflux.errors import InputError, Problems, doubts
-from dualflux.features import build_cube, default_memory, require_finite_predictors, tower_rows
+from dualflux.derived.memory import Memory, default_windows
+from dualflux.errors import InputError, Problems, doubt, doubts
+from dualflux.features import build_cube, require_finite_predictors, tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.prepared import Prepared, read_table, save
 from dualflux.sources.adjustments import Target, make_target, plausibility_line, read_adjustments, sanity_lines
@@ -16,6 +17,7 @@ from dualflux.sources.files.plausible import PLAUSIBLE_PRODUCT
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import read_predictors
+from dualflux.sources.predictors.settings import Recipe
 from dualflux.sources.references import TableReference, read_references, reference_maps
 from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.stages.consistency import place_sites, site_classes, site_columns, with_site_meteorology
@@ -166,8 +168,23 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
         [{"predictor": n, **{k: v.attrs.get(k, 0.0) for k in shares}} for n, v in found.data_vars.items() if n != "valid"]
     )
     derived = [p.name for p in s.predictors if p.derived]
-    memory = default_memory(found, {p.name: p.running_means for p in s.predictors if p.kind == "dynamic"}, steps)
-    return land, build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, memory), filled
+    windows = _windows(s, found, steps)
+    return (
+        land,
+        build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe.of(s.predictors, s.spin_up)),
+        filled,
+    )
+
+
+def _windows(s: StudySettings, found: xr.Dataset, steps: Steps) -> dict[str, list[int]]:
+    """Windows of running means of each dynamic predictor; those that are not made, for want of a record, are doubts."""
+    if "time" not in found.dims:
+        return {}
+    memory = Memory(s.predictors, pd.Timestamp(found.time.to_numpy()[0]), steps, s.spin_up)
+    if s.spin_up == "record":
+        for line in memory.lines():
+            doubt(line)
+    return default_windows({p.name: p.running_means for p in s.predictors if p.kind == "dynamic"}, memory.before, steps, s.spin_up)
 
 
 def _at_towers(

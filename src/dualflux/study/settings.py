@@ -26,7 +26,7 @@ from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.predictors.missing import MissingRule
-from dualflux.sources.predictors.settings import PredictorSettings, check_names
+from dualflux.sources.predictors.settings import PredictorSettings, SpinUp, check_names
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.study.part import part_of, values_of
@@ -90,6 +90,11 @@ class StudySettings(BaseModel):
     towers: list[TowerSource] = Field(description="eddy covariance; [] for a study of inversions alone")
     predictors: list[PredictorSettings] = Field(min_length=1)
     missing: MissingRule = Field("error", description="of every predictor from a file that does not say its own `missing`")
+    spin_up: SpinUp = Field(
+        "record",
+        description="what lags and running means see before `period`: record (files that begin earlier; default windows that these are too "
+        "short for are not used) or mean_season (that of `period` stands in for what the files lack)",
+    )
     land_fraction: LandFractionSettings
     regions: RegionSettings
     no_flux: NoFluxSettings = NoFluxSettings()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,15 +11,21 @@ from dualflux.errors import InputError, Problems
 from dualflux.sources.files.plausible import FillValues, Implausible
 from dualflux.sources.predictors.missing import MissingRule
 
-DERIVED_FORMS = "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days)"
+DERIVED_FORMS = (
+    "potential_radiation, potential_radiation_change, mean_season(x), anomaly(x), lag(x, steps), running_mean(x, days), "
+    "water_balance(rain, temperature), water_balance(rain, temperature, potential_evaporation)"
+)
 _DERIVED = re.compile(
     r"(?P<alone>potential_radiation(?:_change)?)|(?P<of>mean_season|anomaly)\((?P<one>\w+)\)"
     r"|(?P<counted>lag|running_mean)\((?P<two>\w+)\s*,\s*(?P<number>[1-9]\d*)\)"
+    r"|(?P<water>water_balance)\((?P<several>\w+\s*,\s*\w+(?:\s*,\s*\w+)?)\)"
 )
 LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
 
+CAPACITY = 150.0  # mm: the field capacity of all soils in Manabe (1969), Mon. Weather Rev. 97, 739
 WARM_UP_DAYS = 366  # at least: what the default running means look back to
 
+SpinUp = Literal["record", "mean_season"]
 Kind = Literal["dynamic", "static", "climatology", "fractions"]
 
 
@@ -48,12 +55,17 @@ class PredictorSettings(BaseModel):
         None, gt=0, le=3000, description="Mean over the land around a cell, a Gaussian of this standard deviation [km]; not of fractions"
     )
     derived: bool = Field(False, description="Computed by dualflux; needs no file")
+    capacity: float | None = Field(
+        None, gt=0, le=5000, description="Water that the soil of water_balance(...) holds when full [mm]; default 150"
+    )
     at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
     site_column: str | None = Field(None, description="Column of the tower table for at_towers: site; default: the name")
     running_means: list[int] | None = Field(None, description="Windows [days] of running means of a dynamic predictor; default 30, 90, 365")
 
     @model_validator(mode="after")
     def _complete(self) -> "PredictorSettings":
+        if self.capacity is not None and not (self.derived and self.name.startswith("water_balance(")):
+            raise ValueError(f"predictor `{self.name}`: `capacity` belongs to water_balance(rain, temperature); remove it")
         if self.derived:
             of_files = (self.path, self.variable, self.kind, self.file_units, self.per, self.fill_value, self.smooth)
             if any(value is not None for value in of_files):
@@ -77,6 +89,31 @@ class PredictorSettings(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How columns are made from predictors, where their names do not say it.
+
+    Attributes
+    ----------
+    spin_up : {"record", "mean_season"}
+        What lags and running means see of the time before the record: nothing, so that the record must reach back, or the mean season.
+    capacity : dict
+        Of each water balance [mm].
+    """
+
+    spin_up: SpinUp
+    capacity: dict[str, float]
+
+    @classmethod
+    def of(cls, settings: Sequence[PredictorSettings], spin_up: SpinUp) -> "Recipe":
+        """That of a study."""
+        buckets = [one for one in settings if one.derived and one.name.startswith("water_balance(")]
+        return cls(spin_up, {one.name: CAPACITY if one.capacity is None else one.capacity for one in buckets})
+
+
+FROM_RECORD = Recipe("record", {})
+
+
 def say_paths(path: str | list[str] | None) -> str:
     """What the study calls a predictor's files."""
     return path if isinstance(path, str) else ", ".join(path or [])
@@ -92,11 +129,14 @@ class Derived(NamedTuple):
         The dynamic predictor it is made from.
     number : int or None
         Steps of a lag, days of a running mean.
+    several : tuple of str
+        Predictors of a function of more than one, `variable` first.
     """
 
     function: str
     variable: str | None
     number: int | None
+    several: tuple[str, ...] = ()
 
 
 def parse_derived(name: str, dynamic: Collection[str]) -> Derived:
@@ -116,12 +156,18 @@ def parse_derived(name: str, dynamic: Collection[str]) -> Derived:
     match = _DERIVED.fullmatch(name)
     if match is None:
         raise InputError(f"predictor `{name}`: not a derived predictor; allowed: {DERIVED_FORMS}")
-    source = match["one"] or match["two"]
-    if source is not None and source not in dynamic:
+    several = tuple(re.split(r"\s*,\s*", match["several"])) if match["several"] else ()
+    source = match["one"] or match["two"] or (several[0] if several else None)
+    unknown = [one for one in dict.fromkeys([*([source] if source else []), *several]) if one not in dynamic]
+    if unknown:
         raise InputError(
-            f"predictor `{name}`: `{source}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
+            [
+                f"predictor `{name}`: `{one}` is not a dynamic predictor of this study; allowed: {', '.join(dynamic) or 'none here'}"
+                for one in unknown
+            ]
         )
-    return Derived(match["alone"] or match["of"] or match["counted"], source, int(match["number"]) if match["number"] else None)
+    function = match["alone"] or match["of"] or match["counted"] or match["water"]
+    return Derived(function, source, int(match["number"]) if match["number"] else None, several)
 
 
 def check_names(settings: Sequence[PredictorSettings]) -> None:

@@ -61,7 +61,7 @@ def smooth(values: np.ndarray, length: float, cells: LandCells, what: str) -> np
 # The blocks of a record and several predictors share a matrix; of large ones no second is kept.
 @lru_cache(maxsize=1)
 def _weights(lat: bytes, lon: bytes, area: bytes, length: float) -> sparse.csr_matrix:
-    return smoothing_matrix(*(np.frombuffer(a, np.float64) for a in (lat, lon, area)), length)
+    return smoothing_matrix(np.frombuffer(lat), np.frombuffer(lon), np.frombuffer(area), length)
 
 
 def smoothing_matrix(lat: np.ndarray, lon: np.ndarray, area: np.ndarray, length: float) -> sparse.csr_matrix:

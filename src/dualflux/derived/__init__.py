@@ -1,0 +1,1 @@
+"""What is computed from predictors and from the calendar: radiation, what a place remembers, soil water."""
