@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Columns, Cube, Steps, TimeStep
+from dualflux.cube import Columns, Cube, SeriesStandard, Steps, TimeStep, no_series
 from dualflux.errors import InputError, NumericalError
 from dualflux.sources.predictors.settings import parse_derived
 
@@ -72,12 +72,15 @@ class Standard:
         See `Cube`.
     steps : Steps
         The period that mean seasons were taken over, and anomalies are counted from.
+    series : SeriesStandard
+        Of predictors of time alone.
     """
 
     columns: Columns
     centre: np.ndarray
     scale: np.ndarray
     steps: Steps
+    series: SeriesStandard
 
 
 def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps, standard: Standard) -> Cube:
@@ -276,7 +279,7 @@ class _Columns:
                 block[..., position] = (values - centre[at]) / scale[at]
                 at += 1
             stacked.append(block)
-        return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale)
+        return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale, *no_series(self.steps))
 
 
 def _moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Steps
+from dualflux.cube import Steps, no_series
 from dualflux.errors import InputError, Problems
 from dualflux.features import Standard, build_cube_as_trained, needs_mean_season
 from dualflux.fitting.parallel import cores
@@ -139,7 +139,8 @@ def _fill_store(
     scratch.mkdir(parents=True, exist_ok=True)
     blocks = blocks_of(sources, record)
     run_tasks(partial(read_block, sources, land.cells, record, scratch), blocks, where, advance("reading predictors"))
-    layout = Layout.create(_kept(scratch, blocks, land.cells), land.land_area, sources.steps, standard.columns)
+    series = no_series(sources.steps)[0]
+    layout = Layout.create(_kept(scratch, blocks, land.cells), land.land_area, sources.steps, standard.columns, series)
     if not journal.is_done(DESCRIPTION):
         journal.mark(DESCRIPTION, PredictorStore.create(path, layout))
     work = partial(store_band, Stored(sources, standard, path), land.cells.index, record)

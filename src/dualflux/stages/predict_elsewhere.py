@@ -137,7 +137,7 @@ class _Run:
     def standard(self) -> Standard:
         """What the networks expect of their predictors."""
         cube = self.prepared.cube
-        return Standard(cube.columns, cube.centre, cube.scale, cube.steps)
+        return Standard(cube.columns, cube.centre, cube.scale, cube.steps, cube.series_standard)
 
     def applicability(self, layout: Layout, predictors: Path) -> np.ndarray | None:
         """Of each cell of a prepared store to the towers where they stand in the run's own predictors, (cell,); None without towers."""
