@@ -174,7 +174,12 @@ def test_bands_are_as_high_as_their_cells_allow(tmp_path: Path) -> None:
     assert layout.band_rows == 5 and len(layout.bands) == 144 and layout.bands[7].rows == slice(35, 40)
     layout.save(tmp_path)
     again = Layout.load(tmp_path)
-    assert again.bands == layout.bands and again.columns == COLUMNS and (again.series == layout.series).all() and (again.index == layout.index).all()
+    assert (
+        again.bands == layout.bands
+        and again.columns == COLUMNS
+        and (again.series == layout.series).all()
+        and (again.index == layout.index).all()
+    )
     assert again.shape == layout.shape and again.steps.time.equals(layout.steps.time)
     assert dataclasses.replace(again, band_rows=8).bands[1].rows == slice(8, 16)
 

@@ -128,7 +128,9 @@ def line_of_cells(values: np.ndarray) -> Cube:
     """Cells placed by one static predictor."""
     steps = Steps.create("2001-01-01", "2001-12-31", "monthly")
     empty = np.zeros((12, len(values), 0), np.float32)
-    return Cube(values[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1), *no_series(steps))
+    return Cube(
+        values[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1), *no_series(steps)
+    )
 
 
 def test_applicability_by_hand() -> None:

@@ -17,6 +17,7 @@ from dualflux.errors import InputError
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
+from dualflux.sources.predictors.settings import of_network
 from dualflux.study.settings import Study
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
@@ -154,12 +155,12 @@ def _months(study: Study) -> int:
 
 def _input_columns(study: Study) -> int:
     """Roughly: class fractions count as 17 (IGBP)."""
-    predictors = study.settings.predictors
+    predictors = of_network(study.settings.predictors)
     return sum(17 if one.kind == "fractions" else 1 for one in predictors if one.kind != "dynamic") + sum(_dynamic_columns(study))
 
 
 def _dynamic_columns(study: Study) -> Iterator[int]:
-    for one in study.settings.predictors:
+    for one in of_network(study.settings.predictors):
         if one.kind == "dynamic":
             yield 1 + (3 if one.running_means is None else len(one.running_means))
         elif one.derived and one.name.startswith(("anomaly", "lag", "running_mean")):

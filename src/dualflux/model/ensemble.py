@@ -55,7 +55,12 @@ class Ensemble:
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
         own = {name: kept._fields for name, kept in self.model.own.items()}
-        about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors, "own": own, "series": self.model.series.shape[1]}
+        about = {
+            "network": self.network.model_dump(mode="json"),
+            "predictors": self.predictors,
+            "own": own,
+            "series": self.model.series.shape[1],
+        }
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         with whole_or_nothing(path) as partial, partial.open("wb") as file:
             np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)

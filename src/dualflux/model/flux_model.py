@@ -147,7 +147,9 @@ class FluxModel(eqx.Module):
     @classmethod
     def create(cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings) -> "FluxModel":
         """A fresh member."""
-        return cls(Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)), jnp.zeros((0, len(ZONES))))
+        return cls(
+            Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)), jnp.zeros((0, len(ZONES)))
+        )
 
     def bare(self) -> "FluxModel":
         """Without what constraints keep: all that is needed to predict."""

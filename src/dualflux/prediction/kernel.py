@@ -131,7 +131,12 @@ class Shape:
     def tile(self, members: int, series: int) -> Tile:
         """Shapes of a tile, of so many members and predictors of time alone."""
         c = self.columns
-        sizes = ((len(c.static),), (12, self.steps, len(c.seasonal)), (self.months, self.steps, len(c.dynamic)), (members, HARMONICS + series))
+        sizes = (
+            (len(c.static),),
+            (12, self.steps, len(c.seasonal)),
+            (self.months, self.steps, len(c.dynamic)),
+            (members, HARMONICS + series),
+        )
         return Tile(*(jax.ShapeDtypeStruct((*size, LANES), jnp.float32) for size in sizes))
 
 

@@ -10,7 +10,7 @@ from dualflux.cube import Steps
 from dualflux.errors import InputError, Problems
 from dualflux.features import require_classes, require_record
 from dualflux.grid import LandCells
-from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
+from dualflux.sources.predictors.settings import PredictorSettings, of_network, parse_derived
 from dualflux.sources.towers import Towers
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.study.settings import StudySettings
@@ -100,16 +100,17 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
     """
     if first is None:
         return
-    seasonal = [p.name for p in settings.predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
+    predictors = of_network(settings.predictors)
+    seasonal = [p.name for p in predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
     if seasonal and len(steps.months) < 12:
         raise InputError(
             f"{', '.join(seasonal)}: the period has {len(steps.months)} months, a mean season needs one whole year; widen `period` or "
             "remove these predictors"
         )
     before = len(pd.date_range(first, steps.time[0], freq="MS" if settings.time_step == "monthly" else "D", inclusive="left"))
-    dynamic = [p.name for p in settings.predictors if p.kind == "dynamic"]
-    wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in settings.predictors for d in p.running_means or []]
-    for name in (p.name for p in settings.predictors if p.derived):
+    dynamic = [p.name for p in predictors if p.kind == "dynamic"]
+    wanted = [(f"running_mean({p.name}, {d})", "running_mean", d) for p in predictors for d in p.running_means or []]
+    for name in (p.name for p in predictors if p.derived):
         function, _, number = parse_derived(name, dynamic)
         if number is not None:
             wanted.append((name, function, number))

@@ -39,7 +39,8 @@ DECLARED: dict[str, tuple[str, ...]] = {
 NO_SETTING = ("data_root", "missing")
 
 _PREPARED = (
-    "static.npy", "seasonal.npy", "dynamic.npy", "series.npy", "rows.npy", "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",
+    "static.npy", "seasonal.npy", "dynamic.npy", "series.npy", "rows.npy",
+    "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",
     "site_minus_cell.csv", "land_shares.csv", "predictors_filled.csv",
 )  # fmt: skip
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")

@@ -285,7 +285,7 @@ def _made_from(sources: Sources, study: Study, known: _Checksums) -> dict[str, A
 def input_files(sources: Sources) -> list[Path]:
     """Files and Zarr stores of predictors, land and regions; a shapefile with all its parts."""
     found: list[Path] = []
-    for one in (*sources.from_files, sources.land_fraction, sources.regions):
+    for one in (*sources.predictors, sources.land_fraction, sources.regions):
         path = getattr(one, "path", None)  # packaged regions and latitude bands have none
         for each in [path] if isinstance(path, str) else path or ():
             store = (sources.root / each).suffix == ".zarr"

@@ -174,7 +174,9 @@ def compare_oracle(case: Case, oracle: Ensemble) -> pd.DataFrame:
     model, at = stack_ensembles([oracle]), (case.cells.lat(), case.cells.lon())
     place = oracle.basis.at(*at)
     at_towers = _at_towers(case, oracle, case.tower_predictors())
-    return _score_fields(case, "oracle", lambda: (month.landscape for month in monthly_fluxes(model, case.cube, place, at)), at_towers, None)
+    return _score_fields(
+        case, "oracle", lambda: (month.landscape for month in monthly_fluxes(model, case.cube, place, at)), at_towers, None
+    )
 
 
 def compare_boosted_trees(case: Case, trees: BoostedTrees) -> pd.DataFrame:
