@@ -13,8 +13,8 @@ from dualflux.cube import SeriesStandard, Steps
 from dualflux.errors import InputError
 from dualflux.sources.predictors.series import read_series
 from dualflux.sources.predictors.settings import PredictorSettings, check_names, of_network, of_time, warm_up_days
-from dualflux.study.together import Keys, together
 from dualflux.study.settings import HoldoutSettings, InversionTermSettings
+from dualflux.study.together import Keys, together
 
 FIRST, LAST = "2003-01-01", "2004-12-31"
 STEPS = {name: Steps.create(FIRST, LAST, name) for name in ("monthly", "daily")}
@@ -147,23 +147,28 @@ def without(*places: int) -> list[object]:
     return [None if i in places else float(i) for i in range(48)]
 
 
+ALL_BUT_ONE = DAYS.drop("2003-05-07").strftime("%Y-%m-%d")
+COMPOSITES = pd.date_range("2002-01-01", "2005-12-31", freq="8D").strftime("%Y-%m-%d")
+YEARS = ["2002", "2003", "2004"]
+LINEAR = {"interpolation": "linear"}
 WRONG: dict[str, tuple[tuple[Any, Any], dict[str, Any], str]] = {
-    "ends early": (monthly(months=MONTHS[:30]), {}, "does not cover the period: it has 2002-01 to 2004-06, but no value for 2004-07 to 2004-12"),
+    "ends early": (monthly(months=MONTHS[:30]), {}, "does not cover the period: .* 2002-01 to 2004-06, .* no value for 2004-07 to 2004-12"),
     "begins late": (monthly(months=MONTHS[13:]), {}, "does not cover the period: .* no value for 2003-01"),
     "gap": (monthly(without(14, 15, 20)), {}, "has gaps: .* no value for 2003-03 to 2003-04, 2003-09"),
     "stated fill": (monthly([-99.9 if i == 14 else i for i in range(48)]), {"fill_value": -99.9}, "has gaps: .* 2003-03;"),
-    "lacks a day": ((DAYS.drop("2003-05-07").strftime("%Y-%m-%d"), np.arange(1460.0) / 100), {}, "no value for 2003-05; a month needs all of its days"),
-    "8-day": ((pd.date_range("2002-01-01", "2005-12-31", freq="8D").strftime("%Y-%m-%d"), 1.0), {}, "are 8-day; allowed: monthly or daily or annual"),
-    "annual, nothing stated": ((["2002", "2003", "2004"], [1, 2, 3]), {}, "its values are annual; say .* `interpolation: constant`, or `linear`"),
-    "linear, no year after": ((["2002", "2003", "2004"], [1, 2, 3]), {"interpolation": "linear"}, "no value for 2004-07 to 2004-12; the first and last half year"),
-    "monthly, interpolation": (monthly(), {"interpolation": "linear"}, "its values are monthly; `interpolation` is for annual ones: remove it"),
-    "twice": ((["2001-12", *monthly()[0], "2003-05"], 1.0), {}, "2003-05-01 and 2003-05-01 fall into one month|2003-05 stands 2 times"),
+    "lacks a day": ((ALL_BUT_ONE, np.arange(1460.0) / 100), {}, "no value for 2003-05; a month needs all of its days"),
+    "8-day": ((COMPOSITES, 1.0), {}, "are 8-day; allowed: monthly or daily or annual"),
+    "annual, nothing stated": ((YEARS, [1, 2, 3]), {}, "its values are annual; say .* `interpolation: constant`, or `linear`"),
+    "linear, no year after": ((YEARS, [1, 2, 3]), LINEAR, "no value for 2004-07 to 2004-12; the first and last half year"),
+    "monthly, interpolation": (monthly(), LINEAR, "its values are monthly; `interpolation` is for annual ones: remove it"),
+    "month twice": ((["2001-12", *monthly()[0], "2003-05"], 1.0), {}, "2003-05-01 and 2003-05-01 fall into one month"),
+    "day twice": ((["2003-05-07", *DAYS.strftime("%Y-%m-%d")], 1.0), {}, "2003-05-07 stands 2 times"),
     "text": (monthly([*map(str, range(47)), "much"]), {}, "`Nino34`: text among numbers: .* first `much` in line 49"),
     "no date": (([*monthly()[0][:-1], "soon"], 1.0), {}, "`time`: not a date"),
     "no unit": (monthly(), {"units": None}, "neither the file nor the study says the unit"),
     "no column": (monthly(), {"variable": "ONI"}, "no column `ONI`; it has time, Nino34"),
     "empty": (([], []), {}, "no row"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -229,9 +234,7 @@ def test_names_of_what_a_series_cannot_become_are_refused() -> None:
 def test_series_need_inversions_and_years(tmp_path: Path) -> None:
     """What chooses their prior: years of inversions left out."""
     fitted = pd.Timestamp(FIRST).date(), pd.Timestamp(LAST).date()
-    some = (InversionTermSettings(), HoldoutSettings(), None, ("nino",))
-    assert (
-        "chosen on years of inversions that are left out, of which the study has none" in together(Keys(fitted, True, False, *some))[0][1]
-    )
-    assert "need 4 whole fitted years or more" in together(Keys(fitted, True, True, *some))[0][1]
-    assert not together(Keys(fitted, True, True, *some[:3], ()))
+    some = (InversionTermSettings(), HoldoutSettings(), None)
+    assert "no variant of the study is trained on inversions" in together(Keys(fitted, True, False, *some, ("nino",), False))[0][1]
+    assert "need 4 whole fitted years or more" in together(Keys(fitted, True, True, *some, ("nino",), True))[0][1]
+    assert not together(Keys(fitted, True, True, *some, (), True))

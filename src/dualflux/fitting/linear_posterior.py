@@ -5,8 +5,8 @@ With the hidden layers h(x) of a trained network fixed, whatever a constraint ob
     y = h(x) w + u(s, t) + v(s, t) + g(x(s)) + b(s) + e,
 
 readout w, spatial effect u, effect v of predictors of time alone, representativeness g and site effects b. With Gaussian priors
-and errors (Student-t errors by iterated weights) the posterior is Gaussian and its normal equations are small: a sum over constraints. The unknowns are those of
-all effects (`constraints.base.Effect`), in the order of a `Layout`. All in float64.
+and errors (Student-t errors by iterated weights) the posterior is Gaussian and its normal equations are small: a sum over
+constraints. The unknowns are those of all effects (`constraints.base.Effect`), in the order of a `Layout`. All in float64.
 """
 
 from collections.abc import Sequence

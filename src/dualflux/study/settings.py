@@ -305,7 +305,8 @@ def load_study_to_check(
 
 def _keys(s: StudySettings) -> Keys:
     series = tuple(one.name for one in of_time(s.predictors))
-    return Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth, series)
+    inverted = any("inversions" in variant.constraints for variant in s.variants.values())
+    return Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth, series, inverted)
 
 
 def _settings(values: dict[str, Any], lines: dict[Location, int], name: str) -> tuple[StudySettings | None, list[str]]:

@@ -25,6 +25,8 @@ class Keys(NamedTuple):
     truth : str or None
     series : tuple of str
         Predictors of time alone.
+    inverted : bool
+        Whether a variant is trained on inversions.
     """
 
     fitted: tuple[date, date]
@@ -34,6 +36,7 @@ class Keys(NamedTuple):
     holdout: HoldoutSettings
     truth: str | None
     series: tuple[str, ...]
+    inverted: bool
 
 
 def together(keys: Keys) -> list[Said]:
@@ -49,9 +52,9 @@ def _without_a_source(keys: Keys) -> Iterator[Said]:
                 ("holdout", key),
                 "fits without some of the inversions, of which the study has none; remove the key or give `inversions`",
             )
-    if keys.series and not keys.inversions:
-        why = "how strongly they act is chosen on years of inversions that are left out, of which the study has none"
-        yield ("predictors",), f"{', '.join(keys.series)}: {why}; give `inversions` or remove the series"
+    if keys.series and not keys.inverted:
+        why = "how strongly series act is chosen on left-out years of inversions, and no variant of the study is trained on inversions"
+        yield ("predictors",), f"{', '.join(keys.series)}: {why}; give `inversions` and such a variant, or remove the series"
     if keys.inversions and not keys.towers and keys.term.estimator == "representative":
         todo = "use `stratified` or `exact`"
         yield ("inversion_term", "estimator"), f"representative trains its library on towers, of which the study has none; {todo}"
