@@ -34,7 +34,8 @@ def write(folder: Path, time: list[str] | pd.Index, values: Any) -> None:
 
 def read(folder: Path, time_step: str, *settings: PredictorSettings) -> np.ndarray:
     """Values (step, series)."""
-    return read_series(settings or (nino(),), folder, STEPS[time_step].time, time_step).values  # type: ignore[arg-type]
+    found = read_series(settings or (nino(),), folder, STEPS[time_step].time, time_step)  # type: ignore[arg-type]
+    return found.values  # noqa: PD011
 
 
 # What each record gives
@@ -118,7 +119,7 @@ def test_lags_and_running_means_of_a_series_look_back_before_the_period(tmp_path
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_what_returns_every_year_is_taken_out_and_the_rest_has_sd_one(time_step: str) -> None:
-    """Of a cycle plus a value of the year over the fitted years: the value alone, whose sd there is 1; the year to come in the same unit."""
+    """Of a cycle plus a value of the year: the value alone, whose sd over the fitted years is 1; the year to come in the same unit."""
     steps = Steps.create("2001-01-01", "2003-12-31", time_step)
     month, year = steps.time.month.to_numpy(), steps.time.year.to_numpy()
     values = (10.0 * month + 3.0 * np.array([-1, 1, 5])[year - 2001])[:, None]

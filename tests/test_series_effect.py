@@ -244,7 +244,8 @@ def test_the_misfit_is_that_of_leaving_each_year_out() -> None:
     gram = gram_of_years(np.concatenate([columns, residual[..., None]], axis=-1), precision)
     found = held_out_misfit(gram, order, [0.0, 0.2])
     x, y = columns[:, order], residual
-    x, y = (np.concatenate([a, a.sum(axis=0, keepdims=True)]) * np.sqrt(precision[:, 0, 0]).reshape(-1, *[1] * (a.ndim - 1)) for a in (x, y))
+    root = np.sqrt(precision[:, 0, 0])
+    x, y = (np.einsum("r,r...->r...", root, np.concatenate([a, a.sum(axis=0, keepdims=True)])) for a in (x, y))
     wanted = np.zeros(2)
     for t in range(YEARS):
         others = np.delete(np.arange(YEARS), t)
@@ -287,12 +288,11 @@ def test_a_response_is_found_in_training() -> None:
     regional, make = responding(cube, true)
     towers = make_towers(cube)
     objective = make_objective(cube, towers, regional)
-    choice = choose_series(objective, make, VARIANTS["dual"], cube, CELLS, NETWORK, TowerTermSettings(), TRAINING, 1.0, 1)  # type: ignore[arg-type]
+    settings = (NETWORK, TowerTermSettings(), TRAINING)
+    choice = choose_series(objective, make, VARIANTS["dual"], cube, CELLS, *settings, 1.0, 1)  # type: ignore[arg-type]
     assert choice.prior_sd >= 0.1 and choice.p_value < 0.05
     stack = make_stack(objective, study_runs(("inversions",)))
-    fitted = train_all(
-        objective, stack, make_landscape(cube), DeviceCube.of(cube), NETWORK, TRAINING, SPATIAL, series_sd=choice.prior_sd
-    )
+    fitted = train_all(objective, stack, make_landscape(cube), DeviceCube.of(cube), NETWORK, TRAINING, SPATIAL, series_sd=choice.prior_sd)
     found = np.asarray(fitted.ensembles["", "inversions"].model.series, np.float64)
     step = linear_step(objective, stack, make_landscape(cube), DeviceCube.of(cube), SPATIAL, choice.prior_sd)
     _, (problem, *_) = next(step.problems(fitted.ensembles["", "inversions"].model, stack.members, np.arange(2)))
