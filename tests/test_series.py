@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[tuple[Any, Any], dict[str, Any], str]] = {
     "annual, nothing stated": ((YEARS, [1, 2, 3]), {}, "its values are annual; say .* `interpolation: constant`, or `linear`"),
     "linear, no year after": ((YEARS, [1, 2, 3]), LINEAR, "no value for 2004-07 to 2004-12; the first and last half year"),
     "monthly, interpolation": (monthly(), LINEAR, "its values are monthly; `interpolation` is for annual ones: remove it"),
-    "month twice": ((["2001-12", *monthly()[0], "2003-05"], 1.0), {}, "2003-05-01 and 2003-05-01 fall into one month"),
+    "month twice": ((["2001-12", *monthly()[0], "2003-05"], 1.0), {}, "2003-05 stands 2 times"),
     "day twice": ((["2003-05-07", *DAYS.strftime("%Y-%m-%d")], 1.0), {}, "2003-05-07 stands 2 times"),
     "text": (monthly([*map(str, range(47)), "much"]), {}, "`Nino34`: text among numbers: .* first `much` in line 49"),
     "no date": (([*monthly()[0][:-1], "soon"], 1.0), {}, "`time`: not a date"),
