@@ -18,7 +18,7 @@ from dualflux.constraints.inversions.equations import RegionalEquations, flux_in
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.equations import TowerEquations
 from dualflux.cube import Cube, DeviceCube, SeriesStandard
-from dualflux.fitting.fit_ensembles import linear_step, train_all
+from dualflux.fitting.fit_ensembles import build_objective, linear_step, train_all
 from dualflux.fitting.linear_posterior import solve
 from dualflux.fitting.posterior_draws import with_parameters
 from dualflux.fitting.series_choice import CANDIDATE_SDS, choose_prior, choose_series, gram_of_years, held_out_misfit
@@ -292,13 +292,23 @@ def test_a_response_is_found_in_training() -> None:
     cube = with_series(make_cube(YEARS_OF_WORLD), 3, 1)
     true = np.array([[0.15, -0.1, 0.1]])
     regional, make = responding(cube, true)
-    towers = make_towers(cube)
-    objective = make_objective(cube, towers, regional)
+    short = TRAINING.model_copy(update={"steps": TRAINING.steps // 2})  # as the trial's: one program for both
+    objective = build_objective(
+        None,
+        regional,
+        cube,
+        DeviceCube.of(cube),
+        CELLS,
+        NETWORK,
+        TowerTermSettings(),
+        InversionTermSettings(locations=2, years=2),
+        TRAINING,
+    )
     settings = (NETWORK, TowerTermSettings(), TRAINING)
-    choice = choose_series(objective, make, VARIANTS["dual"], cube, CELLS, *settings, 1.0, 1)  # type: ignore[arg-type]
+    choice = choose_series(objective, make, VARIANTS["inversions"], cube, CELLS, *settings, 1.0, 1)  # type: ignore[arg-type]
     assert choice.prior_sd >= 0.1 and choice.p_value < 0.05
     stack = make_stack(objective, study_runs(("inversions",)))
-    fitted = train_all(objective, stack, make_landscape(cube), DeviceCube.of(cube), NETWORK, TRAINING, SPATIAL, series_sd=choice.prior_sd)
+    fitted = train_all(objective, stack, make_landscape(cube), DeviceCube.of(cube), NETWORK, short, SPATIAL, series_sd=choice.prior_sd)
     found = np.asarray(fitted.ensembles["", "inversions"].model.series, np.float64)
     step = linear_step(objective, stack, make_landscape(cube), DeviceCube.of(cube), SPATIAL, choice.prior_sd)
     _, (problem, *_) = next(step.problems(fitted.ensembles["", "inversions"].model, stack.members, np.arange(2)))

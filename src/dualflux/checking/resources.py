@@ -14,10 +14,11 @@ import pandas as pd
 
 from dualflux.cube import Steps
 from dualflux.errors import InputError
+from dualflux.fitting.series_choice import BLOCKS
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
-from dualflux.sources.predictors.settings import of_network
+from dualflux.sources.predictors.settings import of_network, of_time
 from dualflux.study.settings import Study
 
 _FIXED_MEMORY_GB = 1.1  # interpreter, libraries and compiled programs
@@ -105,6 +106,7 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     weights = sum(a * b for a, b in pairwise(widths))
     left_out, everywhere = _left_out(study, products), cells * _steps(study)
     trial = 0.5 * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0  # of half the steps
+    trial += 0.5 * TRIAL_MEMBERS * BLOCKS if of_time(s.predictors) else 0.0
     on_towers = sum(_members(study, v) for v in s.variants if s.variants[v].towers) + left_out * ("dual" in s.variants) + trial
     on_inversions = sum(_members(study, v) for v in s.variants if "inversions" in s.variants[v].constraints) + trial
     on_inversions += left_out * sum(v in s.variants for v in ("inversions", "dual"))
