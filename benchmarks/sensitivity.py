@@ -135,7 +135,7 @@ def regional_members(ensemble: Ensemble, prepared: Prepared) -> np.ndarray:
     """Integrals (member, month, region + 1) [PgC month-1]."""
     cells, days = prepared.cells, prepared.cube.steps.month_days
     place = ensemble.basis.at(cells.lat(), cells.lon())
-    months = monthly_fluxes(stack_ensembles([ensemble]), prepared.cube, place)
+    months = monthly_fluxes(stack_ensembles([ensemble]), prepared.cube, place, (cells.lat(), cells.lon()))
     return np.stack([integrate_month(m.landscape, cells, days[m.month]) for m in months], axis=1)
 
 

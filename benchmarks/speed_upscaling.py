@@ -28,7 +28,7 @@ import pandas as pd
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from dualflux.cube import Columns, Steps
+from dualflux.cube import Columns, Steps, no_series
 from dualflux.features import Standard
 from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid, LandCells
@@ -75,7 +75,7 @@ def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
     """Write one year of the cube."""
     grid, index, area = land(resolution)
     cells = LandCells(grid, index, area.ravel()[index], ("north", "south"), np.stack([index >= area.size / 2, index < area.size / 2]) * 1.0)
-    layout = Layout.create(cells, area, Steps.create("2001-01-01", "2001-12-31", "daily"), columns(dynamic))
+    layout = Layout.create(cells, area, Steps.create("2001-01-01", "2001-12-31", "daily"), columns(dynamic), np.zeros((365, 0), np.float32))
     PredictorStore.create(path, layout)
     store = PredictorStore(path)
     rng = np.random.default_rng(1)
@@ -99,7 +99,8 @@ def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
 def more_years(path: Path, source: Path, years: int) -> None:
     """A store of several years whose chunks are links to those of one year."""
     one = Layout.load(source)
-    several = Layout.create(one.cells, one.land_area, Steps.create("2001-01-01", f"{2000 + years}-12-31", "daily"), one.columns)
+    steps = Steps.create("2001-01-01", f"{2000 + years}-12-31", "daily")
+    several = Layout.create(one.cells, one.land_area, steps, one.columns, np.zeros((len(steps.time), 0), np.float32))
     PredictorStore.create(path, several)
     for name in ("static", "seasonal", "mean_year"):
         (path / name / "c").symlink_to(source / name / "c")
@@ -197,8 +198,8 @@ def compute_only(weights: Path, layout: Layout, tiles: int) -> float:
     shape = Shape(layout.columns, 12, layout.steps.length)
     kernel = EnsembleKernel(stack_ensembles([ensemble]), shape)
     rng = np.random.default_rng(4)
-    data = [Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(ensemble.size))) for _ in range(4)]
-    months = months_of(Steps.create("2001-01-01", "2001-12-31", "daily"), slice(0, 12), 12)
+    data = [Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(ensemble.size, 0))) for _ in range(4)]
+    months = months_of(Steps.create("2001-01-01", "2001-12-31", "daily"), slice(0, 12), 12, layout.series)
     with ThreadPoolExecutor(cores()) as pool:
         work = lambda: list(pool.map(lambda i: kernel(data[i % 4], months), range(tiles)))  # noqa: E731
         work()
@@ -272,7 +273,7 @@ def prepare_rate(folder: Path, resolution: float) -> float:
     )
     derived = tuple(f"running_mean({n}, 30)" for n in columns().dynamic)
     wanted = Columns((), ("potential_radiation",), columns().dynamic + derived)
-    standard = Standard(wanted, np.zeros(len(wanted.names)), np.ones(len(wanted.names)), sources.steps)
+    standard = Standard(wanted, np.zeros(len(wanted.names)), np.ones(len(wanted.names)), sources.steps, no_series(sources.steps)[1])
     start = time.perf_counter()
     layout = prepare_store(sources, standard, folder / "prepared", Execution(), lambda text: ADVANCE)
     return rows_of(layout) / (time.perf_counter() - start)

@@ -224,7 +224,7 @@ class Loop:
             [named[f"network.{i}.weight"].T for i in layers], [named[f"network.{i}.bias"] for i in layers], self.task.network.activation
         )
         g, own = Representativeness(named["intercept"], named["coefficient"]), (named["site_effect"], named["floor"], named["growth"])
-        return jax.tree.map(np.array, FluxModel(network, g, {"towers": TowerParameters(*own)}, jnp.zeros((3, 0))))
+        return jax.tree.map(np.array, FluxModel(network, g, {"towers": TowerParameters(*own)}, jnp.zeros((3, 0)), jnp.zeros((0, 3))))
 
 
 def learning_rates(task: Task) -> np.ndarray:

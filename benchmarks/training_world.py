@@ -12,7 +12,7 @@ from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
 from dualflux.constraints.towers.folds import fold_of_groups
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
-from dualflux.cube import Columns, Cube, DeviceCube, Steps
+from dualflux.cube import Columns, Cube, DeviceCube, Steps, no_series
 from dualflux.fitting.ensembles import Run, Stack, stack_members
 from dualflux.fitting.fit_ensembles import build_objective
 from dualflux.fitting.objective import Member, Objective
@@ -94,7 +94,7 @@ def predictors(size: Size, cells: LandCells, random: np.random.Generator) -> Cub
     dynamic += wave[steps.season].astype(np.float32)
     names = [[f"{kind}{i}" for i in range(n)] for kind, n in (("s", size.static), ("c", size.seasonal), ("d", size.dynamic))]
     columns, width = Columns(*(tuple(n) for n in names)), size.static + size.seasonal + size.dynamic
-    return Cube(static, seasonal, dynamic, steps, columns, np.zeros(width), np.ones(width))
+    return Cube(static, seasonal, dynamic, steps, columns, np.zeros(width), np.ones(width), *no_series(steps))
 
 
 def true_flux(cube: Cube, random: np.random.Generator) -> np.ndarray:

@@ -106,7 +106,8 @@ def members(cube: Cube, basis: SpatialBasis, count: int, network: NetworkSetting
 
     def one(key: jax.Array) -> FluxModel:
         model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, {}, network)
-        model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, basis.size)))
+        effects = jnp.zeros((3, basis.size)), jnp.zeros((cube.series.shape[1], 3))
+        model = eqx.tree_at(lambda m: (m.spatial, m.series), model, effects)
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
     fold = np.arange(count) % 2 if count > 1 else np.array([-1])

@@ -47,7 +47,7 @@ def test_columns_are_those_that_the_other_years_make(time_step: str) -> None:
     """Mean seasons, anomalies, centre and scale by hand, from the other years alone."""
     steps = Steps.create("2001-01-01", "2003-12-31", time_step)
     ta, keep = weather(steps), steps.time.year != 2002
-    found = cube_without_year(cube_of(ta, steps), AREA, 2002)
+    found = cube_without_year(cube_of(ta, steps), AREA, np.ones(len(steps.time), bool), 2002)
     raw = {name: found.dynamic[..., i] * found.scale[-2 + i] + found.centre[-2 + i] for i, name in enumerate(found.columns.dynamic)}
     season = pd.DataFrame(ta[keep].astype(float)).groupby([steps.time[keep].month, steps.time[keep].day]).mean()
     of_step = season.loc[list(zip(steps.time.month, steps.time.day, strict=True))].to_numpy()
@@ -64,7 +64,7 @@ def test_what_the_year_was_leaves_no_trace() -> None:
     steps = Steps.create("2001-01-01", "2003-12-31", "monthly")
     ta, of_year = weather(steps), steps.time.year == 2002
     other = ta + 50 * of_year[:, None].astype(np.float32)
-    one, two = (cube_without_year(cube_of(values, steps), AREA, 2002) for values in (ta, other))
+    one, two = (cube_without_year(cube_of(values, steps), AREA, np.ones(len(steps.time), bool), 2002) for values in (ta, other))
     np.testing.assert_allclose(one.centre, two.centre, atol=1e-4)
     np.testing.assert_allclose(one.scale, two.scale, rtol=1e-5)
     np.testing.assert_allclose(one.seasonal, two.seasonal, atol=1e-4)
@@ -75,7 +75,7 @@ def test_what_the_year_was_leaves_no_trace() -> None:
 def test_tower_rows_are_the_cells_but_for_what_is_the_sites_own() -> None:
     steps = Steps.create("2001-01-01", "2003-12-31", "monthly")
     cube = cube_of(weather(steps), steps)
-    without = cube_without_year(cube, AREA, 2002)
+    without = cube_without_year(cube, AREA, np.ones(len(steps.time), bool), 2002)
     step, cell = np.array([0, 14, 35]), np.array([2, 0, 1])
     rows = cube.rows(step, cell)
     np.testing.assert_allclose(rows_without_year(cube, without, rows, step, cell), without.rows(step, cell), atol=1e-5)
@@ -103,7 +103,7 @@ def spoilt(prepared: Prepared, year: int) -> Prepared:
 def test_a_fit_without_a_year_is_handed_nothing_of_it(study: Study) -> None:
     """Towers, effective numbers, the inversions' mean, R and years: equal to the last bit, whatever the year held."""
     prepared = load(study.out / "prepared")
-    one, two = (stage.without_year(p, 2002, 1) for p in (prepared, spoilt(prepared, 2002)))
+    one, two = (stage.without_year(p, 2002, study.settings) for p in (prepared, spoilt(prepared, 2002)))
     towers = [tower_constraint(study, p) for p in (one, two)]
     makers = [regional_maker(study, p) for p in (one, two)]
     assert towers[0] is not None and towers[1] is not None and makers[0] is not None and makers[1] is not None

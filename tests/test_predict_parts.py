@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.cube import Columns, Steps, TimeStep
+from dualflux.cube import Columns, Steps, TimeStep, no_series
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
 from dualflux.model.flux_model import FluxModel, NetworkSettings
@@ -70,8 +70,8 @@ def test_mean_and_spread_are_those_of_the_members(count: int, time_step: str, hi
     steps = Steps.create("2004-01-01", "2004-03-31", time_step)
     shape = Shape(COLUMNS, 4, steps.length)
     rng = np.random.default_rng(0)
-    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(count)))
-    months = months_of(steps, slice(0, 3), 4)
+    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(count, 0)))
+    months = months_of(steps, slice(0, 3), 4, no_series(steps)[0])
     members, per_step = EnsembleKernel(model, shape, steps=True)(tile, months)
     landscape, tower = by_hand(model, tile, months, steps.length)
     assert per_step is not None
@@ -93,8 +93,8 @@ def test_one_program_gives_the_same_bits_wherever_a_cell_stands() -> None:
     model, shape = model_of(2, NetworkSettings(hidden=(8, 8))), Shape(COLUMNS, 1, TimeStep.named("monthly"))
     kernel = EnsembleKernel(model, shape)
     rng = np.random.default_rng(0)
-    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(2)))
-    months = Months(np.array([5], np.int32), np.array([1], np.int32))
+    tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(2, 0)))
+    months = Months(np.array([5], np.int32), np.array([1], np.int32), np.zeros((1, 1, 0), np.float32))
     order = rng.permutation(LANES)
     one, other = kernel(tile, months).months, kernel(Tile(*(np.ascontiguousarray(a[..., order]) for a in tile)), months).months
     for plain, moved in zip(one, other, strict=True):
@@ -125,7 +125,7 @@ def test_steps_stand_at_their_month_and_day(year: int, first_month: int, months:
         np.testing.assert_array_equal(found[m, :, 0, :3], np.repeat(wanted[:, None], 3, axis=1))
         np.testing.assert_array_equal(found[m, :, 1, :3], -np.repeat(wanted[:, None], 3, axis=1))
     assert (found[..., 3:] == 0).all()
-    place = months_of(steps, slice(0, None), len(steps.months) + 2)
+    place = months_of(steps, slice(0, None), len(steps.months) + 2, no_series(steps)[0])
     assert place.count[-2:].tolist() == [0, 0] and (place.place[:-2] + 1 == steps.months.month).all()
 
 
@@ -147,7 +147,8 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
     area = np.where(rng.random(grid.shape) < share, 1.0, 0.0)
     area[0, 0] = 1.0
     index = np.flatnonzero(area)[:: 1 + seed % 2]
-    layout = Layout(land_cells(grid, index, area), area, Steps.create("2001-01-01", "2002-02-28", "daily"), COLUMNS, rows)
+    steps = Steps.create("2001-01-01", "2002-02-28", "daily")
+    layout = Layout(land_cells(grid, index, area), area, steps, COLUMNS, no_series(steps)[0], rows)
     assert np.concatenate([np.arange(grid.lat.size)[b.rows] for b in layout.bands]).tolist() == list(range(18))
     parts = [layout.cells_of(b, t) for b in layout.bands for t in range(b.tiles.start, b.tiles.stop)]
     assert np.concatenate([np.arange(len(index))[p] for p in parts]).tolist() == list(range(len(index)))
@@ -168,11 +169,17 @@ def test_bands_are_as_high_as_their_cells_allow(tmp_path: Path) -> None:
     """A quarter of a degree of nothing but land: 1440 cells a row, so five rows are a band; and it comes back from disk."""
     grid = Grid.global_regular(0.25)
     cells = land_cells(grid, np.arange(720 * 1440), grid.cell_area)
-    layout = Layout.create(cells, grid.cell_area, Steps.create("2001-01-01", "2001-12-31", "daily"), COLUMNS)
+    steps = Steps.create("2001-01-01", "2001-12-31", "daily")
+    layout = Layout.create(cells, grid.cell_area, steps, COLUMNS, np.arange(730, dtype=np.float32).reshape(365, 2))
     assert layout.band_rows == 5 and len(layout.bands) == 144 and layout.bands[7].rows == slice(35, 40)
     layout.save(tmp_path)
     again = Layout.load(tmp_path)
-    assert again.bands == layout.bands and again.columns == COLUMNS and (again.index == layout.index).all()
+    assert (
+        again.bands == layout.bands
+        and again.columns == COLUMNS
+        and (again.series == layout.series).all()
+        and (again.index == layout.index).all()
+    )
     assert again.shape == layout.shape and again.steps.time.equals(layout.steps.time)
     assert dataclasses.replace(again, band_rows=8).bands[1].rows == slice(8, 16)
 

@@ -113,8 +113,8 @@ def control_of(model: FluxModel, integral: jax.Array) -> Control:
 def models_of(networks: Network) -> FluxModel:
     blank = FluxModel.create(jax.random.key(0), len(CUBE.columns.names), CUBE.columns.invariant, {}, NETWORK)
     count = len(networks.weights[0])
-    g, spatial = jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), (blank.representativeness, blank.spatial))
-    return FluxModel(networks, g, {}, spatial)
+    parts = blank.representativeness, {}, blank.spatial, blank.series
+    return FluxModel(networks, *jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), parts))
 
 
 # Places

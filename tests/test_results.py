@@ -59,7 +59,7 @@ def constant_ensemble(values: list[float], fold: list[int]) -> Ensemble:
     members.network.biases[-1] = jnp.asarray(values)[:, None] / 2.0
     g = replace(members.representativeness, intercept=jnp.full(len(values), 10.0))
     nowhere = jnp.zeros((len(values), 3, BASIS.size))
-    return Ensemble(FluxModel(members.network, g, {}, nowhere), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
+    return Ensemble(FluxModel(members.network, g, {}, nowhere, members.series), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
 
 
 # Towers

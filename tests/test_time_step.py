@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualflux import cube as cubes
-from dualflux.cube import Columns, Cube, Steps, TimeStep
+from dualflux.cube import Columns, Cube, Steps, TimeStep, no_series
 from dualflux.features import between_months
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
@@ -70,7 +70,7 @@ def test_a_month_is_the_mean_of_its_hours(monkeypatch: pytest.MonkeyPatch) -> No
     assert steps.month_steps.tolist() == [744, 696] and steps.month_days.tolist() == [31, 29]
     shapes = ((5, 2), (HOURLY.seasons, 5, 1), (len(steps.time), 5, 2))
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    cube = Cube(*arrays, steps, Columns(("a", "b"), ("s",), ("x", "y")), np.zeros(5), np.ones(5))
+    cube = Cube(*arrays, steps, Columns(("a", "b"), ("s",), ("x", "y")), np.zeros(5), np.ones(5), *no_series(steps))
     one = FluxModel.create(jax.random.key(0), 5, 3, {}, NetworkSettings(hidden=(4,), activation="tanh"))
     one = replace(one, spatial=jnp.asarray(rng.normal(size=(3, 2)), jnp.float32))
     place = rng.normal(size=(5, 2))

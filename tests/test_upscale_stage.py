@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dualflux import __version__
-from dualflux.cube import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, Steps, no_series
 from dualflux.prediction.at_towers import PREDICTIONS
 from dualflux.prediction.uncertainty import TowerReach, applicability
 from dualflux.stages.upscale import product_attributes, unseen_cell_variance, write_members
@@ -86,7 +86,7 @@ def test_the_applicability_quantile_by_hand() -> None:
     place = np.r_[0.0, np.arange(1.0, 21), -19.0, 58.0, 7.5]
     empty = np.zeros((12, len(place), 0), np.float32)
     steps = Steps.create("2001-01-01", "2001-12-31", "monthly")
-    cube = Cube(place[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1))
+    cube = Cube(place[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1), *no_series(steps))
     fold = np.r_[0, np.ones(20, int)]
     found = applicability(cube, np.arange(21), fold)
     np.testing.assert_allclose(found, np.r_[np.zeros(21), 1.0, 2.0, 0.5 / 19], rtol=1e-6)

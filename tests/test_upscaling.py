@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.constraints.inversions.locations import regional_operator
-from dualflux.cube import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, Steps, no_series
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
@@ -128,7 +128,9 @@ def line_of_cells(values: np.ndarray) -> Cube:
     """Cells placed by one static predictor."""
     steps = Steps.create("2001-01-01", "2001-12-31", "monthly")
     empty = np.zeros((12, len(values), 0), np.float32)
-    return Cube(values[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1))
+    return Cube(
+        values[:, None].astype(np.float32), empty, empty, steps, Columns(("x",), (), ()), np.zeros(1), np.ones(1), *no_series(steps)
+    )
 
 
 def test_applicability_by_hand() -> None:

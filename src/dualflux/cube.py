@@ -1,5 +1,6 @@
 """Where predictors lie: the time axis, the columns, and the cube of all land cells, on the host and on the device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from dualflux.errors import InputError
 from dualflux.units import days_in_month
 
+_CONSTANT = 1e-6  # of its largest value: the sd of a series that does not vary, in single precision
 MEAN_YEAR = ("2000-01-01", "2001-01-01")  # a leap year: every date has one place in it
 
 
@@ -133,6 +136,61 @@ class Columns:
         return len(self.static) + len(self.seasonal)
 
 
+@dataclass(frozen=True, eq=False)
+class SeriesStandard:
+    """How predictors of time alone are standardised: what returns every year belongs to the seasons and is taken out of them.
+
+    Attributes
+    ----------
+    names : tuple of str, (series,)
+    cycle : array, (series, 12)
+        Mean over the fitted period of each calendar month.
+    scale : array, (series,)
+        Sd over the fitted period of what is left.
+    """
+
+    names: tuple[str, ...]
+    cycle: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def create(cls, names: Sequence[str], values: np.ndarray, steps: Steps, fitted: np.ndarray) -> "SeriesStandard":
+        """Of the steps in use.
+
+        Parameters
+        ----------
+        values : array, (step, series)
+        fitted : array of bool, (step,)
+
+        Raises
+        ------
+        InputError
+            Series that do not vary between the fitted years; all at once.
+        """
+        month = steps.time.month.to_numpy() - 1
+        inside = np.eye(12)[month[fitted]]
+        used = np.asarray(values, dtype=np.float64)[fitted]
+        cycle = (inside.T @ used / np.maximum(inside.sum(axis=0), 1)[:, None]).T
+        scale = np.sqrt(np.mean((used - cycle.T[month[fitted]]) ** 2, axis=0))
+        flat = scale <= _CONSTANT * np.maximum(1.0, np.abs(used).max(axis=0, initial=0.0))
+        if flat.any():
+            raise InputError([
+                f"predictor `{name}`: does not vary between the fitted years but for its mean seasonal cycle, so it says nothing of "
+                "them; give a series that does, or remove it"
+                for name, still in zip(names, flat, strict=True) if still
+            ])  # fmt: skip
+        return cls(tuple(names), cycle, scale)
+
+    def standardised(self, values: np.ndarray, steps: Steps) -> np.ndarray:
+        """Series (step, series) in standard deviations, float32."""
+        return ((values - self.cycle.T[steps.time.month.to_numpy() - 1]) / self.scale).astype(np.float32)
+
+
+def no_series(steps: Steps) -> tuple[np.ndarray, SeriesStandard]:
+    """What a study without predictors of time alone has in their place."""
+    return np.zeros((len(steps.time), 0), np.float32), SeriesStandard((), np.zeros((0, 12)), np.zeros(0))
+
+
 @dataclass(frozen=True)
 class Cube:
     """Standardised predictors of all land cells; rows are put together where they are needed.
@@ -146,6 +204,10 @@ class Cube:
     columns : Columns
     centre, scale : array, (column,)
         What standardised the columns: (value - centre) / scale.
+    series : array float32, (step, series)
+        Standardised predictors of time alone, none of the columns above; no series in most studies.
+    series_standard : SeriesStandard
+        What standardised them.
     """
 
     static: np.ndarray
@@ -155,6 +217,8 @@ class Cube:
     columns: Columns
     centre: np.ndarray
     scale: np.ndarray
+    series: np.ndarray
+    series_standard: SeriesStandard
 
     def rows(self, step: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Predictors of the given (step, cell) pairs, (row, column)."""

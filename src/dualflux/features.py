@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Columns, Cube, Steps, TimeStep
+from dualflux.cube import Columns, Cube, SeriesStandard, Steps, TimeStep, no_series
 from dualflux.derived.memory import before_record, require_record, span
 from dualflux.derived.radiation import potential_radiation
 from dualflux.derived.water_balance import require_units, soil_water
@@ -62,12 +62,15 @@ class Standard:
         See `Cube`.
     steps : Steps
         The period that mean seasons were taken over, and anomalies are counted from.
+    series : SeriesStandard
+        Of predictors of time alone.
     """
 
     columns: Columns
     centre: np.ndarray
     scale: np.ndarray
     steps: Steps
+    series: SeriesStandard
 
 
 def build_cube_as_trained(predictors: xr.Dataset, lat: np.ndarray, steps: Steps, standard: Standard, recipe: Recipe = FROM_RECORD) -> Cube:
@@ -237,7 +240,7 @@ class _Columns:
                 block[..., position] = (values - centre[at]) / scale[at]
                 at += 1
             stacked.append(block)
-        return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale)
+        return Cube(stacked[0], stacked[1], stacked[2], self.steps, self.names(), centre, scale, *no_series(self.steps))
 
 
 def moments(values: np.ndarray, area: np.ndarray, unscaled: bool) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Columns, Cube, Steps
+from dualflux.cube import Columns, Cube, SeriesStandard, Steps, no_series
 from dualflux.grid import Grid, LandCells
 from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.sources.adjustments import Target
@@ -54,17 +54,19 @@ def save(prepared: Prepared, folder: Path) -> None:
     """Write to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cube, cells, target = prepared.cube, prepared.cells, prepared.target
-    for name in ("static", "seasonal", "dynamic"):
+    for name in ("static", "seasonal", "dynamic", "series"):
         np.save(folder / f"{name}.npy", getattr(cube, name))
     np.save(folder / "rows.npy", prepared.rows)
     np.save(folder / "library.npy", prepared.library)
     np.savez(
         folder / "cells.npz", lat=cells.grid.lat, lon=cells.grid.lon, index=cells.index, land_area=cells.land_area,
         region_fraction=cells.region_fraction, land_area_map=prepared.land_area, centre=cube.centre, scale=cube.scale,
+        series_cycle=cube.series_standard.cycle, series_scale=cube.series_standard.scale,
     )  # fmt: skip
     about = {
         "regions": cells.region_names,
         "columns": [cube.columns.static, cube.columns.seasonal, cube.columns.dynamic],
+        "series": cube.series_standard.names,
         "steps": [str(cube.steps.time[0]), str(cube.steps.time[-1]), cube.steps.length.name],
         "target": None if target is None else [target.name, target.kind, target.integral.attrs],
     }
@@ -108,7 +110,12 @@ def load(folder: Path) -> Prepared:
     cells = LandCells(Grid(a["lat"], a["lon"]), a["index"], a["land_area"], tuple(about["regions"]), a["region_fraction"])
     columns = Columns(*(tuple(names) for names in about["columns"]))
     parts = [np.load(folder / f"{name}.npy", mmap_mode="r" if name == "dynamic" else None) for name in ("static", "seasonal", "dynamic")]
-    cube = Cube(parts[0], parts[1], parts[2], Steps.create(*about["steps"]), columns, a["centre"], a["scale"])
+    steps = Steps.create(*about["steps"])
+    series = no_series(steps)  # folders of before predictors of time alone have none
+    if "series" in about:
+        standard = SeriesStandard(tuple(about["series"]), a["series_cycle"], a["series_scale"])
+        series = np.load(folder / "series.npy"), standard
+    cube = Cube(parts[0], parts[1], parts[2], steps, columns, a["centre"], a["scale"], *series)
     observations = read_table(folder / "observations.csv", parse_dates=["time"])
     sites = read_table(folder / "sites.csv").set_index("site")
     target = load_target(folder, about["target"])

@@ -24,9 +24,12 @@ from dualflux.grid import Grid
 from dualflux.sources.inversions import Inversions
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import PredictorScan, check_predictors
+from dualflux.sources.predictors.series import read_series
+from dualflux.sources.predictors.settings import of_network
 from dualflux.sources.towers import Towers
 from dualflux.stages.consistency import check_site_classes, check_water_balances, check_windows
 from dualflux.stages.figure_regions import shown_regions
+from dualflux.stages.prepare import series_standard
 from dualflux.study.settings import Study
 
 __all__ = ["CheckReport", "check_study"]
@@ -72,6 +75,8 @@ def _check_sources(study: Study, report: CheckReport) -> None:
     if land is not None:
         with problems.collect():
             scan = _check_predictors(study, land, report)
+        with problems.collect():
+            _check_series(study, report)
         if study.settings.inversions:
             with problems.collect():
                 inversions, regional = check_inversions(study, land, report)
@@ -168,10 +173,21 @@ def _check_predictors(study: Study, land: Land, report: CheckReport) -> Predicto
     s = study.settings
     scan = check_predictors(s.predictors, study.root, land.cells.grid, land.cells, _steps(study).time, s.time_step)
     report.add("Predictors from files (shares of the land area)", scan.table)
-    _say_predictors(scan, [one.name for one in s.predictors if one.derived], report)
-    report.add("Predictors that are computed", [one.name for one in s.predictors if one.derived])
+    computed = [one.name for one in of_network(s.predictors) if one.derived]
+    _say_predictors(scan, computed, report)
+    report.add("Predictors that are computed", computed)
     check_water_balances(s.predictors, dict(zip(scan.table["predictor"], scan.table["units"], strict=True)))
     return scan
+
+
+def _check_series(study: Study, report: CheckReport) -> None:
+    """Read the predictors of time alone, all of them, and standardise them."""
+    s, steps = study.settings, _steps(study)
+    found = read_series(s.predictors, study.root, steps.time, s.time_step)
+    series_standard(s, found, steps)
+    if found.names:
+        report.say("predictors of time alone", some(found.names))
+        report.add("Predictors of time alone (series; they enter the linear step, by zones of latitude)", found.table)
 
 
 def _say_predictors(scan: PredictorScan, derived: list[str], report: CheckReport) -> None:

@@ -14,9 +14,11 @@ import pandas as pd
 
 from dualflux.cube import Steps
 from dualflux.errors import InputError
+from dualflux.fitting.series_choice import BLOCKS
 from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
+from dualflux.sources.predictors.settings import of_network, of_time
 from dualflux.stages.left_out_years import FOLDS, MEMBERS
 from dualflux.study.settings import Study
 
@@ -105,6 +107,7 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     weights = sum(a * b for a, b in pairwise(widths))
     left_out, everywhere = _left_out(study, products), cells * _steps(study)
     trial = 0.5 * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0  # of half the steps
+    trial += 0.5 * TRIAL_MEMBERS * BLOCKS if of_time(s.predictors) else 0.0
     on_towers = sum(_members(study, v) for v in s.variants if s.variants[v].towers) + left_out * ("dual" in s.variants) + trial
     on_inversions = sum(_members(study, v) for v in s.variants if "inversions" in s.variants[v].constraints) + trial
     on_inversions += left_out * sum(v in s.variants for v in ("inversions", "dual"))
@@ -156,12 +159,12 @@ def _months(study: Study) -> int:
 
 def _input_columns(study: Study) -> int:
     """Roughly: class fractions count as 17 (IGBP)."""
-    predictors = study.settings.predictors
+    predictors = of_network(study.settings.predictors)
     return sum(17 if one.kind == "fractions" else 1 for one in predictors if one.kind != "dynamic") + sum(_dynamic_columns(study))
 
 
 def _dynamic_columns(study: Study) -> Iterator[int]:
-    for one in study.settings.predictors:
+    for one in of_network(study.settings.predictors):
         if one.kind == "dynamic":
             yield 1 + (3 if one.running_means is None else len(one.running_means))
         elif one.derived and one.name.startswith(("anomaly", "lag", "running_mean", "water_balance")):

@@ -57,7 +57,8 @@ def _predictor_rows(study: Study, known: _Known) -> Iterator[dict[str, str]]:
         if one.path is not None:
             variable = one.variable or one.name
             with Problems().collect():
-                unit = _units_in(find_files(one.path, study.root, one.suffix)[0], known).get(variable, "")
+                path = find_files(one.path, study.root, one.suffix)[0]
+                unit = "" if path.suffix.lower() == ".csv" else _units_in(path, known).get(variable, "")
                 yield {
                     "kind": "predictors",
                     "source": say_paths(one.path),

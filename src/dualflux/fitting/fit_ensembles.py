@@ -103,6 +103,7 @@ class Trained(NamedTuple):
 def train_all(
     objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, network: NetworkSettings, training: TrainingSettings,
     spatial: SpatialSettings, report: Callable[[int, int], None] = lambda done, of: None, checkpoint: Checkpoint | None = None,
+    series_sd: float = 0.0,
 ) -> Fitted:  # fmt: skip
     """Train every member in one compiled program, stop each fold of each ensemble by its own inner validation sites, and draw.
 
@@ -110,8 +111,10 @@ def train_all(
     ----------
     checkpoint : Checkpoint, optional
         Where an interrupted training goes on from; posterior draws are made again.
+    series_sd : float
+        Prior sd of the coefficients of predictors of time alone [gC m-2 d-1], see `series_choice`; 0 leaves them out.
     """
-    linear = linear_step(objective, stack, landscape, device, spatial)
+    linear = linear_step(objective, stack, landscape, device, spatial, series_sd)
     trained = train_members(objective, stack, linear, network, training, report, checkpoint)
     return draw_members(trained, stack, linear, network)
 
@@ -121,9 +124,11 @@ def landscape_of(cube: Cube, cells: LandCells, spatial: SpatialSettings) -> Land
     return Landscape(cube, cells, SpatialBasis.create(cells.lat(), cells.lon(), spatial.correlation_length))
 
 
-def linear_step(objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, spatial: SpatialSettings) -> LinearStep:
+def linear_step(
+    objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, spatial: SpatialSettings, series_sd: float = 0.0
+) -> LinearStep:  # fmt: skip
     """What the members' linear parts are estimated from, whenever that is."""
-    return LinearStep.create(landscape, objective.constraints, device, spatial, stack.plans, stack.family, stack.seeds)
+    return LinearStep.create(landscape, objective.constraints, device, spatial, stack.plans, stack.family, stack.seeds, series_sd)
 
 
 def train_members(

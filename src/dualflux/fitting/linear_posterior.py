@@ -2,11 +2,11 @@
 
 With the hidden layers h(x) of a trained network fixed, whatever a constraint observes is linear in what is left; at a tower, for example,
 
-    y = h(x) w + u(s, t) + g(x(s)) + b(s) + e,
+    y = h(x) w + u(s, t) + v(s, t) + g(x(s)) + b(s) + e,
 
-readout w, spatial effect u, representativeness g and site effects b. With Gaussian priors and errors (Student-t errors by
-iterated weights) the posterior is Gaussian and its normal equations are small: a sum over constraints. The unknowns are those of
-all effects (`constraints.base.Effect`), in the order of a `Layout`. All in float64.
+readout w, spatial effect u, effect v of predictors of time alone, representativeness g and site effects b. With Gaussian priors
+and errors (Student-t errors by iterated weights) the posterior is Gaussian and its normal equations are small: a sum over
+constraints. The unknowns are those of all effects (`constraints.base.Effect`), in the order of a `Layout`. All in float64.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from scipy import linalg
 
 from dualflux.constraints.base import Effect, Equations, Layout, Normal
 from dualflux.model.spatial_effect import SpatialSettings
+from dualflux.model.time_effect import ZONES
 
 READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the checkpoint was chosen at sites not trained on, and is to stay
 INTERCEPT_SD = 3.0  # gC m-2 d-1: as good as flat
@@ -26,8 +27,10 @@ PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained
 SMALLEST_SLOPE_SD = 0.01  # gC m-2 d-1 per standard deviation: g is nothing
 
 
-def effects_of_flux(width: int, places: int, invariant: int, spatial: SpatialSettings) -> tuple[Effect, ...]:
-    """Readout, u and g: the effects that belong to the model, not to a constraint.
+def effects_of_flux(
+    width: int, places: int, invariant: int, spatial: SpatialSettings, series: int = 0, series_sd: float = 0.0
+) -> tuple[Effect, ...]:  # fmt: skip
+    """Readout, u, predictors of time alone and g: the effects that belong to the model, not to a constraint.
 
     Parameters
     ----------
@@ -37,11 +40,16 @@ def effects_of_flux(width: int, places: int, invariant: int, spatial: SpatialSet
         Basis functions of u.
     invariant : int
         Slopes of g.
+    series : int
+        Predictors of time alone.
+    series_sd : float
+        Prior sd of their coefficients [gC m-2 d-1], see `series_choice`; 0 leaves them out.
     """
     return (
         Effect("readout", "flux", width, READOUT_SD),
         Effect("spatial_lasting", "flux", places, spatial.mean_sd, "centred"),
         Effect("spatial_seasonal", "flux", 2 * places, spatial.season_sd, "centred"),
+        Effect("series", "flux", series * len(ZONES), series_sd),
         Effect("representativeness_mean", "tower_like", 1, INTERCEPT_SD),
         Effect("representativeness", "tower_like", invariant, estimate="marginal"),
     )

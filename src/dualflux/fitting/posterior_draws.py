@@ -22,6 +22,7 @@ from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Lanes, Program, unstack
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
 from dualflux.model.spatial_effect import HARMONICS, SpatialSettings
+from dualflux.model.time_effect import ZONES
 
 
 def integrate_features(network: Network, walk: Walk) -> np.ndarray:
@@ -55,6 +56,8 @@ class LinearStep:
         Members that share estimated sds: those of a variant and fold, so that no data of a fold's sites enter.
     seeds : list of tuple of int, (member,)
         Seed of each member's draw and, last, its sign: one seed with both signs is an antithetic pair.
+    series_sd : float
+        Prior sd of the coefficients of predictors of time alone [gC m-2 d-1], of members that inversions constrain: it is chosen on these.
     """
 
     landscape: Landscape
@@ -65,20 +68,23 @@ class LinearStep:
     plans: Sequence[Plan]
     family: np.ndarray
     seeds: list[tuple[int, ...]]
+    series_sd: float
 
     @classmethod
     def create(
         cls, landscape: Landscape, constraints: Sequence[Constraint], cube: DeviceCube, settings: SpatialSettings,
-        plans: Sequence[Plan], family: np.ndarray, seeds: list[tuple[int, ...]],
+        plans: Sequence[Plan], family: np.ndarray, seeds: list[tuple[int, ...]], series_sd: float = 0.0,
     ) -> "LinearStep":  # fmt: skip
         """Ask every constraint for its equations."""
-        return cls(landscape, constraints, [c.linear(landscape) for c in constraints], cube, settings, plans, family, seeds)
+        linear = [c.linear(landscape) for c in constraints]
+        return cls(landscape, constraints, linear, cube, settings, plans, family, seeds, series_sd)
 
     def layout(self, width: int) -> Layout:
         """All unknowns: those of the model, then what constraints bring along; a name stands once, whoever loads on it."""
-        columns, places = self.landscape.cube.columns, self.landscape.basis.size
+        cube, places = self.landscape.cube, self.landscape.basis.size
+        of_flux = effects_of_flux(width, places, cube.columns.invariant, self.settings, cube.series.shape[1], self.series_sd)
         brought = {e.name: e for c in self.constraints for e in c.effects()}
-        return Layout((*effects_of_flux(width, places, columns.invariant, self.settings), *brought.values()))
+        return Layout((*of_flux, *brought.values()))
 
     def problems(self, model: FluxModel, members: Member, use: np.ndarray) -> Iterator[tuple[np.ndarray, list[MemberProblem]]]:
         """Every family among the members in `use` (positions, maybe none): its members' positions and problems."""
@@ -114,7 +120,10 @@ class LinearStep:
     ) -> MemberProblem:  # fmt: skip
         """What the posterior of one member is made of."""
         layout, seed = self.layout(model.network.readout.shape[-1]), self.seeds[member]
-        prior_sd = self._prior_sd(layout, {name: float(value) for name, value in sd.items()})
+        own_sd = {name: float(value) for name, value in sd.items()}
+        if self.plans[member].weight("inversions") == 0:
+            own_sd["series"] = 0.0
+        prior_sd = self._prior_sd(layout, own_sd)
         trained = np.where(prior_sd > 0, self.trained(model, layout), 0.0)
         equations = []
         for constraint, linear, own in zip(self.constraints, self.linear, columns, strict=True):
@@ -210,4 +219,6 @@ def with_parameters(model: FluxModel, parameters: np.ndarray, layout: Layout) ->
     own = {c: kept._replace(**{f: of(f) for f in kept._fields if f in known}) for c, kept in model.own.items()}
     effect = jnp.concatenate([of("spatial_lasting"), of("spatial_seasonal")], axis=1).reshape(len(parameters), HARMONICS, -1)
     g = Representativeness(of("representativeness_mean")[:, 0], of("representativeness"))
-    return FluxModel(model.network.with_readout(of("readout")), g, own, effect)
+    flat = of("series")
+    series = flat.reshape(len(parameters), flat.shape[1] // len(ZONES), len(ZONES))
+    return FluxModel(model.network.with_readout(of("readout")), g, own, effect, series)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from dualflux.cube import Cube
+from dualflux.cube import Cube, SeriesStandard
 from dualflux.features import moments, season_means
 
 _OF_SEASONS = ("mean_season(", "anomaly(")  # columns that are made from a mean over the years
 
 
-def cube_without_year(cube: Cube, area: np.ndarray, year: int) -> Cube:
+def cube_without_year(cube: Cube, area: np.ndarray, fitted: np.ndarray, year: int) -> Cube:
     """The same columns at every step, also those of the year, with nothing in them that was learnt from it.
 
     Parameters
@@ -18,7 +18,14 @@ def cube_without_year(cube: Cube, area: np.ndarray, year: int) -> Cube:
     cube : Cube
     area : array, (cell,)
         Land [m2].
+    fitted : array of bool, (step,)
+        Steps that constrain: predictors of time alone are standardised over them.
     year : int
+
+    Raises
+    ------
+    InputError
+        A predictor of time alone that does not vary in the other years.
     """
     keep = cube.steps.time.year != year
     first, inner = len(cube.columns.static), len(cube.columns.seasonal)
@@ -33,7 +40,18 @@ def cube_without_year(cube: Cube, area: np.ndarray, year: int) -> Cube:
         values, at = _dynamic(cube, name, keep), first + inner + i
         centre[at], scale[at] = moments(values[keep], area, False)
         dynamic[..., i] = (values - centre[at]) / scale[at]
-    return replace(cube, seasonal=seasonal, dynamic=dynamic, centre=centre, scale=scale)
+    series, standard = _series_without(cube, fitted & keep)
+    return replace(
+        cube, seasonal=seasonal, dynamic=dynamic, centre=centre, scale=scale, series=series, series_standard=standard
+    )  # fmt: skip
+
+
+def _series_without(cube: Cube, keep: np.ndarray) -> tuple[np.ndarray, SeriesStandard]:
+    """Predictors of time alone, standardised over some steps."""
+    old, month = cube.series_standard, cube.steps.time.month.to_numpy() - 1
+    raw = cube.series * old.scale + old.cycle.T[month]
+    standard = SeriesStandard.create(old.names, raw, cube.steps, keep)
+    return standard.standardised(raw, cube.steps), standard
 
 
 def rows_without_year(cube: Cube, without: Cube, rows: np.ndarray, step: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from dualflux.errors import InputError
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.files import whole_or_nothing
 
 FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
@@ -54,7 +55,12 @@ class Ensemble:
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
         own = {name: kept._fields for name, kept in self.model.own.items()}
-        about = {"network": self.network.model_dump(mode="json"), "predictors": self.predictors, "own": own}
+        about = {
+            "network": self.network.model_dump(mode="json"),
+            "predictors": self.predictors,
+            "own": own,
+            "series": self.model.series.shape[1],
+        }
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         with whole_or_nothing(path) as partial, partial.open("wb") as file:
             np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
@@ -73,6 +79,8 @@ class Ensemble:
                 about = json.loads(str(file["about"]))
                 fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
                 leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 4)]
+            if "series" not in about:  # files of before predictors of time alone have no such leaf
+                leaves.append(jnp.zeros((len(fold), 0, len(ZONES))))
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
             kept = about.get("own", FIRST_OWN)
             own = {name: namedtuple(name, fields)(*[jnp.zeros(0)] * len(fields)) for name, fields in kept.items()}

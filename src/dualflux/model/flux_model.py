@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dualflux.model.time_effect import ZONES
+
 LARGEST_WIDTH = 4096  # of a hidden layer
 FLUX_SCALE = 2.0  # gC m-2 d-1: a typical size of NEE, so that the network's own output is of order one
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -132,21 +134,26 @@ class FluxModel(eqx.Module):
         What constraints keep beside the flux, by their names (error sizes, effects that only they see); the model knows nothing of it.
     spatial : array, (3, place)
         Coefficients of the spatial effect (see `spatial_effect`), which belongs to f; no place before the posterior is drawn.
+    series : array, (series, zone)
+        Coefficients of predictors of time alone (see `time_effect`), which belong to f too; no series before the posterior is drawn.
     """
 
     network: Network
     representativeness: Representativeness
     own: dict[str, Any]
     spatial: jax.Array
+    series: jax.Array
 
     @classmethod
     def create(cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings) -> "FluxModel":
         """A fresh member."""
-        return cls(Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)))
+        return cls(
+            Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)), jnp.zeros((0, len(ZONES)))
+        )
 
     def bare(self) -> "FluxModel":
         """Without what constraints keep: all that is needed to predict."""
-        return FluxModel(self.network, self.representativeness, {}, self.spatial)
+        return FluxModel(self.network, self.representativeness, {}, self.spatial, self.series)
 
     def landscape(self, predictors: jax.Array) -> jax.Array:
         """The network's part of f [gC m-2 d-1], (...), at predictors (..., predictor)."""

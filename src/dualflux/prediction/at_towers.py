@@ -9,7 +9,8 @@ import pandas as pd
 
 from dualflux.cube import Cube
 from dualflux.model.ensemble import Ensemble
-from dualflux.model.spatial_effect import harmonics
+from dualflux.model.spatial_effect import HARMONICS, harmonics
+from dualflux.model.time_effect import time_effect
 from dualflux.prepared import Prepared
 
 COLUMNS = ["product", "site", "group", "time", "observed", "landscape", "tower_like", "std", "site_effect"]
@@ -53,10 +54,13 @@ def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.
     rows : array, (row, column)
     lat, lon : array, (row,)
         Of the towers [degrees].
-    wave : array, (row, 3)
-        `spatial.harmonics` of the rows' season.
+    wave : array, (row, 3 + series)
+        Of `wave_of`.
     """
-    effect = ensemble.basis.effect(np.asarray(ensemble.model.spatial), lat, lon, wave).astype(np.float32)
+    effect = ensemble.basis.effect(np.asarray(ensemble.model.spatial), lat, lon, wave[:, :HARMONICS])
+    if ensemble.model.series.shape[1]:
+        effect = effect + time_effect(np.asarray(ensemble.model.series), lat, wave[:, HARMONICS:])
+    effect = effect.astype(np.float32)
     found = jax.jit(lambda model, x, u: jax.lax.map(lambda one: one[0].fluxes(x, one[1]), (model, u)))(
         ensemble.model, jnp.asarray(rows), effect
     )
@@ -64,8 +68,9 @@ def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.
 
 
 def wave_of(cube: Cube, time: pd.DatetimeIndex) -> np.ndarray:
-    """`spatial.harmonics` of the given steps, (row, 3)."""
-    return harmonics(cube.steps.season[cube.steps.time.get_indexer(time)], len(cube.seasonal))
+    """Functions of time of the given steps: `spatial_effect.harmonics` and standardised predictors of time alone, (row, 3 + series)."""
+    step = cube.steps.time.get_indexer(time)
+    return np.concatenate([harmonics(cube.steps.season[step], len(cube.seasonal)), cube.series[step]], axis=1)
 
 
 PREDICTIONS = "tower_predictions.csv"

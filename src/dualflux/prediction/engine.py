@@ -14,6 +14,7 @@ from dualflux.cube import Steps
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
+from dualflux.model.time_effect import time_fields
 from dualflux.prediction.kernel import EnsembleKernel, Found, Members, Statistics, Tile, field_to_lanes, months_of
 from dualflux.prediction.tiles import Tiles
 
@@ -34,7 +35,7 @@ class Engine:
     steps : Steps
         The time axis of `source`.
     effect : callable
-        The members' spatial effect at some cells (a slice): its mean, cosine and sine, (member, 3, cell) [gC m-2 d-1].
+        `fields` of the members at some cells (a slice), (member, 3 + series, cell) [gC m-2 d-1].
     each_step : bool
         Statistics of each step too.
     """
@@ -69,7 +70,7 @@ class Engine:
         if not len(tiles):
             return self._empty(length, 0)
         first = self.cells[tiles.start].start
-        months = months_of(self.steps, span, self.source.shape.months)
+        months = months_of(self.steps, span, self.source.shape.months, self.source.series)
         whole = self._empty(length, self.cells[tiles.stop - 1].stop - first)
 
         def compute(tile: int, inputs: Tile) -> None:
@@ -98,6 +99,20 @@ class Engine:
         members = (np.empty((months, self.members, cells), dtype=np.float32) for _ in Members._fields)
         steps = (np.empty((months, self.source.shape.steps, cells), dtype=np.float32) for _ in Statistics._fields)
         return Found(Members(*members), Statistics(*steps) if self.each_step else None)
+
+
+def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """What every member's time functions are multiplied by at some cells, see `kernel.Tile`, (member, 3 + series, cell) [gC m-2 d-1].
+
+    Parameters
+    ----------
+    place : array, (cell, bump)
+        The members' spatial basis at the cells.
+    lat : array, (cell,)
+        [degrees]
+    """
+    spatial = np.asarray(model.spatial, dtype=np.float64) @ np.asarray(place, dtype=np.float64).T
+    return np.concatenate([spatial, time_fields(np.asarray(model.series), lat)], axis=1)
 
 
 def stack_ensembles(ensembles: list[Ensemble]) -> FluxModel:

@@ -12,7 +12,7 @@ import pandas as pd
 from dualflux.errors import NumericalError
 from dualflux.fitting.parallel import cores
 from dualflux.model.ensemble import Ensemble
-from dualflux.prediction.engine import Engine, integrate_months, stack_ensembles
+from dualflux.prediction.engine import Engine, fields, integrate_months, stack_ensembles
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import Found
 from dualflux.prediction.layout import Layout, Task
@@ -62,13 +62,11 @@ class Worker:
         self.plan, self.store = plan, PredictorStore(plan.predictors)
         self.layout = self.store.layout
         ensemble = Ensemble.load(plan.weights)
-        coefficient = np.asarray(ensemble.model.spatial, dtype=np.float64)
         self.members = members_to_write(ensemble.size, self.layout.grid, len(self.layout.steps.months))
 
         def effect(cells: slice) -> np.ndarray:
             own = self.layout.part(cells)
-            found: np.ndarray = coefficient @ ensemble.basis.at(own.lat(), own.lon()).T
-            return found
+            return fields(ensemble.model, ensemble.basis.at(own.lat(), own.lon()), own.lat())
 
         self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily)
 

@@ -9,7 +9,7 @@ from dualflux.cube import Cube
 from dualflux.errors import NumericalError
 from dualflux.fitting.parallel import cores
 from dualflux.model.flux_model import FluxModel
-from dualflux.prediction.engine import Engine
+from dualflux.prediction.engine import Engine, fields
 from dualflux.prediction.tiles import CubeTiles
 
 
@@ -41,13 +41,16 @@ def monthly_fluxes(
     place : array, (cell, bump)
         The members' spatial basis at the cells.
     at : (array, array), optional
-        Latitude and longitude of the cells, for the message of a flux that is not finite (NumericalError).
+        Latitude and longitude of the cells, for the message of a flux that is not finite (NumericalError); needed where the model has
+        predictors of time alone.
 
     Notes
     -----
     A month of a tile of cells is one run of a compiled program, side by side on all cores; see `engine`.
     """
-    effect = np.asarray(model.spatial, dtype=np.float64) @ np.asarray(place, dtype=np.float64).T
+    if at is None and model.series.shape[1]:
+        raise ValueError("predictors of time alone act by latitude: say where the cells are")
+    effect = fields(model, place, np.zeros(len(place)) if at is None else at[0])
     source = CubeTiles(cube)
     engine = Engine(model, source, cube.steps, lambda cells: effect[..., cells])
     for m in range(len(cube.steps.months)):

@@ -16,7 +16,7 @@ import numpy as np
 
 from dualflux.cube import Columns, Steps, TimeStep
 from dualflux.model.flux_model import ACTIVATIONS, FLUX_SCALE, FluxModel, Network
-from dualflux.model.spatial_effect import harmonics
+from dualflux.model.spatial_effect import HARMONICS, harmonics
 
 ALIGNMENT = 64  # bytes
 LANES = 256  # cells of a tile: their hidden layers fit into the first two caches
@@ -30,8 +30,9 @@ class Tile(NamedTuple):
     static : array float32, (static column, lane)
     seasonal : array float32, (12, step of month, seasonal column, lane)
     dynamic : array float32, (month, step of month, dynamic column, lane)
-    field : array float32, (member, 3, lane)
-        The members' spatial effect: its mean, cosine and sine (see `spatial`) [gC m-2 d-1].
+    field : array float32, (member, 3 + series, lane)
+        What the time functions are multiplied by [gC m-2 d-1]: mean, cosine and sine of the members' spatial effect (see `spatial_effect`),
+        then of each predictor of time alone (see `time_effect`).
     """
 
     static: Any
@@ -49,10 +50,13 @@ class Months(NamedTuple):
         Month of the year, 0 to 11.
     count : array of int32, (month,)
         Steps of the month.
+    series : array float32, (month, step of month, series)
+        Standardised predictors of time alone.
     """
 
     place: Any
     count: Any
+    series: Any
 
 
 class Statistics(NamedTuple):
@@ -124,19 +128,27 @@ class Shape:
         """Steps that a month has room for."""
         return self.step.longest_month
 
-    def tile(self, members: int) -> Tile:
-        """Shapes of a tile."""
+    def tile(self, members: int, series: int) -> Tile:
+        """Shapes of a tile, of so many members and predictors of time alone."""
         c = self.columns
-        sizes = ((len(c.static),), (12, self.steps, len(c.seasonal)), (self.months, self.steps, len(c.dynamic)), (members, 3))
+        sizes = (
+            (len(c.static),),
+            (12, self.steps, len(c.seasonal)),
+            (self.months, self.steps, len(c.dynamic)),
+            (members, HARMONICS + series),
+        )
         return Tile(*(jax.ShapeDtypeStruct((*size, LANES), jnp.float32) for size in sizes))
 
 
-def months_of(steps: Steps, span: slice, length: int) -> Months:
-    """The months of a span, padded to `length`."""
+def months_of(steps: Steps, span: slice, length: int, series: np.ndarray) -> Months:
+    """The months of a span, padded to `length`, with what they have of series (step, series)."""
     place, count = np.zeros(length, np.int32), np.zeros(length, np.int32)
     found = steps.months[span]
     place[: len(found)], count[: len(found)] = found.month.to_numpy() - 1, steps.month_steps[span]
-    return Months(place, count)
+    each = np.zeros((length, steps.length.longest_month, series.shape[1]), np.float32)
+    for month, (first, size) in enumerate(zip(steps.month_start[span], steps.month_steps[span], strict=True)):
+        each[month, :size] = series[first : first + size]
+    return Months(place, count, each)
 
 
 class EnsembleKernel:
@@ -167,9 +179,11 @@ def _compile(
     program: Callable[[FluxModel, Tile, Months], Found], model: FluxModel, shape: Shape
 ) -> Callable[[FluxModel, Tile, Months], Found]:
     """One program on one core: many run side by side, and how a machine's cores share a product cannot change a bit."""
-    months = Months(*(jax.ShapeDtypeStruct((shape.months,), jnp.int32),) * 2)
+    members, series = model.series.shape[:2]
+    each = jax.ShapeDtypeStruct((shape.months, shape.steps, series), jnp.float32)
+    months = Months(*(jax.ShapeDtypeStruct((shape.months,), jnp.int32),) * 2, each)
     options: dict[str, str | bool] = {} if _wide() else {"xla_cpu_multi_thread_eigen": False}
-    lowered = jax.jit(program).lower(model, shape.tile(len(jax.tree.leaves(model)[0])), months)
+    lowered = jax.jit(program).lower(model, shape.tile(members, series), months)
     found: Callable[[FluxModel, Tile, Months], Found] = lowered.compile(compiler_options=options)
     return found
 
@@ -195,14 +209,15 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
     turned = Network([w.swapaxes(1, 2) for w in model.network.weights], model.network.biases, model.network.activation)
 
     def month(one: tuple[jax.Array, Months]) -> Found:
-        dynamic, (place, count) = one
+        dynamic, (place, count, series) = one
         seasonal = tile.seasonal[place]
+        time = jnp.concatenate([wave[place], series], axis=1) if series.shape[1] else wave[place]
 
         def member(own: tuple[Network, jax.Array]) -> jax.Array:
             network, field = own
             start = network.weights[0][:, :statics] @ tile.static + network.biases[0][:, None]
             step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + s[2] @ field  # noqa: E731
-            return jax.lax.map(step, (seasonal, dynamic, wave[place]), batch_size=steps if _wide() else None)
+            return jax.lax.map(step, (seasonal, dynamic, time), batch_size=steps if _wide() else None)
 
         flux = jax.lax.map(member, (turned, tile.field))
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
@@ -248,7 +263,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def field_to_lanes(effect: np.ndarray) -> np.ndarray:
-    """The members' spatial effect (member, 3, cell) as (member, 3, lane), zero beyond the cells."""
+    """What time functions are multiplied by, (member, function, cell), as (member, function, lane), zero beyond the cells."""
     out = aligned((*effect.shape[:-1], LANES))
     out[...] = 0.0
     out[..., : effect.shape[-1]] = effect

@@ -54,6 +54,8 @@ class Layout:
         All land [m2], also land without a flux.
     steps : Steps
     columns : Columns
+    series : array float32, (step, series)
+        Standardised predictors of time alone.
     band_rows : int
         Rows of a band; the last may have fewer.
     """
@@ -62,14 +64,15 @@ class Layout:
     land_area: np.ndarray
     steps: Steps
     columns: Columns
+    series: np.ndarray
     band_rows: int
 
     @classmethod
-    def create(cls, cells: LandCells, land_area: np.ndarray, steps: Steps, columns: Columns) -> "Layout":
+    def create(cls, cells: LandCells, land_area: np.ndarray, steps: Steps, columns: Columns, series: np.ndarray) -> "Layout":
         """With bands as high as `BAND_CELLS` allows."""
         grid = cells.grid
         most = np.bincount(cells.index // len(grid.lon)).max()
-        return cls(cells, land_area, steps, columns, int(min(max(1, BAND_CELLS // most), len(grid.lat))))
+        return cls(cells, land_area, steps, columns, series, int(min(max(1, BAND_CELLS // most), len(grid.lat))))
 
     @property
     def grid(self) -> Grid:
@@ -136,7 +139,7 @@ class Layout:
         cells = self.cells
         arrays = {
             "lat": cells.grid.lat, "lon": cells.grid.lon, "index": cells.index, "land_area": self.land_area,
-            "region_fraction": cells.region_fraction,
+            "region_fraction": cells.region_fraction, "series": self.series,
         }  # fmt: skip
         for name, values in arrays.items():
             np.save(folder / f"{name}.npy", values)
@@ -150,8 +153,8 @@ class Layout:
     def load(cls, folder: Path) -> "Layout":
         """Read what `save` wrote; the regions' shares stay on disk until they are used."""
         about = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        lat, lon, index, land_area = (np.load(folder / f"{name}.npy") for name in ("lat", "lon", "index", "land_area"))
+        lat, lon, index, land_area, series = (np.load(folder / f"{n}.npy") for n in ("lat", "lon", "index", "land_area", "series"))
         fraction = np.load(folder / "region_fraction.npy", mmap_mode="r")
         cells = LandCells(Grid(lat, lon), index, land_area.ravel()[index], tuple(about["regions"]), fraction)
         columns = Columns(*(tuple(names) for names in about["columns"]))
-        return cls(cells, land_area, Steps.create(*about["steps"]), columns, about["band_rows"])
+        return cls(cells, land_area, Steps.create(*about["steps"]), columns, series, about["band_rows"])

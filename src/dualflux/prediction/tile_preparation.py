@@ -32,7 +32,8 @@ from dualflux.run_folder.files import stamp, write_atomically
 from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings, land_cells
 from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.predictors.read import read_predictor, record_steps
-from dualflux.sources.predictors.settings import FROM_RECORD, PredictorSettings, Recipe, warm_up_days
+from dualflux.sources.predictors.series import read_series
+from dualflux.sources.predictors.settings import FROM_RECORD, PredictorSettings, Recipe, of_network, warm_up_days
 
 FIELD_BYTES = 64e6  # of maps in double precision that a task of the first pass holds at once
 SCRATCH = "scratch"
@@ -84,8 +85,8 @@ class Sources:
 
     @property
     def from_files(self) -> list[PredictorSettings]:
-        """Predictors that are read."""
-        return [p for p in self.predictors if not p.derived]
+        """Predictors on land that are read."""
+        return [p for p in of_network(self.predictors) if not p.derived]
 
 
 class Block(NamedTuple):
@@ -139,16 +140,32 @@ def _fill_store(
     sources: Sources, standard: Standard, path: Path, where: Execution, advance: Callable[[str], Callable[[int, int], None]]
 ) -> Layout:
     land = land_cells(sources.grid, sources.root, sources.land_fraction, sources.regions, sources.no_flux, sources.predictors)
+    series = series_of(sources, standard)  # first: it costs nothing, and says at once where it does not reach
     record, scratch, journal = record_of(sources, standard), path / SCRATCH, Journal(path)
     scratch.mkdir(parents=True, exist_ok=True)
     blocks = blocks_of(sources, record)
     run_tasks(partial(read_block, sources, land.cells, record, scratch), blocks, where, advance("reading predictors"))
-    layout = Layout.create(_kept(scratch, blocks, land.cells), land.land_area, sources.steps, standard.columns)
+    layout = Layout.create(_kept(scratch, blocks, land.cells), land.land_area, sources.steps, standard.columns, series)
     if not journal.is_done(DESCRIPTION):
         journal.mark(DESCRIPTION, PredictorStore.create(path, layout))
     work = partial(store_band, Stored(sources, standard, path), land.cells.index, record)
     run_tasks(work, bands_with_cells(layout), where, advance("preparing predictors"))
     return layout
+
+
+def series_of(sources: Sources, standard: Standard) -> np.ndarray:
+    """Predictors of time alone at the steps of the products, standardised as they were for training, (step, series).
+
+    Raises
+    ------
+    InputError
+        They do not reach, or are others than those of training.
+    """
+    found = read_series(sources.predictors, sources.root, sources.steps.time, sources.time_step)
+    if found.names != standard.series.names:
+        trained, now = (", ".join(names) or "none" for names in (standard.series.names, found.names))
+        raise InputError(f"predictors: trained with the series {trained}; now there are {now}; use the predictors of its training")
+    return standard.series.standardised(found.values, sources.steps)
 
 
 def record_of(sources: Sources, standard: Standard) -> pd.DatetimeIndex:

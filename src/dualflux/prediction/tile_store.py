@@ -67,6 +67,11 @@ class PredictorStore:
         """Of the layout."""
         return self.layout.shape
 
+    @property
+    def series(self) -> np.ndarray:
+        """Of the layout."""
+        return self.layout.series
+
     def tiles(self) -> list[slice]:
         """The cells of each tile."""
         return self.layout.all_tiles()

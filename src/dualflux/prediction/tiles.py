@@ -16,6 +16,10 @@ class Tiles(Protocol):
     def shape(self) -> Shape:
         """Columns, the months of a whole span, and the step."""
 
+    @property
+    def series(self) -> np.ndarray:
+        """Standardised predictors of time alone, (step, series)."""
+
     def tiles(self) -> Sequence[slice]:
         """The cells of each tile, as positions among the modelled cells, ascending and without gaps."""
 
@@ -37,6 +41,7 @@ class CubeTiles:
     def __init__(self, cube: Cube) -> None:
         self.cube = cube
         self.shape = Shape(cube.columns, 1, cube.steps.length)
+        self.series = cube.series
 
     def tiles(self) -> list[slice]:
         """The cells of each tile."""

@@ -12,7 +12,7 @@ from dualflux.derived.water_balance import require_units
 from dualflux.errors import InputError, Problems
 from dualflux.features import require_classes
 from dualflux.grid import LandCells
-from dualflux.sources.predictors.settings import PredictorSettings, parse_derived
+from dualflux.sources.predictors.settings import PredictorSettings, of_network, parse_derived
 from dualflux.sources.towers import Towers
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.study.settings import StudySettings
@@ -102,14 +102,15 @@ def check_windows(settings: StudySettings, first: pd.Timestamp | None, steps: St
     """
     if first is None:
         return None
-    seasonal = [p.name for p in settings.predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
+    predictors = of_network(settings.predictors)
+    seasonal = [p.name for p in predictors if p.derived and p.name.startswith(("mean_season(", "anomaly("))]
     seasonal += ["spin_up: mean_season"] if settings.spin_up == "mean_season" else []
     if seasonal and len(steps.months) < 12:
         raise InputError(
             f"{', '.join(seasonal)}: the period has {len(steps.months)} months, a mean season needs one whole year; widen `period` or "
             "remove these predictors"
         )
-    memory = Memory(settings.predictors, first, steps, settings.spin_up)
+    memory = Memory(predictors, first, steps, settings.spin_up)
     problems = Problems()
     for name, function, _, number in memory.asked() if settings.spin_up == "record" else []:
         with problems.collect():

@@ -71,6 +71,8 @@ def evaluate(study: Study, out: Path) -> None:
         "site_representativeness": representativeness_table(predictions),
         "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
     }  # fmt: skip
+    if prepared.cube.series_standard.names:
+        tables["series"] = pd.read_csv(out / "models/series.csv")
     for name, table in tables.items():
         table.to_csv(out / f"tables/{name}.csv", index=False, date_format="%Y-%m-%d")
 

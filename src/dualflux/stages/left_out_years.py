@@ -27,8 +27,8 @@ from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.progress import progress_bar
 from dualflux.sources.adjustments import Target
 from dualflux.stages.observations import regional_maker, tower_constraint
-from dualflux.stages.train import inversion_weight
-from dualflux.study.settings import Study
+from dualflux.stages.train import inversion_weight, series_prior
+from dualflux.study.settings import Study, StudySettings
 from dualflux.variants import Variant
 
 FOLDS, MEMBERS = 3, 2  # networks of a variant and year are their product: a small ensemble of the study's kind
@@ -56,7 +56,7 @@ def left_out_years(study: Study, out: Path, console: Console, checkpoint: Checkp
     with progress_bar(console, f"fitting without each of {len(years)} years") as advance:
         for year in years[len(found) :]:
             advance(len(found), len(years))
-            found.append(member_integrals(study, without_year(prepared, year, study.settings.seed), year))
+            found.append(member_integrals(study, without_year(prepared, year, study.settings), year))
             checkpoint.write(len(found), found)
     place = out / TABLE
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,16 +69,18 @@ def fitted_years(study: Study, prepared: Prepared) -> list[int]:
     return [] if make is None else [int(year) for year in make(None, None).years]
 
 
-def without_year(prepared: Prepared, year: int, seed: int) -> Prepared:
+def without_year(prepared: Prepared, year: int, settings: StudySettings) -> Prepared:
     """A prepared study as if the year had never been observed; its predictors are there, to predict it from."""
     cube, sites, target = prepared.cube, prepared.sites, prepared.target
-    other = cube_without_year(cube, prepared.cells.land_area, year)
+    first, last = (pd.Timestamp(day) for day in settings.fitted)
+    fitted = np.asarray((cube.steps.time >= first) & (cube.steps.time <= last))
+    other = cube_without_year(cube, prepared.cells.land_area, fitted, year)
     keep = pd.DatetimeIndex(prepared.observations.time).year != year
     observations, rows = prepared.observations[keep].reset_index(drop=True), np.asarray(prepared.rows)[keep]
     if len(observations):
         step = cube.steps.time.get_indexer(pd.DatetimeIndex(observations.time))
         rows = rows_without_year(cube, other, rows, step, sites.cell.loc[observations.site].to_numpy())
-        sites = sites_without_year(sites, prepared.observations, year, seed)
+        sites = sites_without_year(sites, prepared.observations, year, settings.seed)
     return replace(
         prepared, cube=other, observations=observations, sites=sites, rows=rows,
         target=None if target is None else target_without_year(target, year),
@@ -142,7 +144,8 @@ def member_integrals(study: Study, prepared: Prepared, year: int) -> np.ndarray:
     runs = runs_without(study, year)
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     landscape = landscape_of(prepared.cube, prepared.cells, s.spatial_term)
-    fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term)
+    series = series_prior(study, objective, make, prepared.cube, prepared.cells, weight, None)
+    fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term, series_sd=series.prior_sd)
     return regional_integrals([fitted.ensembles[run.name, run.variant] for run in runs], prepared)
 
 

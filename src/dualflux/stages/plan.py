@@ -7,6 +7,7 @@ others (`run_folder.own_files`), and its program is its own module with all that
 from pathlib import Path
 
 from dualflux.run_folder.stage import Stage
+from dualflux.sources.predictors.settings import of_time
 from dualflux.stages.evaluate import LEFT_OUT_TABLES, TABLES
 from dualflux.stages.left_out_years import TABLE as LEFT_OUT_YEARS
 from dualflux.stages.report import FIGURES, FIGURES_OF_SOME, STUDY_KEYS
@@ -45,7 +46,8 @@ DECLARED: dict[str, tuple[str, ...]] = {
 NO_SETTING = ("data_root", "missing")
 
 _PREPARED = (
-    "static.npy", "seasonal.npy", "dynamic.npy", "rows.npy", "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",
+    "static.npy", "seasonal.npy", "dynamic.npy", "series.npy", "rows.npy",
+    "library.npy", "cells.npz", "about.json", "observations.csv", "sites.csv",
     "site_minus_cell.csv", "land_shares.csv", "predictors_filled.csv",
 )  # fmt: skip
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
@@ -80,16 +82,17 @@ def settings_of(study: Study, stage: str) -> Study:
 def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Names of what each stage writes, and of what only some studies make it write."""
     s, variants = study.settings, list(study.settings.variants)
+    alone = bool(of_time(s.predictors))
     of_sources = [*(_OF_TOWERS if s.towers else ()), *(_OF_INVERSIONS if s.inversions else ())]
     outputs = {
         "prepare": [f"prepared/{name}" for name in (*_PREPARED, *of_sources)],
         "train": [
-            *(f"models/{name}" for name in ("tower_predictions.csv", "facts.json", "weight.csv")),
+            *(f"models/{name}" for name in ("tower_predictions.csv", "facts.json", "weight.csv", *(["series.csv"] if alone else []))),
             *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
         ],
         "upscale": ["tables/regional_members.csv", *(f"products/{v}/nee_monthly.nc" for v in variants)],
         "left_out_years": [LEFT_OUT_YEARS],
-        "evaluate": [f"tables/{name}.csv" for name in _TABLES],
+        "evaluate": [f"tables/{name}.csv" for name in (*_TABLES, *(["series"] if alone else []))],
         "report": ["report.html", *(f"figures/{name}.png" for name in FIGURES)],
     }
     optional = {

@@ -138,7 +138,7 @@ class _Run:
     def standard(self) -> Standard:
         """What the networks expect of their predictors."""
         cube = self.prepared.cube
-        return Standard(cube.columns, cube.centre, cube.scale, cube.steps)
+        return Standard(cube.columns, cube.centre, cube.scale, cube.steps, cube.series_standard)
 
     def applicability(self, layout: Layout, predictors: Path) -> np.ndarray | None:
         """Of each cell of a prepared store to the towers where they stand in the run's own predictors, (cell,); None without towers."""
@@ -287,7 +287,7 @@ def _made_from(sources: Sources, study: Study, known: _Checksums) -> dict[str, A
 def input_files(sources: Sources) -> list[Path]:
     """Files and Zarr stores of predictors, land and regions; a shapefile with all its parts."""
     found: list[Path] = []
-    for one in (*sources.from_files, sources.land_fraction, sources.regions):
+    for one in (*sources.predictors, sources.land_fraction, sources.regions):
         path = getattr(one, "path", None)  # packaged regions and latitude bands have none
         for each in [path] if isinstance(path, str) else path or ():
             store = (sources.root / each).suffix == ".zarr"

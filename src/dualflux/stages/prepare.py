@@ -1,12 +1,13 @@
 """From the files of a study to checked arrays: land, predictors, towers and the inversions' target."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dualflux.cube import Cube, Steps
+from dualflux.cube import Cube, SeriesStandard, Steps
 from dualflux.derived.memory import Memory, default_windows
 from dualflux.errors import InputError, Problems, doubt, doubts
 from dualflux.features import build_cube, require_finite_predictors, tower_rows
@@ -17,7 +18,8 @@ from dualflux.sources.files.plausible import PLAUSIBLE_PRODUCT
 from dualflux.sources.inversions import read_inversions
 from dualflux.sources.land.read import Land, land_cells
 from dualflux.sources.predictors.read import read_predictors
-from dualflux.sources.predictors.settings import Recipe
+from dualflux.sources.predictors.series import SeriesRecord, read_series
+from dualflux.sources.predictors.settings import Recipe, of_network
 from dualflux.sources.references import TableReference, read_references, reference_maps
 from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.stages.consistency import place_sites, site_classes, site_columns, with_site_meteorology
@@ -167,24 +169,36 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     filled = pd.DataFrame(
         [{"predictor": n, **{k: v.attrs.get(k, 0.0) for k in shares}} for n, v in found.data_vars.items() if n != "valid"]
     )
-    derived = [p.name for p in s.predictors if p.derived]
-    windows = _windows(s, found, steps)
-    return (
-        land,
-        build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe.of(s.predictors, s.spin_up)),
-        filled,
-    )
+    predictors = of_network(s.predictors)
+    derived, windows = [p.name for p in predictors if p.derived], _windows(s, found, steps)
+    cube = build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe.of(predictors, s.spin_up))
+    return land, with_series(study, cube), filled
 
 
 def _windows(s: StudySettings, found: xr.Dataset, steps: Steps) -> dict[str, list[int]]:
     """Windows of running means of each dynamic predictor; those that are not made, for want of a record, are doubts."""
     if "time" not in found.dims:
         return {}
-    memory = Memory(s.predictors, pd.Timestamp(found.time.to_numpy()[0]), steps, s.spin_up)
+    memory = Memory(of_network(s.predictors), pd.Timestamp(found.time.to_numpy()[0]), steps, s.spin_up)
     if s.spin_up == "record":
         for line in memory.lines():
             doubt(line)
     return default_windows({p.name: p.running_means for p in s.predictors if p.kind == "dynamic"}, memory.before, steps, s.spin_up)
+
+
+def with_series(study: Study, cube: Cube) -> Cube:
+    """The cube with the study's predictors of time alone, standardised over the fitted period."""
+    s, steps = study.settings, cube.steps
+    found = read_series(s.predictors, study.root, steps.time, s.time_step)
+    standard = series_standard(s, found, steps)
+    return replace(cube, series=standard.standardised(found.values, steps), series_standard=standard)
+
+
+def series_standard(settings: StudySettings, found: SeriesRecord, steps: Steps) -> SeriesStandard:
+    """What standardises a study's series; InputError for those that do not vary between fitted years."""
+    first, last = (pd.Timestamp(day) for day in settings.fitted)
+    fitted = np.asarray((steps.time >= first) & (steps.time <= last))
+    return SeriesStandard.create(found.names, found.values, steps, fitted)
 
 
 def _at_towers(

@@ -1,9 +1,10 @@
 """The stage train: every ensemble fitted in one program, and left-out towers predicted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -13,7 +14,9 @@ from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting.ensembles import plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, train_all
 from dualflux.fitting.objective import Objective
+from dualflux.fitting.series_choice import NOTHING, SeriesChoice, choose_series, said_of, series_table
 from dualflux.fitting.weight import choose_weight, stated_weight
+from dualflux.grid import LandCells
 from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prepared import Prepared, load
@@ -22,7 +25,7 @@ from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
 from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.study.settings import Study
-from dualflux.variants import VARIANTS
+from dualflux.variants import VARIANTS, Variant
 
 
 def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:
@@ -37,7 +40,7 @@ def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[st
     write_atomically(folder / "facts.json", json.dumps(facts, indent=1))
 
 
-TRAININGS = ("weight", "networks")  # inside the stage train, each with its checkpoint
+TRAININGS = ("weight", "series", "networks")  # inside the stage train, each with its checkpoint
 
 
 def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Checkpoint]) -> None:
@@ -49,19 +52,44 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
         towers, None if make is None else make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training,
         s.seed, prepared.library,
     )  # fmt: skip
-    for_weight, for_networks = checkpoints
+    for_weight, for_series, for_networks = checkpoints
     weight, trial = inversion_weight(study, objective, make, cube, for_weight)
+    series = series_prior(study, objective, make, cube, cells, weight, for_series)
+    if cube.series_standard.names:
+        console.print(said_of(series, cube.series_standard.names), highlight=False, markup=False, soft_wrap=True)
     runs = plan_runs(s.variants, s.network, s.holdout, make)
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     landscape = landscape_of(cube, cells, s.spatial_term)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
-        fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term, advance, for_networks)
+        place = (landscape, device, s.network, s.training, s.spatial_term)
+        fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd)
     sizes = {} if towers is None else {"effective_observations": float(towers.weight.sum())}
     save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **sizes})
     trial.to_csv(out / "models/weight.csv", index=False)
+    if cube.series_standard.names:
+        coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)
+        series_table(series, cube.series_standard.names, coefficient).to_csv(out / "models/series.csv", index=False)
     structure = None if make is None else objective["inversions"].in_training()
     if structure is not None:
         structure_table(structure, cells.region_names).to_csv(out / "models/structure.csv", index=False)
+
+
+def series_prior(
+    study: Study, objective: Objective, make: Maker | None, cube: Cube, cells: LandCells, weight: float, checkpoint: Checkpoint | None
+) -> SeriesChoice:  # fmt: skip
+    """How strongly predictors of time alone act, where the study has any and a variant that inversions constrain."""
+    s = study.settings
+    name = with_inversions(s.variants)
+    if make is None or name is None or not cube.series_standard.names:
+        return NOTHING
+    terms, settings = s.variants[name], (s.network, s.tower_term, s.training)
+    return choose_series(objective, make, terms, cube, cells, *settings, weight, s.seed, checkpoint)
+
+
+def with_inversions(variants: Mapping[str, Variant]) -> str | None:
+    """`dual`, else the last of the variants that inversions constrain."""
+    names = [name for name, variant in variants.items() if "inversions" in variant.constraints]
+    return "dual" if "dual" in names else names[-1] if names else None
 
 
 def inversion_weight(

@@ -26,7 +26,7 @@ from dualflux.sources.land.read import LandFractionSettings, NoFluxSettings
 from dualflux.sources.land.region_masks import RegionSettings
 from dualflux.sources.land.vector_files import side_files
 from dualflux.sources.predictors.missing import MissingRule
-from dualflux.sources.predictors.settings import PredictorSettings, SpinUp, check_names
+from dualflux.sources.predictors.settings import PredictorSettings, SpinUp, check_names, of_time
 from dualflux.sources.references import ReferenceSource, TableReference
 from dualflux.sources.towers import FluxnetSource, TowerSource
 from dualflux.study.part import part_of, values_of
@@ -162,7 +162,8 @@ class StudySettings(BaseModel):
         if not isinstance(values, dict) or not isinstance(values.get("predictors"), list) or not _is_missing_rule(values.get("missing")):
             return values
         rule = {"missing": values["missing"]}
-        each = [rule | one if isinstance(one, dict) and not one.get("derived") else one for one in values["predictors"]]
+        takes = lambda one: isinstance(one, dict) and not one.get("derived") and one.get("kind") != "series"  # noqa: E731
+        each = [rule | one if takes(one) else one for one in values["predictors"]]
         return {**values, "predictors": each}
 
     @model_validator(mode="before")
@@ -291,7 +292,7 @@ def load_study_to_check(
     problems = Problems()
     problems.found += wrong
     s = settings
-    for where, said in together(Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth)):
+    for where, said in together(_keys(s)):
         problems.add(f"{place_of(where, lines, file.name)}: {said}")
     before = len(problems.found)
     with problems.collect():
@@ -305,6 +306,12 @@ def load_study_to_check(
         return None, problems.found
     folder = Path(out).absolute() if out is not None else file.parent / "runs" / settings.name
     return Study(settings, file, Path(os.path.normpath(root)), Path(os.path.normpath(folder))), problems.found
+
+
+def _keys(s: StudySettings) -> Keys:
+    series = tuple(one.name for one in of_time(s.predictors))
+    inverted = any("inversions" in variant.constraints for variant in s.variants.values())
+    return Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth, series, inverted)
 
 
 def _settings(values: dict[str, Any], lines: dict[Location, int], name: str) -> tuple[StudySettings | None, list[str]]:

@@ -8,6 +8,7 @@ from dualflux.constraints.inversions.observations import HoldoutSettings, Invers
 from dualflux.study.yaml_reader import Location
 
 Said = tuple[Location, str]
+FEWEST_YEARS = 4  # that a prior of predictors of time alone is chosen on: one in each block of `fitting.series_choice`
 
 
 class Keys(NamedTuple):
@@ -22,6 +23,10 @@ class Keys(NamedTuple):
     term : InversionTermSettings
     holdout : HoldoutSettings
     truth : str or None
+    series : tuple of str
+        Predictors of time alone.
+    inverted : bool
+        Whether a variant is trained on inversions.
     """
 
     fitted: tuple[date, date]
@@ -30,6 +35,8 @@ class Keys(NamedTuple):
     term: InversionTermSettings
     holdout: HoldoutSettings
     truth: str | None
+    series: tuple[str, ...]
+    inverted: bool
 
 
 def together(keys: Keys) -> list[Said]:
@@ -45,6 +52,9 @@ def _without_a_source(keys: Keys) -> Iterator[Said]:
                 ("holdout", key),
                 "fits without some of the inversions, of which the study has none; remove the key or give `inversions`",
             )
+    if keys.series and not keys.inverted:
+        why = "how strongly series act is chosen on left-out years of inversions, and no variant of the study is trained on inversions"
+        yield ("predictors",), f"{', '.join(keys.series)}: {why}; give `inversions` and such a variant, or remove the series"
     if keys.inversions and not keys.towers and keys.term.estimator == "representative":
         todo = "use `stratified` or `exact`"
         yield ("inversion_term", "estimator"), f"representative trains its library on towers, of which the study has none; {todo}"
@@ -59,6 +69,9 @@ def _years(keys: Keys) -> Iterator[Said]:
     (first, last), held = keys.fitted, keys.holdout.span
     fitted = range(first.year + ((first.month, first.day) > (1, 1)), last.year + ((last.month, last.day) == (12, 31)))
     span = f"{fitted[0]} to {fitted[-1]}" if fitted else "no whole year"
+    if keys.series and len(fitted) < FEWEST_YEARS:
+        why = f"series need {FEWEST_YEARS} whole fitted years or more, to choose on years left out how strongly they act"
+        yield ("predictors",), f"{', '.join(keys.series)}: {why}; the study fits {len(fitted)} ({span}): remove the series"
     if held is not None and not (held[0] in fitted and held[1] in fitted):
         yield ("holdout", "years"), f"came {held[0]} to {held[1]}; whole years that are fitted: {span}; choose years inside"
     if keys.term.states_years and keys.term.years > len(fitted):

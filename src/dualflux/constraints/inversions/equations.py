@@ -8,9 +8,10 @@ import numpy as np
 from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.cube import Steps
+from dualflux.cube import Cube, Steps
 from dualflux.grid import LandCells
 from dualflux.model.spatial_effect import HARMONICS, SpatialBasis, harmonics
+from dualflux.model.time_effect import ZONES, zones
 from dualflux.units import PETAGRAM
 
 
@@ -25,20 +26,23 @@ class RegionalEquations:
     areas : Areas
     spatial : array, (region, year, 12, 3 x place)
         Integrals of u's columns [PgC month-1 per gC m-2 d-1].
+    series : array, (region, year, 12, series x zone)
+        The same of predictors of time alone.
     """
 
     data: RegionalConstraint
     areas: Areas
     spatial: np.ndarray
+    series: np.ndarray
     rows: np.ndarray | None = None
 
     @classmethod
     def create(cls, data: RegionalConstraint, landscape: Landscape) -> "RegionalEquations":
-        """Integrate the columns of the spatial effect."""
+        """Integrate the columns of the spatial effect and of predictors of time alone."""
         cube, cells, basis = landscape
-        areas = Areas(cells.region_area, data.month.ravel())
-        flat = spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis)
-        return cls(data, areas, flat.reshape(len(flat), *data.month.shape, -1))
+        areas, shape = Areas(cells.region_area, data.month.ravel()), (len(cells.region_area), *data.month.shape)
+        spatial, series = spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis), series_integrals(areas, cube, cells)
+        return cls(data, areas, spatial.reshape(*shape, spatial.shape[-1]), series.reshape(*shape, series.shape[-1]))
 
     def equations(self, member: LinearMember) -> Equations:
         """Of a member's years, tempered: with R / weight the draw's deviation grows by 1 / sqrt(weight)."""
@@ -52,7 +56,7 @@ class RegionalEquations:
         observed = data.observed[:, np.isin(data.years, self.data.years[use])]
         features = member.columns.reshape(len(member.columns), *self.data.month.shape, -1)
         loadings = [np.asarray(e.loading["inversions"])[:, use] for e in shared]
-        columns = np.concatenate([features[:, use], self.spatial[:, use], *loadings], axis=-1).astype(np.float64)
+        columns = np.concatenate([features[:, use], self.spatial[:, use], self.series[:, use], *loadings], axis=-1).astype(np.float64)
         mean, anomaly, draw = (np.asarray(p, np.float64) for p in (part.mean_precision, part.anomaly_precision, part.target[:, use]))
         matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
         weight = float(part.weight)
@@ -72,6 +76,21 @@ def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells
     wave = np.add.reduceat(harmonics(steps.season, seasons), steps.month_start) / steps.month_steps[:, None]
     wave = (wave * steps.month_days[:, None])[areas.month]
     return np.einsum("rk,mh->rmhk", inside, wave).reshape(len(inside), len(areas.month), HARMONICS * basis.size)
+
+
+def series_integrals(areas: Areas, cube: Cube, cells: LandCells) -> np.ndarray:
+    """Integrals of the columns of predictors of time alone, (area, month, series x zone) [PgC month-1 per gC m-2 d-1]."""
+    steps, inside = cube.steps, areas.area @ zones(cells.lat()) / PETAGRAM  # (area, zone)
+    mean = np.add.reduceat(cube.series.astype(np.float64), steps.month_start, axis=0) / steps.month_steps[:, None]
+    monthly = (mean * steps.month_days[:, None])[areas.month]
+    return np.einsum("rz,mk->rmkz", inside, monthly).reshape(len(inside), len(areas.month), cube.series.shape[1] * len(ZONES))
+
+
+def flux_integrals(areas: Areas, landscape: Landscape) -> np.ndarray:
+    """Integrals of all columns of f but those of the readout, in the order of `Layout.of_flux`, (area, month, column)."""
+    cube, cells, basis = landscape
+    parts = [spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis), series_integrals(areas, cube, cells)]
+    return np.concatenate(parts, axis=-1)
 
 
 def regional_normal(

@@ -8,6 +8,7 @@ from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.model.spatial_effect import harmonics
+from dualflux.model.time_effect import time_columns
 
 GROUPED = ("spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
 
@@ -29,6 +30,8 @@ class TowerEquations:
     degrees_of_freedom : float
     rows : array float32, (row, predictor)
         Predictors, in `order`.
+    series : array, (row, series x zone)
+        Columns of predictors of time alone, in `order`: they vary between years and stand beside the hidden features.
     """
 
     order: np.ndarray
@@ -38,25 +41,29 @@ class TowerEquations:
     towers: TowerConstraint
     degrees_of_freedom: float
     rows: np.ndarray
+    series: np.ndarray
     areas: Areas | None = None
 
     @classmethod
     def create(cls, towers: TowerConstraint, landscape: Landscape, degrees_of_freedom: float) -> "TowerEquations":
         """Put together what the normal equations need beside the hidden layers."""
         cube = landscape.cube
-        season, seasons = cube.steps.season[cube.steps.time.get_indexer(towers.time)], len(cube.seasonal)
+        step, seasons = cube.steps.time.get_indexer(towers.time), len(cube.seasonal)
+        season = cube.steps.season[step]
         order = np.lexsort((season, towers.site))
         start = np.flatnonzero(np.r_[True, np.diff(towers.site[order] * seasons + season[order]) != 0])
         first = order[start]
-        place = landscape.basis.at(towers.sites.lat.to_numpy(), towers.sites.lon.to_numpy())[towers.site[first]]
+        lat, lon = towers.sites.lat.to_numpy(), towers.sites.lon.to_numpy()
+        place = landscape.basis.at(lat, lon)[towers.site[first]]
         wave = np.einsum("gh,gk->ghk", harmonics(season[first], seasons), place).reshape(len(first), -1)
         invariant = towers.predictors[first, : cube.columns.invariant].astype(np.float64)
         constant = np.column_stack([wave, np.ones(len(first)), invariant])
-        return cls(order, start, towers.site[first], constant, towers, degrees_of_freedom, towers.predictors[order])
+        series = time_columns(cube.series[step], lat[towers.site])[order]
+        return cls(order, start, towers.site[first], constant, towers, degrees_of_freedom, towers.predictors[order], series)
 
     def names(self) -> tuple[str, ...]:
         """Effects that towers load on, in the order of their columns."""
-        return ("readout", *GROUPED, "site_effect")
+        return ("readout", "series", *GROUPED, "site_effect")
 
     def equations(self, member: LinearMember) -> Equations:
         """Student-t weights follow the solution; the errors' scale stays where training ended."""
@@ -65,10 +72,11 @@ class TowerEquations:
         use = (part.weight * site_use * self.towers.weight[order]).astype(np.float64)
         noise = member.sign * member.random.standard_normal(len(order))
         place = member.layout.places(self.names())
-        trained = self.expected(member.columns, member.trained[place])
+        columns = np.column_stack([member.columns, self.series]) if self.series.shape[1] else member.columns
+        trained = self.expected(columns, member.trained[place])
         structural = np.exp(own.log_error_floor) + np.exp(own.log_error_growth) * np.abs(trained)
         scale = np.sqrt(self.towers.uncertainty[order].astype(np.float64) ** 2 + structural**2)
-        return self.heavy_tailed(member.columns, use, scale, noise, place)
+        return self.heavy_tailed(columns, use, scale, noise, place)
 
     def heavy_tailed(
         self, features: np.ndarray, use: np.ndarray, scale: np.ndarray, noise: np.ndarray, place: np.ndarray
@@ -78,7 +86,7 @@ class TowerEquations:
         Parameters
         ----------
         features : array, (row, feature)
-            In `order`, like all rows.
+            All columns that vary within a group, in `order`, like all rows.
         use : array, (row,)
             Effective number of data of each row, times the towers' weight; 0 leaves it out.
         scale : array, (row,)

@@ -21,7 +21,7 @@ from dualflux.sources.predictors.missing import fill_missing
 from dualflux.sources.predictors.opening import name_of, one_path, open_steps, open_variable
 from dualflux.sources.predictors.record import FilesInTime, Record
 from dualflux.sources.predictors.regrid import BLOCK_BYTES, ToGrid, read_steps, step_ends, time_overlap
-from dualflux.sources.predictors.settings import PredictorSettings, check_names, say_paths, warm_up_days
+from dualflux.sources.predictors.settings import PredictorSettings, check_names, of_network, say_paths, warm_up_days
 from dualflux.sources.predictors.smooth import smooth
 from dualflux.unit_spelling import unstated
 from dualflux.units import accumulated, convert_units, normalise_units, quantity_of
@@ -59,7 +59,7 @@ def read_predictors(
     times: pd.DatetimeIndex,
     time_step: Literal["monthly", "daily"],
 ) -> xr.Dataset:
-    """Read all predictors that come from files, on the study's land cells.
+    """Read all predictors that come from files, on the study's land cells; those of time alone are read by `series`.
 
     Other grids are regridded conservatively (mean over the valid area in a cell), other time steps averaged with the
     time they share with a step (at least half of it must have values), both block by block.
@@ -93,7 +93,7 @@ def read_predictors(
     problems = Problems()
     found: dict[str, xr.DataArray] = {}
     wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=False)
-    for one in settings:
+    for one in of_network(settings):
         if not one.derived:
             with problems.collect():
                 found[one.name] = _read(one, root, grid, cells, wanted)
@@ -138,7 +138,7 @@ def check_predictors(
         check_names(settings)
     problems.raise_if_any()
     wanted = _Wanted(times, time_step, warm_up_days(settings, time_step), scan=True)
-    for one in settings:
+    for one in of_network(settings):
         if not one.derived:
             with problems.collect():
                 found[one.name] = _read(one, root, grid, cells, wanted)
@@ -197,7 +197,8 @@ def _units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[
     return rate, accumulated(settings.units or stated, step) or normalise_units(settings.units or rate)
 
 
-def _plausible(data: xr.DataArray, settings: PredictorSettings, what: str) -> Plausible:
+def plausible_values(data: xr.DataArray, settings: PredictorSettings, what: str) -> Plausible:
+    """What a predictor's values can be, in the unit of its file."""
     units = _units(data, settings, what)[0]
     found = plausible_variable(
         data,
@@ -247,7 +248,7 @@ def _without_time(
     """Values of a predictor that is no record, its units and a note on what is invalid; adds its months or classes to `coords`."""
     what = name_of(settings)
     with open_variable(settings, one_path(settings, root), what) as (data, time):
-        units = _checked_units(data, settings, what)
+        units = checked_units(data, settings, what)
         values = _to_grid(data, settings, grid, what).cells(data, cells)
         if settings.kind == "climatology":
             coords["month"] = np.arange(1, 13)
@@ -258,10 +259,10 @@ def _without_time(
 
 
 def _to_grid(data: xr.DataArray, settings: PredictorSettings, grid: Grid, what: str) -> ToGrid:
-    return ToGrid(grid, what, _plausible(data, settings, what), _unwritten(settings))
+    return ToGrid(grid, what, plausible_values(data, settings, what), _unwritten(settings))
 
 
-def _checked_units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
+def checked_units(data: xr.DataArray, settings: PredictorSettings, what: str) -> tuple[str, str]:
     """The file's unit and the study's; InputError, with the keys of the study that help, where one cannot be made the other."""
     found, wanted = _units(data, settings, what)
     try:
@@ -316,7 +317,7 @@ def _dynamic(
     """Values and steps of a dynamic predictor, the file's unit and the study's, and a note on what is invalid."""
     with open_steps(settings, root) as (data, steps):
         first = data.first if isinstance(data, FilesInTime) else data
-        units, source = _checked_units(first, settings, what), intervals(steps, what)
+        units, source = checked_units(first, settings, what), intervals(steps, what)
         to_grid = _to_grid(first, settings, grid, what)
         if settings.per == "step":
             data = _with_days(data, source, to_grid)

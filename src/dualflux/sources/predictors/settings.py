@@ -20,13 +20,21 @@ _DERIVED = re.compile(
     r"|(?P<counted>lag|running_mean)\((?P<two>\w+)\s*,\s*(?P<number>[1-9]\d*)\)"
     r"|(?P<water>water_balance)\((?P<several>\w+\s*,\s*\w+(?:\s*,\s*\w+)?)\)"
 )
-LEADING = {"dynamic": ("time",), "static": (), "climatology": ("month",), "fractions": ("class",)}  # dimensions of each kind
+LEADING = {
+    "dynamic": ("time",),
+    "static": (),
+    "climatology": ("month",),
+    "fractions": ("class",),
+    "series": ("time",),
+}  # dimensions of each
 
+_OF_LAND = ("per", "missing", "at_towers", "site_column", "running_means", "smooth")  # keys that a series takes no part in
 CAPACITY = 150.0  # mm: the field capacity of all soils in Manabe (1969), Mon. Weather Rev. 97, 739
 WARM_UP_DAYS = 366  # at least: what the default running means look back to
 
 SpinUp = Literal["record", "mean_season"]
-Kind = Literal["dynamic", "static", "climatology", "fractions"]
+Kind = Literal["dynamic", "static", "climatology", "fractions", "series"]
+Interpolation = Literal["constant", "linear"]
 
 
 class PredictorSettings(BaseModel):
@@ -42,7 +50,9 @@ class PredictorSettings(BaseModel):
         "list: one file per year or month is read as one record",
     )
     variable: str | None = Field(None, description="Variable in the file; default: the name")
-    kind: Kind | None = Field(None, description="dynamic (time), static, climatology (12 months) or fractions (classes)")
+    kind: Kind | None = Field(
+        None, description="dynamic (time), static, climatology (12 months), fractions (classes) or series (time alone)"
+    )
     units: str | None = Field(None, description="Unit inside the study; default: the file's")
     file_units: str | None = Field(None, description="Unit of the file's values, where its attribute `units` is wrong or cannot be read")
     per: Literal["hour", "day", "step"] | None = Field(
@@ -60,6 +70,9 @@ class PredictorSettings(BaseModel):
     )
     at_towers: Literal["cell", "site"] = Field("cell", description="A tower's value: that of its cell, or of its own meteorology")
     site_column: str | None = Field(None, description="Column of the tower table for at_towers: site; default: the name")
+    interpolation: Interpolation | None = Field(
+        None, description="Of a series with one value a year: constant in the year, or linear between the middles of years"
+    )
     running_means: list[int] | None = Field(None, description="Windows [days] of running means of a dynamic predictor; default 30, 90, 365")
 
     @model_validator(mode="after")
@@ -67,17 +80,18 @@ class PredictorSettings(BaseModel):
         if self.capacity is not None and not (self.derived and self.name.startswith("water_balance(")):
             raise ValueError(f"predictor `{self.name}`: `capacity` belongs to water_balance(rain, temperature); remove it")
         if self.derived:
-            of_files = (self.path, self.variable, self.kind, self.file_units, self.per, self.fill_value, self.smooth)
+            of_files = (self.path, self.variable, self.kind, self.file_units, self.per, self.fill_value, self.smooth, self.interpolation)
             if any(value is not None for value in of_files):
                 raise ValueError(
-                    f"predictor `{self.name}`: a derived predictor has no path, variable, kind, file_units, per, fill_value or "
-                    "smooth; remove them or `derived`"
+                    f"predictor `{self.name}`: a derived predictor has no path, variable, kind, file_units, per, fill_value, smooth or "
+                    "interpolation; remove them or `derived`"
                 )
             return self
         if self.path is None or self.kind is None:
             raise ValueError(f"predictor `{self.name}`: give `path` and `kind` ({', '.join(LEADING)}), or `derived: true`")
         if not re.fullmatch(r"\w+", self.name):
             raise ValueError(f"predictor `{self.name}`: a name has letters, digits and `_` only")
+        self._refuse_other_kinds()
         if self.running_means is not None and (self.kind != "dynamic" or min(self.running_means, default=1) < 1):
             raise ValueError(f"predictor `{self.name}`: running_means are whole days from 1 and belong to a dynamic predictor")
         if self.smooth is not None and self.kind == "fractions":
@@ -87,6 +101,19 @@ class PredictorSettings(BaseModel):
         if self.site_column is not None and self.at_towers != "site":
             raise ValueError(f"predictor `{self.name}`: `site_column` needs `at_towers: site`")
         return self
+
+    def _refuse_other_kinds(self) -> None:
+        """Keys of a predictor on land that a series has no use for, and the reverse."""
+        if self.kind != "series":
+            if self.interpolation is not None:
+                raise ValueError(f"predictor `{self.name}`: `interpolation` belongs to kind series; remove it")
+            return
+        idle = [name for name in _OF_LAND if getattr(self, name) != type(self).model_fields[name].default]
+        if idle:
+            raise ValueError(
+                f"predictor `{self.name}`: a series has one value for all land at a time and every one is needed, so it takes no "
+                f"{', '.join(f'`{name}`' for name in idle)}; remove {'it' if len(idle) == 1 else 'them'}"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,8 +197,40 @@ def parse_derived(name: str, dynamic: Collection[str]) -> Derived:
     return Derived(function, source, int(match["number"]) if match["number"] else None, several)
 
 
+OF_SERIES = ("lag", "running_mean")  # what can be derived from a series
+
+
+def of_time(settings: Sequence[PredictorSettings]) -> list[PredictorSettings]:
+    """Predictors of time alone: series, and what is derived from them."""
+    series = {s.name for s in settings if s.kind == "series"}
+    return [s for s in settings if s.kind == "series" or (s.derived and _source(s.name) in series)]
+
+
+def of_network(settings: Sequence[PredictorSettings]) -> list[PredictorSettings]:
+    """Predictors that enter the network's hidden layers: all others."""
+    alone = of_time(settings)
+    return [s for s in settings if s not in alone]
+
+
+def _source(name: str) -> str | None:
+    """What a derived predictor is made from; None where it is made from nothing, or is none."""
+    match = _DERIVED.fullmatch(name)
+    return None if match is None else match["one"] or match["two"]
+
+
+def parse_of_series(name: str, series: Collection[str]) -> Derived:
+    """`parse_derived` of what is made from a series: a lag or a running mean, which is a series again."""
+    found = parse_derived(name, series)
+    if found.function not in OF_SERIES:
+        raise InputError(
+            f"predictor `{name}`: `{found.variable}` is a series, whose mean season is taken out anyway; allowed: lag({found.variable}, "
+            f"steps), running_mean({found.variable}, days)"
+        )
+    return found
+
+
 def check_names(settings: Sequence[PredictorSettings]) -> None:
-    """Names must be unique, and derived predictors known and made from a dynamic one of the study.
+    """Names must be unique, and derived predictors known and made from a dynamic one of the study or from a series.
 
     Raises
     ------
@@ -183,9 +242,15 @@ def check_names(settings: Sequence[PredictorSettings]) -> None:
     dynamic = [s.name for s in settings if s.kind == "dynamic"]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.add(f"predictor `{name}`: named {names.count(name)} times; give each predictor its own name")
+    series = [s.name for s in settings if s.kind == "series"]
     for name in (s.name for s in settings if s.derived):
         with problems.collect():
-            parse_derived(name, dynamic)
+            if _source(name) in series:
+                parse_of_series(name, series)
+            else:
+                parse_derived(name, dynamic)
+    if series and not of_network(settings):
+        problems.add(f"predictors: {', '.join(series)}: series alone tell no place from another; give predictors on land too")
     problems.raise_if_any()
 
 
@@ -198,8 +263,9 @@ def warm_up_days(settings: Sequence[PredictorSettings], time_step: str) -> int:
     >>> warm_up_days([ta], "monthly"), warm_up_days([PredictorSettings(name="lag(ta, 24)", derived=True)], "monthly")
     (730, 744)
     """
-    wanted = [days for s in settings for days in s.running_means or []]
-    for match in (_DERIVED.fullmatch(s.name) for s in settings if s.derived):
+    network = of_network(settings)
+    wanted = [days for s in network for days in s.running_means or []]
+    for match in (_DERIVED.fullmatch(s.name) for s in network if s.derived):
         if match and match["number"]:
             longest_step = 31 if match["counted"] == "lag" and time_step == "monthly" else 1
             wanted.append(int(match["number"]) * longest_step)

@@ -171,9 +171,12 @@ def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, En
 
 def compare_oracle(case: Case, oracle: Ensemble) -> pd.DataFrame:
     """Scores of the oracle, as `compare` gives them for products; a daily case goes in `by_month`, as it was trained."""
-    model, place = stack_ensembles([oracle]), oracle.basis.at(case.cells.lat(), case.cells.lon())
+    model, at = stack_ensembles([oracle]), (case.cells.lat(), case.cells.lon())
+    place = oracle.basis.at(*at)
     at_towers = _at_towers(case, oracle, case.tower_predictors())
-    return _score_fields(case, "oracle", lambda: (month.landscape for month in monthly_fluxes(model, case.cube, place)), at_towers, None)
+    return _score_fields(
+        case, "oracle", lambda: (month.landscape for month in monthly_fluxes(model, case.cube, place, at)), at_towers, None
+    )
 
 
 def compare_boosted_trees(case: Case, trees: BoostedTrees) -> pd.DataFrame:
