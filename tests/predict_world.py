@@ -174,7 +174,7 @@ def made_twice(folder: Path, text: dict[str, Any], months: slice = slice(None)) 
     land = land_cells(GRID, study.root, s.land_fraction, s.regions, s.no_flux, s.predictors)
     steps = Steps.create(str(s.period[0]), str(s.period[1]), s.time_step)
     _, cube, _ = preparation.read_cube(study, land, steps)
-    standard = Standard(cube.columns, cube.centre, cube.scale, cube.steps)
+    standard = Standard(cube.columns, cube.centre, cube.scale, cube.steps, cube.series_standard)
     wanted = steps.months[months]
     span = wanted[0].date(), (wanted[-1] + pd.offsets.MonthEnd(1)).date()
     prepare_store(sources_of(study, None, span), standard, folder / "store", Execution(), lambda what: lambda done, of: None)
