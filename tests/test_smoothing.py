@@ -94,7 +94,7 @@ def test_a_predictor_is_filled_then_smoothed(tmp_path: Path, kind: str) -> None:
     coords: dict[str, Any] = {"lat": grid.lat, "lon": grid.lon, "time": time, "month": np.arange(1, 13)}
     data = xr.DataArray(values, {d: coords[d] for d in (*leads, "lat", "lon")}, (*leads, "lat", "lon"), "x", {"units": "1"})
     data.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
-    one = PredictorSettings(name="x", path="x.nc", kind=kind, missing={"value": 5}, smooth=1500)  # type: ignore[arg-type]
+    one = PredictorSettings(name="x", path="x.nc", kind=kind, missing={"value": 5}, smooth=1500)
     found = read_predictors([one], tmp_path, grid, cells, time, "monthly").x
     plain = np.nan_to_num(values, nan=5.0).reshape(-1, cells.index.size)
     matrix = smoothing_matrix(cells.lat(), cells.lon(), cells.land_area, 1500.0)
