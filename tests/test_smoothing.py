@@ -114,7 +114,7 @@ def test_predict_smooths_as_training_does(tmp_path: Path) -> None:
 def test_what_cannot_be_smoothed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValidationError, match="`smooth` is for kinds dynamic, static and climatology; remove it"):
         PredictorSettings(name="x", path="x.nc", kind="fractions", smooth=100)
-    with pytest.raises(ValidationError, match=r"a derived predictor has no path, variable, .* or smooth"):
+    with pytest.raises(ValidationError, match=r"a derived predictor has no path, variable, .* smooth"):
         PredictorSettings(name="anomaly(x)", derived=True, smooth=100)
     with doubts() as said:
         smooth(np.zeros((1, CELLS.index.size)), 50.0, CELLS, "rain.nc: `x`")

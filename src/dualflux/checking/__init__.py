@@ -176,7 +176,7 @@ def _check_predictors(study: Study, land: Land, report: CheckReport) -> Predicto
     computed = [one.name for one in of_network(s.predictors) if one.derived]
     _say_predictors(scan, computed, report)
     report.add("Predictors that are computed", computed)
-    check_water_balances(s.predictors, dict(zip(scan.table["predictor"], scan.table["units"], strict=True)))
+    check_water_balances(of_network(s.predictors), dict(zip(scan.table["predictor"], scan.table["units"], strict=True)))
     return scan
 
 
