@@ -90,9 +90,9 @@ def held_out_loss(task: Task, models: list[FluxModel], place: int) -> np.ndarray
     """As `fit` scores its own: per unit of weight of the member's inner validation sites."""
     trainer = trainer_of(task)
     state = jax.tree.map(lambda a: a[place], trainer.begin().states)
-    shared, count = trainer.lanes.share(task.objective), len(models)
+    shared, count = trainer.parallel.share(task.objective), len(models)
     states = [state._replace(average=model) for model in models]
-    found = trainer.lanes.map(trainer.look, shared, states, [unstack(task.members)[place]] * count)
+    found = trainer.parallel.map(trainer.look, shared, states, [unstack(task.members)[place]] * count)
     return np.array([float(s.validation_loss / s.validation_weight) for s in (one.constraints["towers"] for one in found)])
 
 

@@ -37,7 +37,7 @@ from dualflux.model.flux_model import FluxModel, Network, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prediction import in_chunks as run
 from dualflux.prediction.engine import stack_ensembles
-from dualflux.prediction.kernel import LANES, EnsembleKernel, Shape, Tile, months_of
+from dualflux.prediction.kernel import TILE, EnsembleKernel, Shape, Tile, months_of
 from dualflux.prediction.layout import Layout
 from dualflux.prediction.tile_preparation import Sources, prepare_store
 from dualflux.prediction.tile_store import PredictorStore, features
@@ -80,16 +80,16 @@ def make_cube(path: Path, resolution: float, dynamic: int = DYNAMIC) -> Layout:
     store = PredictorStore(path)
     rng = np.random.default_rng(1)
     days = np.arange(372).reshape(12, 31, 1, 1)
-    noise = gaussian_filter(rng.normal(size=(372, dynamic + SEASONAL, 4 * LANES)).astype(np.float32), (1.5, 0, 10), mode="wrap")
-    noise = (noise / noise.std()).reshape(12, 31, dynamic + SEASONAL, 4 * LANES)
+    noise = gaussian_filter(rng.normal(size=(372, dynamic + SEASONAL, 4 * TILE)).astype(np.float32), (1.5, 0, 10), mode="wrap")
+    noise = (noise / noise.std()).reshape(12, 31, dynamic + SEASONAL, 4 * TILE)
 
     def write(tile: int) -> None:
         own = np.random.default_rng(tile)
-        field = np.roll(noise, own.integers(4 * LANES), axis=-1)[..., :LANES] + 0.01 * own.normal(size=LANES).astype(np.float32)
+        field = np.roll(noise, own.integers(4 * TILE), axis=-1)[..., :TILE] + 0.01 * own.normal(size=TILE).astype(np.float32)
         cycle = np.cos(2 * np.pi * days / 372 + own.normal()).astype(np.float32)
-        static = own.normal(size=(STATIC, LANES)).astype(np.float32)
+        static = own.normal(size=(STATIC, TILE)).astype(np.float32)
         varying = cycle + 0.1 * field[:, :, :SEASONAL], (cycle + field[:, :, SEASONAL:]).astype(np.float32)
-        store.write_tile(tile, static, *varying, np.zeros((features(layout.columns), LANES), np.float32))
+        store.write_tile(tile, static, *varying, np.zeros((features(layout.columns), TILE), np.float32))
 
     with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(write, range(layout.tiles)))
@@ -203,7 +203,7 @@ def compute_only(weights: Path, layout: Layout, tiles: int) -> float:
     with ThreadPoolExecutor(cores()) as pool:
         work = lambda: list(pool.map(lambda i: kernel(data[i % 4], months), range(tiles)))  # noqa: E731
         work()
-        return tiles * LANES * 365 / seconds(work, 3)
+        return tiles * TILE * 365 / seconds(work, 3)
 
 
 def matmul_bound(rows: int) -> float:
@@ -297,8 +297,8 @@ def store_rows(store: Path, rows: int) -> np.ndarray:
     for tile in range(opened.layout.tiles):
         static, seasonal = opened.invariant(tile)
         dynamic = opened.read(tile, slice(0, 12))
-        varying = np.concatenate([seasonal, dynamic], axis=2)[:, :28].reshape(-1, SEASONAL + DYNAMIC, LANES).swapaxes(1, 2)
-        fixed = np.broadcast_to(static.T, (len(varying), LANES, STATIC))
+        varying = np.concatenate([seasonal, dynamic], axis=2)[:, :28].reshape(-1, SEASONAL + DYNAMIC, TILE).swapaxes(1, 2)
+        fixed = np.broadcast_to(static.T, (len(varying), TILE, STATIC))
         found.append(np.concatenate([fixed, varying], axis=2).reshape(-1, INPUTS))
         got += len(found[-1])
         if got >= rows:

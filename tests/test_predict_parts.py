@@ -19,7 +19,7 @@ from dualflux.model.spatial_effect import harmonics
 from dualflux.prediction.engine import read_ahead
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import (
-    LANES,
+    TILE,
     EnsembleKernel,
     Months,
     Shape,
@@ -95,7 +95,7 @@ def test_one_program_gives_the_same_bits_wherever_a_cell_stands() -> None:
     rng = np.random.default_rng(0)
     tile = Tile(*(rng.normal(size=s.shape).astype(np.float32) for s in shape.tile(2, 0)))
     months = Months(np.array([5], np.int32), np.array([1], np.int32), np.zeros((1, 1, 0), np.float32))
-    order = rng.permutation(LANES)
+    order = rng.permutation(TILE)
     one, other = kernel(tile, months).months, kernel(Tile(*(np.ascontiguousarray(a[..., order]) for a in tile)), months).months
     for plain, moved in zip(one, other, strict=True):
         np.testing.assert_array_equal(plain[..., order], moved)
@@ -142,7 +142,7 @@ def land_cells(grid: Grid, index: np.ndarray, area: np.ndarray) -> LandCells:
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0), st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
 def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int) -> None:
-    """Any land, any height of bands: cells in order, tiles of at most `LANES`, rows once, and tasks where there is land."""
+    """Any land, any height of bands: cells in order, tiles of at most `TILE`, rows once, and tasks where there is land."""
     grid, rng = Grid.global_regular(10.0), np.random.default_rng(seed)
     area = np.where(rng.random(grid.shape) < share, 1.0, 0.0)
     area[0, 0] = 1.0
@@ -152,7 +152,7 @@ def test_bands_and_tiles_hold_every_cell_once(seed: int, share: float, rows: int
     assert np.concatenate([np.arange(grid.lat.size)[b.rows] for b in layout.bands]).tolist() == list(range(18))
     parts = [layout.cells_of(b, t) for b in layout.bands for t in range(b.tiles.start, b.tiles.stop)]
     assert np.concatenate([np.arange(len(index))[p] for p in parts]).tolist() == list(range(len(index)))
-    assert len(parts) == layout.tiles and max(p.stop - p.start for p in parts) <= LANES
+    assert len(parts) == layout.tiles and max(p.stop - p.start for p in parts) <= TILE
     assert [np.arange(14)[s].tolist() for s in layout.spans] == [list(range(12)), [12, 13]]
     land_rows = {int(r) for t in layout.tasks() for r in np.arange(18)[layout.bands[t.band].rows]}
     assert set((np.flatnonzero(area) // 36).tolist()) <= land_rows

@@ -15,9 +15,9 @@ import pytest
 from dualflux import pipeline
 from dualflux.constraints.inversions.integrals import RepresentativeLocations
 from dualflux.constraints.inversions.locations import draw_locations
-from dualflux.fitting import parallel as lanes
+from dualflux.fitting import parallel
 from dualflux.fitting.objective import Control, Member, Objective
-from dualflux.fitting.parallel import Lanes, Program
+from dualflux.fitting.parallel import Parallel, Program
 from dualflux.fitting.training import Fit, TrainingSettings, fit, keep
 from dualflux.model.flux_model import FluxModel
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -148,8 +148,8 @@ def die_after(write: Callable[..., None]) -> Callable[..., None]:
 def test_results_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     objective, found = make_objective(CUBE, TOWERS, REGIONAL), []
     for count in (1, 3):
-        monkeypatch.setattr(lanes, "cores", lambda count=count: count)
-        assert len(Lanes().devices) == count
+        monkeypatch.setattr(parallel, "cores", lambda count=count: count)
+        assert len(Parallel().devices) == count
         found.append(train(objective))
     require_same(*found)
 
@@ -168,8 +168,8 @@ def test_results_do_not_depend_on_the_number_of_devices(tmp_path: Path) -> None:
 
 
 def test_every_member_is_computed_once_and_in_its_place() -> None:
-    shared, values = Lanes().share(jnp.float32(10)), [np.float32(i) for i in range(20)]
-    assert Lanes().map(Program(lambda ten, x, y: ten * x + y), shared, values, values[::-1]) == [10 * i + 19 - i for i in range(20)]
+    shared, values = Parallel().share(jnp.float32(10)), [np.float32(i) for i in range(20)]
+    assert Parallel().map(Program(lambda ten, x, y: ten * x + y), shared, values, values[::-1]) == [10 * i + 19 - i for i in range(20)]
 
 
 def test_the_first_failure_of_a_member_is_raised() -> None:
@@ -178,7 +178,7 @@ def test_the_first_failure_of_a_member_is_raised() -> None:
 
     program = Program(lambda _, x: jax.pure_callback(refuse, jax.ShapeDtypeStruct((), np.float32), x))
     with pytest.raises(Exception, match="member 0"):
-        Lanes().map(program, Lanes().share(None), [np.float32(i) for i in range(4)])
+        Parallel().map(program, Parallel().share(None), [np.float32(i) for i in range(4)])
 
 
 if __name__ == "__main__":  # the process of `test_results_do_not_depend_on_the_number_of_devices`

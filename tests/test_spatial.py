@@ -32,7 +32,7 @@ def land(seed: int = 0, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
 BASIS = SpatialBasis.create(*land(), LENGTH)
 
 
-# Bumps
+# Basis functions
 
 
 @given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 360)), min_size=1, max_size=30))
@@ -45,7 +45,7 @@ def test_squares_of_the_bumps_sum_to_one_everywhere(places: list[tuple[float, fl
 
 
 def test_a_bump_is_a_gaussian_of_distance() -> None:
-    """The ratio of two bumps at a place is that of exp(-d^2 / (2 length^2))."""
+    """The ratio of two basis functions at a place is that of exp(-d^2 / (2 length^2))."""
     basis = SpatialBasis(np.array([[40.0, 10.0], [50.0, 30.0], [-30.0, 170.0]]), 2000.0)
     one, two, _ = basis.at(np.array([44.0]), np.array([15.0]))[0]
     apart = haversine(44.0, 15.0, *basis.centre.T)
@@ -55,7 +55,7 @@ def test_a_bump_is_a_gaussian_of_distance() -> None:
 @given(st.integers(0, 999), st.floats(300, 8000), st.integers(1, 60))
 @settings(max_examples=40, deadline=None)
 def test_no_cell_is_far_from_a_bump_and_no_two_bumps_are_close(seed: int, length: float, count: int) -> None:
-    """Bumps stand on cells; every cell is within SPACING lengths of one, any two are farther apart than that."""
+    """Basis functions stand on cells; every cell is within SPACING lengths of one, any two are farther apart than that."""
     lat, lon = land(seed, count)
     basis = SpatialBasis.create(lat, lon, length)
     assert {tuple(c) for c in basis.centre} <= set(zip(lat, lon, strict=True))
@@ -125,7 +125,7 @@ def test_correlation_falls_with_distance_from_one_to_nothing() -> None:
 
 
 def test_an_effect_is_the_sum_it_says() -> None:
-    """u = sum over bumps of phi_k [a_k + sqrt(2) (b_k cos w + c_k sin w)], term by term."""
+    """u = sum over basis functions of phi_k [a_k + sqrt(2) (b_k cos w + c_k sin w)], term by term."""
     random = np.random.default_rng(3)
     basis = SpatialBasis(np.array([[0.0, 0.0], [30.0, 40.0]]), 3000.0)
     coefficient = random.normal(size=(2, 3, 2))

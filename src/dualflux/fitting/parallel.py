@@ -35,13 +35,13 @@ class Program(Generic[Found]):
         return self._compiled[key]
 
 
-class Lanes:
+class Parallel:
     """Where members are computed: every device, and every core of a processor."""
 
     def __init__(self) -> None:
         devices = jax.local_devices()
-        lanes = max(len(devices), cores()) if devices[0].platform == "cpu" else len(devices)
-        self.devices = [devices[i % len(devices)] for i in range(lanes)]
+        count = max(len(devices), cores()) if devices[0].platform == "cpu" else len(devices)
+        self.devices = [devices[i % len(devices)] for i in range(count)]
 
     def share(self, value: Value) -> dict[jax.Device, Value]:
         """A copy on each device; cores have one between them."""

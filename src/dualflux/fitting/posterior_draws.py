@@ -19,7 +19,7 @@ from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, Lin
 from dualflux.cube import DeviceCube
 from dualflux.fitting.linear_posterior import MemberProblem, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
-from dualflux.fitting.parallel import Lanes, Program, unstack
+from dualflux.fitting.parallel import Parallel, Program, unstack
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
 from dualflux.model.spatial_effect import HARMONICS, SpatialSettings
 from dualflux.model.time_effect import ZONES
@@ -30,8 +30,8 @@ def integrate_features(network: Network, walk: Walk) -> np.ndarray:
 
     A month is summed in float32, as in upscaling; each core takes another member.
     """
-    lanes = Lanes()
-    found = lanes.map(_INTEGRATE, lanes.share(walk), unstack(network))
+    parallel = Parallel()
+    found = parallel.map(_INTEGRATE, parallel.share(walk), unstack(network))
     return np.stack(found)
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dualflux.errors import NumericalError
 from dualflux.fitting.objective import Control, Member, Objective, Score, score
-from dualflux.fitting.parallel import Lanes, Program, stack, unstack
+from dualflux.fitting.parallel import Parallel, Program, stack, unstack
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.run_folder.checkpoint import Checkpoint
 
@@ -222,7 +222,7 @@ class Trainer:
     objective: Objective
     members: Member
     family: np.ndarray
-    lanes: Lanes
+    parallel: Parallel
     first: Program[State]
     control: Program[Control]
     steps: Program[State]
@@ -237,7 +237,7 @@ class Trainer:
         optimiser = optimiser_of(settings)
         chunk, scale = settings.steps // settings.checkpoints, objective.scale
         return cls(
-            objective, members, family, Lanes(),
+            objective, members, family, Parallel(),
             Program(lambda o, member: start(o, member, network, inputs, invariant, optimiser)),
             Program(lambda o, state, member: o.control(state.model, member)),
             Program(lambda o, state, member, control: advance(o, optimiser, chunk, scale, state, member, control)),
@@ -246,7 +246,7 @@ class Trainer:
 
     def begin(self) -> Progress:
         """No step done."""
-        states = stack(self.lanes.map(self.first, self.lanes.share(self.objective), unstack(self.members)))
+        states = stack(self.parallel.map(self.first, self.parallel.share(self.objective), unstack(self.members)))
         shape = jax.eval_shape(jax.vmap(self.objective.control), states.model, self.members)
         controls = Control(states.model, jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shape.known))
         changed = {c.name: c.in_training() for c in self.objective.constraints}
@@ -262,7 +262,7 @@ class Trainer:
     def set_controls(self, progress: Progress, renew: Renew) -> Progress:
         """Control variates where members are now, and what the objective and the members become of them."""
         objective, members = self._objective(progress), self._members(progress)
-        controls = stack(self.lanes.map(self.control, self.lanes.share(objective), unstack(progress.states), unstack(members)))
+        controls = stack(self.parallel.map(self.control, self.parallel.share(objective), unstack(progress.states), unstack(members)))
         objective, renewed = renew(objective, progress.states.model, controls, members)
         sd = {name: np.asarray(value, dtype=np.float32) for name, value in renewed.sd.items()}
         states = with_slopes_for(progress.states, np.asarray(members.sd["representativeness"]), sd["representativeness"])
@@ -272,11 +272,11 @@ class Trainer:
     def advance(self, progress: Progress, controlled: bool) -> Progress:
         """To the next checkpoint, with its record and the effects' sds that follow from it."""
         members = self._members(progress)
-        each, shared = unstack(members), self.lanes.share(self._objective(progress))
+        each, shared = unstack(members), self.parallel.share(self._objective(progress))
         use = controlled and self.objective.sampled
         controls = unstack(progress.controls) if use else [None] * len(each)
-        states = self.lanes.map(self.steps, shared, unstack(progress.states), each, controls)
-        found = stack(self.lanes.map(self.look, shared, states, each))
+        states = self.parallel.map(self.steps, shared, unstack(progress.states), each, controls)
+        found = stack(self.parallel.map(self.look, shared, states, each))
         _require_finite(found, len(progress.records))
         together = stack(states)
         record = Record(together.average, found, progress.sd)

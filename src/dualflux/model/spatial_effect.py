@@ -2,7 +2,7 @@
 
     u(s, t) = sum over k of phi_k(s) [a_k + sqrt(2) (b_k cos w(t) + c_k sin w(t))],    w: the time of the year,
 
-with Gaussian bumps phi_k around places on land and independent normal coefficients: a random field of a given
+with Gaussian basis functions phi_k around places on land and independent normal coefficients: a random field of a given
 correlation length (low-rank kriging; Cressie and Johannesson 2008, J. R. Stat. Soc. B 70, 209). It belongs to
 the landscape's flux f, so regional integrals see it and towers see it.
 """
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
 
-SPACING = 1.5  # correlation lengths between bumps: wider ones leave gaps, closer ones add little
+SPACING = 1.5  # correlation lengths between basis functions: wider ones leave gaps, closer ones add little
 HARMONICS = 3  # mean, cosine and sine of the year
 
 
@@ -30,11 +30,11 @@ class SpatialSettings(BaseModel):
 
 @dataclass(frozen=True)
 class SpatialBasis:
-    """Bumps on land.
+    """Basis functions on land.
 
     Attributes
     ----------
-    centre : array, (bump, 2)
+    centre : array, (function, 2)
         Latitude and longitude [degrees].
     length : float
         Correlation length [km].
@@ -45,7 +45,7 @@ class SpatialBasis:
 
     @classmethod
     def create(cls, lat: np.ndarray, lon: np.ndarray, length: float) -> "SpatialBasis":
-        """Bumps on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
+        """Basis functions on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
         place = unit_vectors(lat, lon)
         chosen, apart = [0], _distance(place, place[:1])[:, 0]
         while apart.max() > SPACING * length:
@@ -55,17 +55,17 @@ class SpatialBasis:
 
     @property
     def size(self) -> int:
-        """Number of bumps."""
+        """Number of basis functions."""
         return len(self.centre)
 
     def at(self, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-        """phi (place, bump), scaled so that their squares sum to 1: the field's prior variance is the same everywhere."""
+        """phi (place, function), scaled so that their squares sum to 1: the field's prior variance is the same everywhere."""
         away = _distance(unit_vectors(lat, lon), unit_vectors(*self.centre.T)) / self.length
-        bump = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
-        return bump / np.sqrt((bump**2).sum(axis=1, keepdims=True))
+        function = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
+        return function / np.sqrt((function**2).sum(axis=1, keepdims=True))
 
     def effect(self, coefficient: np.ndarray, lat: np.ndarray, lon: np.ndarray, wave: np.ndarray) -> np.ndarray:
-        """u [gC m-2 d-1], (member, row), of coefficients a, b, c (member, 3, bump) at places (row,) and times, `harmonics` (row, 3)."""
+        """u [gC m-2 d-1], (member, row), of coefficients a, b, c (member, 3, function) at places (row,) and times, `harmonics` (row, 3)."""
         place, row = np.unique(np.column_stack([lat, lon]), axis=0, return_inverse=True)
         field = np.asarray(coefficient, dtype=np.float64) @ self.at(*place.T).T
         return np.einsum("mhr,rh->mr", field[:, :, row.ravel()], wave)

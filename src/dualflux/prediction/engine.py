@@ -106,7 +106,7 @@ def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    place : array, (cell, bump)
+    place : array, (cell, function)
         The members' spatial basis at the cells.
     lat : array, (cell,)
         [degrees]

@@ -38,7 +38,7 @@ def monthly_fluxes(
     ----------
     model : FluxModel
         Stacked members.
-    place : array, (cell, bump)
+    place : array, (cell, function)
         The members' spatial basis at the cells.
     at : (array, array), optional
         Latitude and longitude of the cells, for the message of a flux that is not finite (NumericalError); needed where the model has

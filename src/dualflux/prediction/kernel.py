@@ -19,11 +19,11 @@ from dualflux.model.flux_model import ACTIVATIONS, FLUX_SCALE, FluxModel, Networ
 from dualflux.model.spatial_effect import HARMONICS, harmonics
 
 ALIGNMENT = 64  # bytes
-LANES = 256  # cells of a tile: their hidden layers fit into the first two caches
+TILE = 256  # cells of a tile: their hidden layers fit into the first two caches
 
 
 class Tile(NamedTuple):
-    """Standardised predictors of up to `LANES` cells; lanes without a cell are zero.
+    """Standardised predictors of up to `TILE` cells; lanes without a cell are zero.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Shape:
             (self.months, self.steps, len(c.dynamic)),
             (members, HARMONICS + series),
         )
-        return Tile(*(jax.ShapeDtypeStruct((*size, LANES), jnp.float32) for size in sizes))
+        return Tile(*(jax.ShapeDtypeStruct((*size, TILE), jnp.float32) for size in sizes))
 
 
 def months_of(steps: Steps, span: slice, length: int, series: np.ndarray) -> Months:
@@ -264,7 +264,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 def field_to_lanes(effect: np.ndarray) -> np.ndarray:
     """What time functions are multiplied by, (member, function, cell), as (member, function, lane), zero beyond the cells."""
-    out = aligned((*effect.shape[:-1], LANES))
+    out = aligned((*effect.shape[:-1], TILE))
     out[...] = 0.0
     out[..., : effect.shape[-1]] = effect
     return out
@@ -273,7 +273,7 @@ def field_to_lanes(effect: np.ndarray) -> np.ndarray:
 def lanes_last(values: np.ndarray, length: int) -> np.ndarray:
     """Rows (row, cell, column) with the cells last, zero beyond them: (length, column, lane)."""
     rows, cells, columns = values.shape
-    out = np.zeros((length, columns, LANES), dtype=np.float32)
+    out = np.zeros((length, columns, TILE), dtype=np.float32)
     out[:rows, :, :cells] = values.transpose(0, 2, 1)
     return out
 

@@ -1,7 +1,7 @@
 """How a large cube is cut: bands of latitude rows for what is written, tiles of cells for what is computed, spans of months.
 
 A band is a few whole rows of the grid: one chunk of a product, written by one task. Its land cells, in the order of the
-grid, are cut into tiles of `kernel.LANES`; the sea is nowhere. A span is a year of days or ten years of months.
+grid, are cut into tiles of `kernel.TILE`; the sea is nowhere. A span is a year of days or ten years of months.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 from dualflux.cube import Columns, Steps
 from dualflux.grid import Grid, LandCells
-from dualflux.prediction.kernel import LANES, Shape
+from dualflux.prediction.kernel import TILE, Shape
 from dualflux.run_folder.files import write_atomically
 
 BAND_CELLS = 8192  # land cells of a band, at most, unless one row has more: its last tile is half empty on average
@@ -97,7 +97,7 @@ class Layout:
         for first in range(0, rows, self.band_rows):
             last = min(first + self.band_rows, rows)
             begin, end = np.searchsorted(self.index, np.array([first, last]) * len(self.grid.lon))
-            tiles = -(-int(end - begin) // LANES)
+            tiles = -(-int(end - begin) // TILE)
             found.append(Band(slice(first, last), slice(int(begin), int(end)), slice(tile, tile + tiles)))
             tile += tiles
         return found
@@ -109,8 +109,8 @@ class Layout:
 
     def cells_of(self, band: Band, tile: int) -> slice:
         """The cells of one of a band's tiles."""
-        first = band.cells.start + (tile - band.tiles.start) * LANES
-        return slice(first, min(first + LANES, band.cells.stop))
+        first = band.cells.start + (tile - band.tiles.start) * TILE
+        return slice(first, min(first + TILE, band.cells.stop))
 
     def all_tiles(self) -> list[slice]:
         """The cells of every tile."""

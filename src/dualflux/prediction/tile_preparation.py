@@ -24,7 +24,7 @@ from dualflux.features import Standard, build_cube_as_trained, keeps_state, need
 from dualflux.fitting.parallel import cores
 from dualflux.grid import Grid, LandCells
 from dualflux.prediction.journal import Journal
-from dualflux.prediction.kernel import LANES, dynamic_to_months, seasonal_to_months, static_to_lanes
+from dualflux.prediction.kernel import TILE, dynamic_to_months, seasonal_to_months, static_to_lanes
 from dualflux.prediction.layout import DESCRIPTION, Layout
 from dualflux.prediction.tile_store import PredictorStore
 from dualflux.prediction.workers import Execution, run_tasks
@@ -215,7 +215,7 @@ def blocks_of(sources: Sources, record: pd.DatetimeIndex) -> list[Block]:
 
 
 def read_block(sources: Sources, cells: LandCells, record: pd.DatetimeIndex, scratch: Path, block: Block) -> None:
-    """Bring some steps of a predictor to the land cells and write them, blocks of `LANES` cells first: (block, lead, lane)."""
+    """Bring some steps of a predictor to the land cells and write them, blocks of `TILE` cells first: (block, lead, lane)."""
     journal = Journal(scratch)
     if journal.is_done(block.name):
         return
@@ -223,9 +223,9 @@ def read_block(sources: Sources, cells: LandCells, record: pd.DatetimeIndex, scr
     times = record[block.first : block.last] if one.kind == "dynamic" else sources.steps.time
     found = read_predictor(one, sources.root, cells.grid, cells, times, sources.time_step)
     values = found.to_numpy().reshape(-1, cells.index.size)
-    padded = np.zeros((len(values), -(-cells.index.size // LANES) * LANES), dtype=np.float32)
+    padded = np.zeros((len(values), -(-cells.index.size // TILE) * TILE), dtype=np.float32)
     padded[:, : cells.index.size] = values
-    _save(scratch / f"{block.name}.npy", padded.reshape(len(values), -1, LANES).swapaxes(0, 1))
+    _save(scratch / f"{block.name}.npy", padded.reshape(len(values), -1, TILE).swapaxes(0, 1))
     _save(scratch / f"{block.name}.dropped.npy", np.asarray(found.attrs["dropped"]))
     about: dict[str, object] = {"kind": str(one.kind), "units": str(found.attrs["units"]), "dims": [str(d) for d in found.dims]}
     if one.kind == "fractions":
@@ -307,9 +307,9 @@ def read_scratch(sources: Sources, scratch: Path, place: np.ndarray, record: pd.
 def _cells(path: Path, place: np.ndarray) -> np.ndarray:
     """(lead, cell) of some neighbouring cells of a scratch file."""
     file = _mapped(path, _mark(path))
-    first, last = place[0] // LANES, place[-1] // LANES + 1
+    first, last = place[0] // TILE, place[-1] // TILE + 1
     near = np.asarray(file[first:last]).swapaxes(0, 1)
-    return near.reshape(len(near), -1)[:, place - first * LANES]
+    return near.reshape(len(near), -1)[:, place - first * TILE]
 
 
 # What a process has open; another file under the same name is opened anew (a cluster's workers outlive a run).

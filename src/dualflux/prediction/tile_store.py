@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from dualflux.cube import Columns
 from dualflux.errors import InputError
-from dualflux.prediction.kernel import LANES, Shape, aligned
+from dualflux.prediction.kernel import TILE, Shape, aligned
 from dualflux.prediction.layout import Layout
 
 ARRAYS = ("static", "seasonal", "dynamic", "mean_year")
@@ -57,7 +57,7 @@ class PredictorStore:
         }
         for name, (size, chunk) in sizes.items():
             group.create_array(
-                name, shape=(layout.tiles, *size, LANES), chunks=(1, *(max(1, n) for n in chunk), LANES), dtype="float32", fill_value=0.0,
+                name, shape=(layout.tiles, *size, TILE), chunks=(1, *(max(1, n) for n in chunk), TILE), dtype="float32", fill_value=0.0,
                 compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"), Crc32cCodec()],
             )  # fmt: skip
         return [path / "zarr.json", *(path / name / "zarr.json" for name in ARRAYS), *layout.save(path)]

@@ -6,11 +6,11 @@ from typing import Protocol
 import numpy as np
 
 from dualflux.cube import Cube
-from dualflux.prediction.kernel import LANES, Shape, dynamic_to_months, seasonal_to_months, static_to_lanes
+from dualflux.prediction.kernel import TILE, Shape, dynamic_to_months, seasonal_to_months, static_to_lanes
 
 
 class Tiles(Protocol):
-    """What an engine walks over; a tile is up to `kernel.LANES` neighbouring cells."""
+    """What an engine walks over; a tile is up to `kernel.TILE` neighbouring cells."""
 
     @property
     def shape(self) -> Shape:
@@ -46,7 +46,7 @@ class CubeTiles:
     def tiles(self) -> list[slice]:
         """The cells of each tile."""
         cells = len(self.cube.static)
-        return [slice(first, min(first + LANES, cells)) for first in range(0, cells, LANES)]
+        return [slice(first, min(first + TILE, cells)) for first in range(0, cells, TILE)]
 
     def invariant(self, tile: int) -> tuple[np.ndarray, np.ndarray]:
         """Static and seasonal columns."""
