@@ -77,7 +77,7 @@ def test_a_tower_is_predicted_by_members_that_never_saw_it() -> None:
 
 
 def test_a_tower_is_predicted_with_the_spatial_effect_of_its_place_and_season() -> None:
-    """Coefficients of the mean 1, of the cosine 2 at every basis function: u = (1 + 2 sqrt(2) cos) x sum of the basis functions, in f and in f + g."""
+    """Coefficients of the mean 1, of the cosine 2 at every function: u = (1 + 2 sqrt(2) cos) x their sum, in f and in f + g."""
     blank = constant_ensemble([0, 0], [0, 1])
     spatial = jnp.broadcast_to(jnp.asarray([1.0, 2.0, 0.0])[:, None], (2, 3, BASIS.size))
     ensemble = replace(blank, model=replace(blank.model, spatial=spatial))

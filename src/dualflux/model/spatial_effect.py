@@ -45,7 +45,7 @@ class SpatialBasis:
 
     @classmethod
     def create(cls, lat: np.ndarray, lon: np.ndarray, length: float) -> "SpatialBasis":
-        """Basis functions on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
+        """Functions on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
         place = unit_vectors(lat, lon)
         chosen, apart = [0], _distance(place, place[:1])[:, 0]
         while apart.max() > SPACING * length:
