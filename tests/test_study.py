@@ -135,7 +135,7 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
         "fit_period, grid, holdout, independent, inversion_term, inversions, land_fraction, missing, name, network, no_flux, period, "
         "predictors, references, regions, seed, spatial_term, target, time_step, tower_term, towers, training, truth, variants",
         "study.yaml line 4, towers[0].format: came `tabel`; allowed: `table`, `fluxnet`",
-        "study.yaml line 6, predictors[0].kind: came `dynamc`; allowed: `dynamic`, `static`, `climatology` or `fractions`",
+        "study.yaml line 6, predictors[0].kind: came `dynamc`; allowed: `dynamic`, `static`, `climatology`, `fractions` or `series`",
         "study.yaml line 11, seed: came `-1`; input should be greater than or equal to 0",
     ]
 
