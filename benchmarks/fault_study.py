@@ -219,7 +219,7 @@ def write_region_shapes(world: Path, names: tuple[str, str]) -> None:
     )  # fmt: skip
     file = world / "study.yaml"
     settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    settings["regions"] = {"path": "shapes.shp", "name_column": "name"}
+    settings["regions"] = {"path": "shapes.shp", "property": "name"}
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 

@@ -18,11 +18,12 @@ from dualflux.cli import main
 from dualflux.errors import InputError
 from dualflux.run_folder.files import read_sealed, write_sealed
 from dualflux.run_folder.log import LOG
-from dualflux.run_folder.own_files import ours, refuse_own, write_own
+from dualflux.run_folder.own_files import ours, refuse_foreign, refuse_own, write_own
 from dualflux.run_folder.pulse import STEP, Manner, pulse, read_pulse
 from dualflux.run_folder.run_folder import MARKERS, RunFolder, is_done, reason_to_redo
 from dualflux.run_folder.stage import matches, read_marker
 from dualflux.run_folder.unread_output import UnreadOutput
+from dualflux.stages.plan import stage_plan
 from dualflux.study.settings import load_study
 from test_stages import Study, write
 
@@ -254,10 +255,7 @@ def test_notes_of_unknown_form_are_a_reason_and_no_traceback(study: Study, chang
     study.run()
     rewrite(study, **changes)
     assert reason_to_redo(study.out, study.stages()[0]) == "its notes are damaged, or of another version of dualflux"
-    with pytest.raises(InputError, match="dualflux did not write this"):  # nothing says any more whose the file is
-        study.run()
-    (study.out / "a/copy.txt").unlink()
-    assert "copy" in study.run()
+    assert "copy" in study.run()  # the note of its names, beside the marker, still says whose the file is
 
 
 # --- what is said meanwhile ---
@@ -405,3 +403,13 @@ def test_status_of_what_is_no_run_says_what_is_there(tmp_path: Path, capsys: pyt
     write(tmp_path / "some", "data.csv")
     assert main(["status", str(tmp_path / "some")]) == 2
     assert "no run folder, it has no .dualflux; there is: data.csv" in capsys.readouterr().err
+
+
+def test_a_damaged_marker_does_not_make_strangers_of_the_results(copied_run: Path) -> None:
+    """The note of the names stays beside the marker: the results are seen as ours, and may be made again."""
+    stage = next(one for one in stage_plan(load_study(copied_run / "study.yaml", out=copied_run)) if one.name == "evaluate")
+    (copied_run / MARKERS / "stage_evaluate.json").write_bytes(b'{"\xff\x00')
+    refuse_foreign(copied_run, [stage])
+    (copied_run / "tables/summary.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"summary\.csv: dualflux did not write this"):
+        refuse_foreign(copied_run, [stage])

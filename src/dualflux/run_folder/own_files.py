@@ -138,6 +138,8 @@ def written(place: Path, stage: Stage) -> list[str]:
 def publish(out: Path, stage: Stage, place: Path, files: dict[str, str]) -> None:
     """Note the names (and SHA-256) of what a stage wrote, then put the files there.
 
+    The note stays when the marker has come, which says the same: without it, a damaged marker would make strangers of all results.
+
     Raises
     ------
     InputError
@@ -152,11 +154,6 @@ def publish(out: Path, stage: Stage, place: Path, files: dict[str, str]) -> None
     for name in files:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         _move(place / name, out / name)
-
-
-def finished(out: Path, stage: Stage) -> None:
-    """Forget what was noted at the beginning: the marker has it now."""
-    _begun_path(out, stage.name).unlink(missing_ok=True)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from dualflux.run_folder.files import checksum, remove_unfinished, write_sealed
 from dualflux.run_folder.lock import hold_lock
 from dualflux.run_folder.log import RunLog
 from dualflux.run_folder.memory import peak_memory_gb
-from dualflux.run_folder.own_files import clear, finished, publish, refuse_foreign, workshop, write_own, written
+from dualflux.run_folder.own_files import clear, publish, refuse_foreign, workshop, write_own, written
 from dualflux.run_folder.program import whole_program
 from dualflux.run_folder.pulse import Manner, pulse
 from dualflux.run_folder.stage import (
@@ -165,7 +165,6 @@ class RunFolder:
             "outputs": outputs,
         }
         write_sealed(marker_path(self.out, stage.name), marker)
-        finished(self.out, stage)
 
     def cite(self, citations: Sequence[str]) -> None:
         """Add what a stage found to cite, and write provenance.json again."""
