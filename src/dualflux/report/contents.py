@@ -30,6 +30,7 @@ _FURTHER = {
     "left_out_coverage": ("left_out_coverage", COVERAGE_COLUMNS),
     "attribution": ("attribution", ATTRIBUTION_COLUMNS),
     "left_out_years": ("left_out_years", list(YEAR_COLUMNS)),
+    "series": ("series", ["series", "zone", "prior_sd", "coefficient", "sd", "gain", "p_value"]),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
     "reliability": ("reliability", RELIABILITY_COLUMNS),
@@ -66,7 +67,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, left_out_years, classes, differences, diagram tables (reliability, taylor), independent,
+    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences,
+    diagram tables (reliability, taylor), independent,
     budget_terms,
     shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
@@ -96,6 +98,7 @@ class Contents:
     left_out_coverage: pd.DataFrame
     attribution: pd.DataFrame
     left_out_years: pd.DataFrame
+    series: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
     reliability: pd.DataFrame

@@ -125,7 +125,7 @@ def study_tables(contents: Contents) -> list[Table]:
     """What stands below the figures, in order."""
     makers = (
         summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table,
-        left_out_years_table, coverage_table,
+        left_out_years_table, series_table, coverage_table,
         attribution_table, truth_table,
     )  # fmt: skip
     return [make(contents) for make in makers]
@@ -161,6 +161,11 @@ def left_out_years_table(contents: Contents) -> Table:
     rows = contents.summary[contents.summary["metric"].str.startswith("left_out_years_")]
     tidy = rows.assign(metric=rows["metric"].str.removeprefix("left_out_years_"))
     return _table("Years left out, one by one: scores of the annual fluxes", _wide(tidy, ["region", "product"], "metric"))
+
+
+def series_table(contents: Contents) -> Table:
+    """Predictors of time alone: how strongly they act, and whether permuted years would have done as well."""
+    return _table("Predictors of time alone: flux per standard deviation [gC m⁻² d⁻¹], gain on left-out years and its p", contents.series)
 
 
 def coverage_table(contents: Contents) -> Table:
