@@ -7,8 +7,8 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints.inversions.covariance import misfit
+from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, to_year_month
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.constraints.inversions.spread import ensemble_mean, to_year_month
 from dualflux.grid import LandCells
 from dualflux.prepared import Prepared
 from dualflux.variants import ordered
