@@ -60,6 +60,11 @@ class MeanError:
         """R: the mean over k and s^2."""
         return self._given(self.inflation, self.share_squared)
 
+    def of_product(self) -> tuple[EnsembleError, EnsembleError]:
+        """The mean over s^2 and k of the own error of one product, and of what all products have in common with the adjustments'."""
+        own = self.own.error(self.inflation)
+        return own, own.scaled(self.share_squared).plus(self._of_adjustments())
+
     def draw(self, random: np.random.Generator, years: int) -> np.ndarray:
         """One realisation with k and s^2 of its own, (region, year, month) [PgC month-1]."""
         share = abs(random.normal()) * COMMON_SHARE_SD if self.spread == "common" else FIXED_SHARE[self.spread]
