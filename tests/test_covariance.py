@@ -281,7 +281,7 @@ def test_the_mean_is_that_of_dense_least_squares(seed: int) -> None:
 
 
 def test_a_product_of_double_amplitude_that_misses_a_year_leaves_that_years_cycle() -> None:
-    """Of four products of ten years, one with twice the cycle: the year without it has the mean cycle to 2 % (its prior year), not 0.8 of it."""
+    """Of four products of ten years, one with twice the cycle: the year without it has the mean cycle to 2 %, not 0.8 of it."""
     cycle = np.cos(2 * np.pi * np.arange(12) / 12) * np.ones((1, 10, 1))
     products = np.stack([cycle, cycle, cycle, 2 * cycle])
     products[3, :, 4] = np.nan

@@ -40,18 +40,21 @@ def known() -> OwnError:
 
 
 def test_what_many_products_err_is_found() -> None:
-    """1500 products of six years: standard errors of variances 3.7 % (offset, amplitude), 1.6 % (annual), at most 1.2 % (others)."""
+    """200 ensembles of nine products and six years: standard errors of variances 3.5 % (offset, amplitude), 1.6 % (annual), others less."""
     true, random = known(), np.random.default_rng(1)
-    error = true.error()
-    products = np.stack([error.draw(random, 6) for _ in range(1500)]) + 30 * true.direction[:, None]
-    found = estimate_own_error(products, np.ones(2))
+    error, found = true.error(), []
+    for _ in range(200):
+        products = np.stack([error.draw(random, 6) for _ in range(9)]) + 30 * true.direction[:, None]
+        found.append(spread_of(products))
     size = np.sqrt(np.einsum("kr,ks->krs", *[np.einsum("krr->kr", true.covariance)] * 2))
+    scatter = np.mean([s.scatter for s in found], axis=0)
     tolerance = {"offset": 0.15, "cycle": 0.05, "amplitude": 0.15, "annual": 0.07, "monthly": 0.05}
-    for name, one, two, scale in zip(PARTS, found.covariance, true.covariance, size, strict=True):
+    for name, one, two, scale in zip(PARTS, scatter, true.covariance, size, strict=True):
         np.testing.assert_allclose(one / scale, two / scale, atol=tolerance[name], err_msg=name)
-    np.testing.assert_allclose(found.direction, true.direction, atol=0.02)
-    one, two = (np.einsum("rik,rjk->rij", o.shape, o.shape) for o in (found, true))
-    np.testing.assert_allclose(one, two, atol=0.1)
+    np.testing.assert_allclose(found[0].direction, true.direction, atol=0.02)
+    shapes = np.mean([np.einsum("rik,rjk->rij", s.shape, s.shape) for s in found], axis=0)
+    # an ensemble's own months are shrunk towards equal ones, 12 / (12 + 40)
+    np.testing.assert_allclose(shapes, np.einsum("rik,rjk->rij", true.shape, true.shape), atol=0.3)
 
 
 def test_parts_of_r_are_those_of_its_draws() -> None:
@@ -152,7 +155,7 @@ def test_a_region_in_which_all_products_are_the_same_is_named() -> None:
         InputError, match=r"all products are the same in mid \(offset, cycle, amplitude, annual, monthly\).*minimum_spread: 0.1"
     ):
         estimate_own_error(products, AREA, region_names=("north", "mid", "south"))
-    with pytest.raises(InputError, match="same in region 1 .*region 2.*region 3"):
+    with pytest.raises(InputError, match=r"same in region 1 .*region 2.*region 3"):
         estimate_own_error(np.repeat(products[:1], 4, axis=0), AREA)
     products[:, 1] = 0
     with pytest.raises(InputError, match=r"same in mid \(offset, cycle, annual, monthly\)"):
@@ -188,7 +191,7 @@ def sd_of_first(error: EnsembleError, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("pieces", [2, 4])
 def test_r_does_not_change_where_a_region_is_cut(pieces: int) -> None:
-    """Cut into equal pieces whose errors are the same: 60 worlds of four products; the median sd of the whole within 15 %, of the sum 10 %."""
+    """Cut into equal pieces whose errors are the same: 60 worlds of four: the median sd of the whole within 15 %, of the sum 10 %."""
     ratio = []
     for seed in range(60):
         products = world(seed)

@@ -118,8 +118,13 @@ def _shape(anomalies: np.ndarray, years: float, freedom: float) -> np.ndarray:
     standard = standard - standard.mean(axis=-1, keepdims=True)
     total = float((standard**2).sum())
     rho = _match_lag_one(float((standard[..., 1:] * standard[..., :-1]).sum()) / total) if total > 0 else 0.0
-    factor = CENTRE @ (np.sqrt(season)[:, :, None] * np.linalg.cholesky(autoregressive_correlation(np.asarray(rho))))
-    return np.asarray(factor * np.sqrt(11 / (factor**2).sum(axis=(1, 2), keepdims=True)))
+    correlation = np.linalg.cholesky(autoregressive_correlation(np.asarray(rho)))
+    sd = np.sqrt(season)
+    for _ in range(20):  # taking the mean over months out changes the months' variances
+        factor = CENTRE @ (sd[:, :, None] * correlation)
+        factor = factor * np.sqrt(11 / (factor**2).sum(axis=(1, 2), keepdims=True))
+        sd = sd * np.sqrt(season * 11 / 12 / (factor**2).sum(axis=2))
+    return np.asarray(factor)
 
 
 def _match_lag_one(ratio: float) -> float:
