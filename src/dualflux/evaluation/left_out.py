@@ -21,6 +21,7 @@ from scipy import stats
 from dualflux.constraints.inversions.covariance import EnsembleError, split_parts
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint
 from dualflux.constraints.inversions.spread import PARTS as ERROR_PARTS
+from dualflux.metrics.pairs import paired_std
 from dualflux.metrics.probability import LEVELS
 from dualflux.metrics.regions import comparison_metrics
 
@@ -123,7 +124,7 @@ def _predicted_product(
     own, common, mean = (_variances(error, len(years)) for error in (*used.drawn.of_product(), used.error))
     period = {"mean_annual": [""], "cycle": [str(m) for m in range(1, 13)], "annual_anomaly": [str(y) for y in years]}
     for part, unit in PARTS.items():
-        spread = parts[part].std(axis=0, ddof=1)
+        spread = paired_std(parts[part])
         place = ERROR_PARTS.index(_PART_OF_ERROR[part])
         variance = predictive_variance(spread**2, mean[part], common[part], own[part]) / inflation[place]
         table = pd.DataFrame({
