@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualflux.constraints.inversions.mean_error import SpreadKind
-from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines, from_inversions
 from dualflux.constraints.towers.observations import (
     ErrorStructure,
     effective_weight,
@@ -242,6 +242,15 @@ def test_a_region_without_spread_needs_a_stated_floor() -> None:
     assert found.drawn is not None
     offset = found.drawn.inflation[0] * (0.6 / 12) ** 2 / 3
     assert found.error.marginals()[0][list(CELLS.region_names).index("north")] == pytest.approx(offset + 0.01)
+
+
+def test_a_check_shows_the_total_at_several_shares() -> None:
+    """Of three products: the root of k2 + 1/3 times the total's own sd, the adjustments' 0.02 besides."""
+    found = constraint()
+    assert found.drawn is not None
+    own = float(found.drawn.of_product()[0].marginals_of_total()[0][0])
+    wanted = ", ".join(f"{12 * np.sqrt(own * (k**2 + 1 / 3) + 0.02):.2g} at k = {k:g}" for k in (0, 0.5, 1))
+    assert check_lines(found)[-1].endswith(f"offset {wanted} PgC/yr")
 
 
 def test_adjustments_of_all_regions_add_in_the_total() -> None:

@@ -60,6 +60,10 @@ class MeanError:
         """R: the mean over k and s^2."""
         return self._given(self.inflation, self.share_squared)
 
+    def at_share(self, share: float) -> EnsembleError:
+        """The mean over s^2 at a stated k."""
+        return self._given(self.inflation, share**2)
+
     def of_product(self) -> tuple[EnsembleError, EnsembleError]:
         """The mean over s^2 and k of the own error of one product, and of what all products have in common with the adjustments'."""
         own = self.own.error(self.inflation)

@@ -75,6 +75,9 @@ class InversionTermSettings(BaseModel):
         return self
 
 
+SHOWN_SHARES = (0.0, 0.5, 1.0)  # k: the spread does not tell it, so its weight is shown
+
+
 @dataclass(frozen=True, eq=False)
 class RegionalConstraint:
     """Monthly integrals of NEE over regions from an ensemble of inversions.
@@ -123,6 +126,10 @@ def check_lines(regional: RegionalConstraint) -> list[str]:
     sds = [np.concatenate(parts) for parts in zip(_sds(error.marginals()), _sds(error.marginals_of_total()), strict=True)]
     for name, offset, cycle, anomaly in zip([*regional.regions, "sum of regions"], *sds, strict=True):
         lines.append(f"sd of the mean, {name}: offset {12 * offset:.2g} PgC/yr, cycle {cycle:.2g}, anomaly {anomaly:.2g} PgC/month")
+    if regional.drawn is not None:
+        totals = [12 * float(np.sqrt(regional.drawn.at_share(share).marginals_of_total()[0][0])) for share in SHOWN_SHARES]
+        shares = ", ".join(f"{total:.2g} at k = {share:g}" for share, total in zip(SHOWN_SHARES, totals, strict=True))
+        lines.append(f"sd of the mean, sum of regions, if all products share k of their own error: offset {shares} PgC/yr")
     return lines
 
 
