@@ -20,7 +20,7 @@ import pandas as pd
 import sensitivity
 import twin_seeds
 
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.covariance import independent
 from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.prepared import load
 from dualflux.run_folder.files import write_atomically
@@ -39,9 +39,9 @@ Record = dict[str, str | int | float | None]
 def flat(constraint: RegionalConstraint) -> RegionalConstraint:
     """The same constraint whose R is the variance of a month about the ensemble mean, all months and regions independent."""
     error, years = constraint.error, len(constraint.years)
-    cycle = np.einsum("rii->r", error.cycle_covariance()) / 12
-    variance = error.offset_variance + cycle + error.anomaly_variance * (1 - 1 / years)
-    return replace(constraint, error=EnsembleError(variance / (12 * years), variance / years, variance, np.zeros(len(variance))))
+    offset, cycle, anomaly = error.marginals()
+    variance = offset + np.einsum("rii->r", cycle) / 12 + np.einsum("rii->r", anomaly) / 12 * (1 - 1 / years)
+    return replace(constraint, error=independent(variance / (12 * years), variance / years, variance), drawn=None)
 
 
 def records(seed: int, folder: Path) -> list[Record]:

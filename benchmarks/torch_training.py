@@ -97,13 +97,12 @@ def tower_loss(model: Flux, data: Data, rows: Tensor, effects: bool) -> Tensor:
 
 def quadratic_form(first: Tensor, second: Tensor, mean_precision: Tensor, anomaly_precision: Tensor, years: int) -> Tensor:
     """As `dualflux.constraints.inversions.constraint.quadratic_form`, all years used."""
-    first, second = (torch.cat([r, r.sum(0, keepdim=True)]) for r in (first, second))
     n = first.shape[1]
     means = first.mean(1), second.mean(1)
     first, second = first - means[0][:, None], second - means[1][:, None]
-    mean = torch.einsum("ri,rij,rj->", means[0], mean_precision, means[1])
-    excess = torch.einsum("ryi,rij,ryj->", first, mean_precision, second) / (n - 1)
-    anomaly = torch.einsum("ryi,rij,ryj->", first, anomaly_precision, second) / (n - 1)
+    mean = torch.einsum("ri,risj,sj->", means[0], mean_precision, means[1])
+    excess = torch.einsum("ryi,risj,syj->", first, mean_precision, second) / (n - 1)
+    anomaly = torch.einsum("ryi,risj,syj->", first, anomaly_precision, second) / (n - 1)
     return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly
 
 

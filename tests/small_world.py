@@ -1,18 +1,15 @@
 """A drawn world of 72 cells that the tests of features, constraints and training share."""
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.linalg import block_diag
 
 from dualflux.constraints.base import Landscape
 from dualflux.constraints.inversions.covariance import EnsembleError
@@ -178,22 +175,13 @@ def make_step(cube: Cube, objective: Objective, stack: Stack) -> LinearStep:
 
 
 def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
-    """R over (region, year, month), flattened: D - D J (J' D J + T)^-1 J' D in each part, J taking the sum, which is observed too."""
-    names = ("offset_variance", "cycle_variance", "anomaly_variance")
-    size, regions = 12 * years, len(error.autocorrelation)
-    found = np.zeros((regions * size, regions * size))
-    total_of = np.tile(np.eye(size), (regions, 1))
-    for name in names:
-        alone: dict[str, Any] = {other: np.zeros_like(getattr(error, other)) for other in names if other != name}
-        alone |= {} if name == "cycle_variance" else {"amplitude": None}
-        part = block_diag(*dataclasses.replace(error, **{**alone, "total": None}).covariance(years))
-        if error.total is not None and np.isfinite(getattr(error.total, name)[0]):
-            nothing = {other: np.zeros(1) for other in names if other != name}
-            of_sum = dataclasses.replace(error.total, **{**alone, **nothing}).covariance(years)[0]
-            across = part @ total_of
-            part = part - across @ np.linalg.pinv(total_of.T @ across + of_sum, rcond=1e-10, hermitian=True) @ across.T
-        found += part
-    return found
+    """R over (region, year, month), flattened, by Kronecker products."""
+    regions, same = range(len(error.mean)), np.ones((years, years))
+    blocks = [
+        [np.kron(same, error.mean[r, :, s]) + np.kron(np.eye(years) - same / years, error.anomaly[r, :, s]) for s in regions]
+        for r in regions
+    ]
+    return np.block(blocks)
 
 
 def study_runs(variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:

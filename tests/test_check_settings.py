@@ -16,7 +16,7 @@ from dualflux.checking.report import MOST_LINES, WIDEST, CheckReport, by_file
 from dualflux.cli import main
 from dualflux.constraints.base import Constraint
 from dualflux.constraints.inversions.constraint import Inversions
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.covariance import independent
 from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.constraints.towers.constraint import Towers
 from dualflux.errors import InputError
@@ -210,7 +210,7 @@ def test_a_first_screen_is_short_and_all_is_long(make: Make, capsys: pytest.Capt
     assert len(short) <= 25 < len(long) and short[-1] == long[-1] == "The study can run."
     assert "eddy covariance towers: 6 sites, 288 rows, 2001 to 2004; years of a site: 4 to 4" in short
     assert "atmospheric inversions: 3 products (A, B, C), 2 regions, 4 years 2001 to 2004" in short
-    assert any(line.startswith("inversions: sd of one product, sum of regions: offset ") for line in short)
+    assert any(line.startswith("inversions: sd of the mean, sum of regions: offset ") for line in short)
     assert any(line.startswith("site ") for line in long) and not any(line.startswith("site ") for line in short)
 
 
@@ -234,14 +234,14 @@ def test_the_same_file_in_two_folders_is_not_the_same_thing() -> None:
 def test_constraints_say_what_they_have() -> None:
     """R of a region of 1 (PgC/month)^2 in each part: 12 PgC/yr of offset; of cycle 11 of 12 directions; independent regions add."""
     ones = np.ones(2)
-    error = EnsembleError(ones, ones, ones, np.zeros(2))
+    error = independent(ones, ones, ones)
     data = RegionalConstraint(
         np.zeros((2, 2, 3, 12)), ("P", "Q"), ("a", "b"), np.zeros((2, 3, 12)), error, np.array([2001, 2002, 2003]), np.zeros((3, 12), int)
     )
     first, a, b, total = Inversions.check_lines(data)
     assert first == "2 products (P, Q), 2 regions, 3 years 2001 to 2003"
-    assert a == "sd of one product, a: offset 12 PgC/yr, cycle 0.96, anomaly 1 PgC/month" and b == a.replace(" a:", " b:")
-    assert total == "sd of one product, sum of regions: offset 17 PgC/yr, cycle 1.4, anomaly 1.4 PgC/month"
+    assert a == "sd of the mean, a: offset 12 PgC/yr, cycle 0.96, anomaly 1 PgC/month" and b == a.replace(" a:", " b:")
+    assert total == "sd of the mean, sum of regions: offset 17 PgC/yr, cycle 1.4, anomaly 1.4 PgC/month"
     rows = pd.DataFrame({"site": ["A", "A", "B"], "time": pd.to_datetime(["2001-01-01", "2003-01-01", "2001-02-01"])})
     assert Towers.check_lines(rows) == ["2 sites, 3 rows, 2001 to 2003; years of a site: 1 to 2"]
     assert Constraint.check_lines(rows) == []

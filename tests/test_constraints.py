@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
+from dualflux.constraints.inversions.mean_error import SpreadKind
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines, from_inversions
 from dualflux.constraints.towers.observations import (
     ErrorStructure,
     effective_weight,
@@ -220,29 +220,48 @@ def test_years_without_inversions_are_outside_the_constraint() -> None:
     assert np.isfinite(found.observed).all()
 
 
-def test_centred_spread_is_the_error_of_a_mean_but_adjustments_keep_theirs() -> None:
-    one, mean = constraint(), constraint(InversionTermSettings(spread="centred"))
-    extra = 0.01  # of make_target, common to all products
-    (offset, cycle, anomaly), (of_mean, cycle_of_mean, anomaly_of_mean) = (c.error.marginals() for c in (one, mean))
-    np.testing.assert_allclose(of_mean - extra, (offset - extra) / 3, rtol=5e-3)  # regions and their sum are coupled by iteration
-    np.testing.assert_allclose(cycle_of_mean, cycle / 3)
-    np.testing.assert_allclose(anomaly_of_mean, anomaly / 3)
+def test_the_spread_says_what_products_have_in_common_but_adjustments_keep_theirs() -> None:
+    """Of three products s2 (k2 + 1/3): k2 is 1, 0 and, on average, 0.49; adjustments of 0.01 in all months as one error."""
+    spreads: tuple[SpreadKind, ...] = ("exchangeable", "centred", "common")
+    found = [constraint(InversionTermSettings(spread=spread)).error for spread in spreads]
+    for error, squared in zip(found, (1.0, 0.0, 0.49), strict=True):
+        ratio = (squared + 1 / 3) * 3
+        own = [e.mean - 0.01 * np.einsum("rs,ij->risj", np.eye(2), np.ones((12, 12))) for e in (error, found[1])]
+        np.testing.assert_allclose(own[0], ratio * own[1], atol=1e-12)
+        np.testing.assert_allclose(error.anomaly, ratio * found[1].anomaly)
+    assert InversionTermSettings().spread == "common"
+
+
+def test_a_region_without_spread_needs_a_stated_floor() -> None:
+    target = make_target(6)
+    target.integral.loc[{"region": "north"}] = target.integral.sel(region="north").isel(product=0)
+    fixed = (target, make_cube(6).steps, CELLS.region_names, AREA)
+    with pytest.raises(InputError, match=r"all products are the same in north.*minimum_spread"):
+        from_inversions(*fixed, InversionTermSettings(), WHOLE_PERIOD)
+    found = from_inversions(*fixed, InversionTermSettings(minimum_spread=0.6, spread="centred"), WHOLE_PERIOD)
+    assert found.drawn is not None
+    offset = found.drawn.inflation[0] * (0.6 / 12) ** 2 / 3
+    assert found.error.marginals()[0][list(CELLS.region_names).index("north")] == pytest.approx(offset + 0.01)
+
+
+def test_a_check_shows_the_total_at_several_shares() -> None:
+    """Of three products: the root of k2 + 1/3 times the total's own sd, the adjustments' 0.02 besides."""
+    found = constraint()
+    assert found.drawn is not None
+    own = float(found.drawn.of_product()[0].marginals_of_total()[0][0])
+    wanted = ", ".join(f"{12 * np.sqrt(own * (k**2 + 1 / 3) + 0.02):.2g} at k = {k:g}" for k in (0, 0.5, 1))
+    assert check_lines(found)[-1].endswith(f"offset {wanted} PgC/yr")
 
 
 def test_adjustments_of_all_regions_add_in_the_total() -> None:
     """Each region's own: 0.01 in either, 0.02 in their sum, beside what the products show."""
-    found, without = constraint(), from_inversions(
+    without = from_inversions(
         dataclasses.replace(make_target(6), adjustment_variance=0 * make_target(6).adjustment_variance),
         make_cube(6).steps, CELLS.region_names, AREA, InversionTermSettings(), WHOLE_PERIOD,
     )  # fmt: skip
-
-    def of_total(error: EnsembleError) -> float:
-        assert error.total is not None
-        regions, further = error.offset_variance.sum(), float(error.total.offset_variance[0])
-        return float(regions * further / (regions + further))
-
-    assert of_total(found.error) == pytest.approx(of_total(without.error) + 0.02)
-    np.testing.assert_allclose(found.error.marginals()[0], without.error.marginals()[0] + 0.01, rtol=5e-3)
+    found = constraint()
+    np.testing.assert_allclose(found.error.marginals_of_total()[0], without.error.marginals_of_total()[0] + 0.02)
+    np.testing.assert_allclose(found.error.marginals()[0], without.error.marginals()[0] + 0.01)
 
 
 @pytest.mark.parametrize("count", [2, 5, 8])

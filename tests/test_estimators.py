@@ -94,12 +94,11 @@ def integrals_by(matrix: np.ndarray, model: FluxModel) -> np.ndarray:
 
 
 def form(residual: np.ndarray, member: Member) -> float:
-    """r' R^-1 r in float64: regions and their sum, mean over years and deviations from it."""
-    residual = np.concatenate([residual, residual.sum(axis=0, keepdims=True)])
+    """r' R^-1 r in float64: mean over years and deviations from it."""
     mean = residual.mean(axis=1)
     rest = residual - mean[:, None]
     s, b = (np.asarray(p, np.float64) for p in (member.parts["inversions"].mean_precision, member.parts["inversions"].anomaly_precision))
-    return float(np.einsum("ri,rij,rj->", mean, s, mean) + np.einsum("ryi,rij,ryj->", rest, b, rest))
+    return float(np.einsum("ri,risj,sj->", mean, s, mean) + np.einsum("ryi,risj,syj->", rest, b, rest))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

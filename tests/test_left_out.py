@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.ensemble_mean import to_year_month
 from dualflux.constraints.inversions.observations import HoldoutSettings
-from dualflux.constraints.inversions.spread import to_year_month
 from dualflux.evaluation.left_out import attribution, left_out_coverage, left_out_predictions, left_out_table
 from small_world import dense_covariance
 from test_covariance import AMPLIFIED
@@ -46,7 +45,7 @@ def test_a_left_out_product_is_the_truth_of_its_experiment() -> None:
 
 
 def test_a_left_out_product_is_predicted_part_by_part() -> None:
-    """Members 0.1 and 0.2 above the mean of all: 1.8 above it a year, an sd of 1.2 / sqrt(2); cycle and years are not moved."""
+    """Members 0.1 and 0.2 above the mean of all: 1.8 above it a year, an sd of 0.6 as a pair; cycle and years are not moved."""
     found = left_out_predictions(member_table({"dual": 0.1}, run="without_P1"), MAKE, REGIONS)
     values, _ = to_year_month(PREPARED.target.integral.transpose("product", "region", "time"))
     values = np.concatenate([values, values.sum(axis=1, keepdims=True)], axis=1)
@@ -55,7 +54,7 @@ def test_a_left_out_product_is_predicted_part_by_part() -> None:
         row = table.loc[[("mean_annual", region)]].iloc[0]
         assert row.observed == pytest.approx(values[1, place].sum() / 4)
         assert row.predicted == pytest.approx(values[:, place].sum() / 12 + 1.8)
-        assert row.sd_members == pytest.approx(1.2 / np.sqrt(2))
+        assert row.sd_members == pytest.approx(1.2 / 2)
         cycle = values[:, place].mean(axis=1)
         np.testing.assert_allclose(table.loc[("cycle", region)].observed, cycle[1] - cycle[1].mean(), atol=1e-12)
         np.testing.assert_allclose(table.loc[("cycle", region)].predicted, cycle.mean(axis=0) - cycle.mean(), atol=1e-12)
@@ -65,27 +64,40 @@ def test_a_left_out_product_is_predicted_part_by_part() -> None:
     assert set(found.unit[found.part == "cycle"]) == {"PgC month-1"} and (found.sd > found.sd_members).all()
 
 
-def test_the_products_own_error_is_that_of_dense_algebra() -> None:
-    """Without spread of members: variances L R L' of mean, cycle and annual anomalies, R dense, of regions and of their sum."""
+def test_a_products_error_is_that_of_dense_algebra() -> None:
+    """Without spread of members: variances L (O + C) L' of mean, cycle and annual anomalies, dense, of regions and of their sum.
+
+    The scale of a Student's t is less than its sd by the root of nu / (nu - 2); adjustments (0.01 a month, all months as one) are in C.
+    """
     found = left_out_predictions(member_table({"dual": 0.0}, run="without_P1"), MAKE, REGIONS).set_index(["part", "region"]).sort_index()
     years, regions = 4, len(REGIONS)
-    dense = dense_covariance(MAKE("P1", None).error, years).reshape(regions, 12 * years, regions, 12 * years)
+    drawn = MAKE("P1", None).drawn
+    assert drawn is not None
+    own, common = drawn.of_product()
+    np.testing.assert_allclose(common.anomaly, 0.49 * own.anomaly)
+    np.testing.assert_allclose((common.mean - 0.49 * own.mean)[0, :, 0], 0.01)
+    dense = dense_covariance(own.plus(common), years).reshape(regions, 12 * years, regions, 12 * years)
     whole = np.kron(np.ones(years), np.ones(12)) / years
     cycle = np.kron(np.ones(years) / years, np.eye(12) - 1 / 12)
     anomaly = np.kron(np.eye(years) - 1 / years, np.ones(12))
+    inflation = found.degrees_of_freedom / (found.degrees_of_freedom - 2)
     for place, region in enumerate(NAMES):
-        own = dense[place, :, place] if place < regions else dense.sum(axis=(0, 2))
-        assert found.sd["mean_annual", region].item() ** 2 == pytest.approx(whole @ own @ whole, rel=1e-9)
-        np.testing.assert_allclose(found.sd["cycle", region] ** 2, np.diag(cycle @ own @ cycle.T), rtol=1e-9)
-        np.testing.assert_allclose(found.sd["annual_anomaly", region] ** 2, np.diag(anomaly @ own @ anomaly.T), rtol=1e-9)
+        error = dense[place, :, place] if place < regions else dense.sum(axis=(0, 2))
+        variance = found.sd**2 * inflation
+        assert variance["mean_annual", region].item() == pytest.approx(whole @ error @ whole, rel=1e-9)
+        np.testing.assert_allclose(variance["cycle", region], np.diag(cycle @ error @ cycle.T), rtol=1e-9)
+        np.testing.assert_allclose(variance["annual_anomaly", region], np.diag(anomaly @ error @ anomaly.T), rtol=1e-9)
 
 
 def test_the_sum_of_regions_has_the_variance_of_the_dense_whole() -> None:
     dense = dense_covariance(AMPLIFIED, 3).reshape(3, 36, 3, 36).sum(axis=(0, 2))
     offset, cycle, anomaly = AMPLIFIED.marginals_of_total()
-    error = EnsembleError(offset, np.zeros(1), np.zeros(1), np.zeros(1)).covariance(3)[0]
-    error += np.kron(np.ones((3, 3)), cycle[0]) + np.kron(np.eye(3) - 1 / 3, anomaly[0])
-    np.testing.assert_allclose(error, dense, atol=1e-10)
+    across = np.kron(np.eye(3) - 1 / 3, anomaly[0])
+    np.testing.assert_allclose(
+        across, dense - np.kron(np.full((3, 3), 1 / 9), sum(np.split(sum(np.split(dense, 3)), 3, axis=1))), atol=1e-10
+    )
+    months = np.kron(np.full(3, 1 / 3), np.eye(12))
+    np.testing.assert_allclose(months @ dense @ months.T, offset[0] + cycle[0], atol=1e-10)
 
 
 def test_intervals_cover_what_has_their_distribution() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import Effect, Landscape, Layout, Normal
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.covariance import EnsembleError, independent
 from dualflux.constraints.inversions.equations import regional_normal, spatial_integrals
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.towers.equations import TowerEquations
@@ -162,12 +162,15 @@ def test_the_towers_equations_are_those_of_the_dense_design(seed: int, sites: in
     np.testing.assert_allclose(data.expected(features[data.order], parameters), (design @ parameters)[data.order], atol=1e-5)
 
 
-@pytest.mark.parametrize("total", [None, EnsembleError(*(np.array([v]) for v in (0.03, 0.02, 0.01, 0.7)))])
+@pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("years", [1, 3])
-def test_the_inversions_equations_are_generalised_least_squares(total: EnsembleError | None, years: int) -> None:
+def test_the_inversions_equations_are_generalised_least_squares(coupled: bool, years: int) -> None:
     """H' R^-1 H and H' R^-1 y with R dense over regions, years and months; one year alone has offset and cycle only."""
     random = np.random.default_rng(years)
-    error = EnsembleError(*random.uniform(0.01, 0.1, (3, 3)), np.array([0.0, 0.4, 0.8]), total)
+    error = independent(*random.uniform(0.01, 0.1, (3, 3)), np.array([0.0, 0.4, 0.8]))
+    if coupled:
+        root = 0.2 * random.normal(size=(2, 36, 36))
+        error = error.plus(EnsembleError(*((r @ r.T).reshape(3, 12, 3, 12) for r in root)))
     columns, observed, draw = random.normal(size=(3, years, 12, 5)), *random.normal(size=(2, 3, years, 12))
     matrix, values = regional_normal(columns, observed, draw, *error.precisions())
     weighted = np.linalg.solve(dense_covariance(error, years), columns.reshape(-1, 5)).T

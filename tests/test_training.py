@@ -192,8 +192,6 @@ def form(first: np.ndarray, second: np.ndarray, use: np.ndarray, years: int) -> 
 
 def test_the_quadratic_form_is_generalised_least_squares() -> None:
     residual = np.random.default_rng(0).normal(size=(2, 4, 12))
-    total = REGIONAL.error.total
-    assert total is not None and np.isfinite([total.offset_variance, total.cycle_variance, total.anomaly_variance]).all()
     with double_precision():
         assert form(residual, residual, np.ones(4), 4) == pytest.approx(full_form(residual), rel=1e-9)
         padded = np.concatenate([residual, 99 + np.zeros((2, 1, 12))], axis=1)
@@ -213,7 +211,7 @@ def test_random_years_give_the_full_form_on_average(chosen: int) -> None:
 def test_one_year_alone_has_no_anomalies() -> None:
     """Its dense R over regions and months has an offset and a cycle only; so has the form."""
     residual = np.random.default_rng(2).normal(size=(2, 1, 12))
-    wild = dataclasses.replace(REGIONAL.error, anomaly_variance=1e-9 * REGIONAL.error.anomaly_variance)
+    wild = dataclasses.replace(REGIONAL.error, anomaly=1e-9 * REGIONAL.error.anomaly)
     np.testing.assert_allclose(dense_covariance(wild, 1), dense_covariance(REGIONAL.error, 1), atol=1e-15)
     with double_precision():
         assert form(residual, residual, np.ones(1), 1) == pytest.approx(full_form(residual), rel=1e-9)

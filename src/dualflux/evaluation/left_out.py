@@ -1,17 +1,27 @@
 """What is learnt from fitting again without something: scores, predictions with intervals, and who moves the answer.
 
-A product that was left out is one more draw from where the others were drawn: its integral is the truth plus an error of its
-own, whose variance R is estimated from the products that were used. The predictive variance is that of the members, which
-are draws of the posterior of the truth, plus R. R rests on few products, so intervals are Student's t.
+A product that was left out is x = c + own: c the centre of all products, own an error of its own of variance O, independent of the
+others'. The mean of the products that were used is m = c + e with variance O / n, and truth is c + common with variance C (k^2 O, and the
+error of the adjustments, which all products have). Members are draws of truth about their mean f = K m + (1 - K) f0, f0 what towers
+and priors say with variance Q, K = Q / (Q + R), R = C + O / n. Their variance is V = (1 - K)^2 Q + K^2 R = K R, and with
+c - f = (1 - K) (truth - f0) - (1 - K) common - K e
+
+    variance of x - f = V + (1 - 2 K) C + O,    K = V / R, at most 1.
+
+Where inversions alone tell the flux (K = 1) this is O (1 + 1/n): the common part, which a left-out product shares, is not in it. Where
+they tell nothing (K = 0) it is that of truth, common and own part. So a left-out product tests own parts; the common part can be
+tested by independent budgets alone. O, C and R are taken value by value, as if each were estimated alone; O rests on few
+products, so intervals are Student's t, whose variance exceeds the square of its scale `sd` by nu / (nu - 2).
 """
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dualflux.constraints.inversions.covariance import split_parts
+from dualflux.constraints.inversions.covariance import EnsembleError, split_parts
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint
-from dualflux.constraints.inversions.spread import PRIOR_DEGREES_OF_FREEDOM
+from dualflux.constraints.inversions.spread import PARTS as ERROR_PARTS
+from dualflux.metrics.pairs import paired_std
 from dualflux.metrics.probability import LEVELS
 from dualflux.metrics.regions import comparison_metrics
 
@@ -23,6 +33,7 @@ COVERAGE_COLUMNS = ["product", "part", "level", "coverage", "n"]
 ATTRIBUTION_COLUMNS = ["product", "left_out", "region", "metric", "value", "sd", "unit"]
 _ATTRIBUTED = {"mean_annual": "PgC yr-1", "cycle_amplitude": "PgC month-1", "annual_sd": "PgC yr-1"}
 PARTS = {"mean_annual": "PgC yr-1", "cycle": "PgC month-1", "annual_anomaly": "PgC yr-1"}
+_PART_OF_ERROR = {"mean_annual": "offset", "cycle": "amplitude", "annual_anomaly": "annual"}  # a cycle errs mostly in amplitude
 
 
 def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings, region_names: tuple[str, ...]) -> pd.DataFrame:
@@ -81,8 +92,8 @@ def left_out_predictions(members: pd.DataFrame, make: Maker, region_names: tuple
     -------
     DataFrame
         experiment, product (a variant), region (those of the study and `global`), part, period, observed, predicted, sd_members (of the
-        members), sd (of the predictive distribution, the left-out product's own error included), degrees_of_freedom (of its
-        Student's t), unit. Parts: `mean_annual` [PgC yr-1] of all years; `cycle` [PgC month-1], period 1 to 12, the mean taken out;
+        members), sd (scale of the predictive distribution, a Student's t, the left-out product's own error included),
+        degrees_of_freedom, unit. Parts: `mean_annual` [PgC yr-1] of all years; `cycle` [PgC month-1], period 1 to 12, the mean taken out;
         `annual_anomaly` [PgC yr-1], period a year, the mean of all years taken out.
     """
     full, tables = make(None, None), []
@@ -98,6 +109,8 @@ def _predicted_product(
     rows: pd.DataFrame, product: np.ndarray, used: RegionalConstraint, years: np.ndarray, region_names: tuple[str, ...]
 ) -> pd.DataFrame:
     """Of one product (region, year, 12) and one variant's members."""
+    if used.drawn is None:
+        raise TypeError("a constraint whose own and common errors are not told apart predicts no product")
     years = years[np.isfinite(product).all(axis=(0, 2))]
     observed = product[:, np.isfinite(product).all(axis=(0, 2))]
     months = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y in years for m in range(1, 13)])
@@ -107,14 +120,17 @@ def _predicted_product(
     parts = _parts(values)
     found = []
     truth = _parts(np.concatenate([observed, observed.sum(axis=0, keepdims=True)])[None])
-    own = _own_variance(used, len(years))
+    inflation, freedom = used.drawn.inflation, used.drawn.own.freedom
+    own, common, mean = (_variances(error, len(years)) for error in (*used.drawn.of_product(), used.error))
     period = {"mean_annual": [""], "cycle": [str(m) for m in range(1, 13)], "annual_anomaly": [str(y) for y in years]}
     for part, unit in PARTS.items():
-        spread = parts[part].std(axis=0, ddof=1)
+        spread = paired_std(parts[part])
+        place = ERROR_PARTS.index(_PART_OF_ERROR[part])
+        variance = predictive_variance(spread**2, mean[part], common[part], own[part]) / inflation[place]
         table = pd.DataFrame({
             "region": np.repeat(np.array(names), len(period[part])), "part": part, "period": period[part] * len(names),
             "observed": truth[part][0].ravel(), "predicted": parts[part].mean(axis=0).ravel(), "sd_members": spread.ravel(),
-            "sd": np.sqrt(spread**2 + own[part]).ravel(), "degrees_of_freedom": _freedom(part, used, len(years)), "unit": unit,
+            "sd": np.sqrt(variance).ravel(), "degrees_of_freedom": freedom[place], "unit": unit,
         })  # fmt: skip
         found.append(table)
     return pd.concat(found, ignore_index=True)
@@ -126,20 +142,25 @@ def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean_annual": 12 * offset[..., None], "cycle": cycle, "annual_anomaly": anomaly.sum(axis=-1)}
 
 
-def _own_variance(used: RegionalConstraint, years: int) -> dict[str, np.ndarray]:
-    """Variance of a product's own error in each part, of the regions and of their sum."""
+def predictive_variance(members: np.ndarray, mean: np.ndarray, common: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Of a left-out product about the members' mean: V + (1 - 2 K) C + O, K = V / R at most 1 (see the top of this module).
+
+    Parameters
+    ----------
+    members, mean, common, own : array
+        V, R, C and O, of shapes that go together.
+    """
+    gain = np.minimum(members / mean, 1.0)
+    return np.asarray(members + (1 - 2 * gain) * common + own)
+
+
+def _variances(error: EnsembleError, years: int) -> dict[str, np.ndarray]:
+    """Of each part, of the regions and of their sum, (region + 1, 1 or 12)."""
     offset, cycle, anomaly = (
-        np.concatenate([own, of_sum]) for own, of_sum in zip(used.error.marginals(), used.error.marginals_of_total(), strict=True)
+        np.concatenate([own, of_sum]) for own, of_sum in zip(error.marginals(), error.marginals_of_total(), strict=True)
     )
     annual = anomaly.sum(axis=(1, 2))[:, None] * (1 - 1 / years)
-    found = {"mean_annual": 144 * offset[:, None], "cycle": np.einsum("rii->ri", cycle), "annual_anomaly": annual}
-    return {part: used.products_per_error * variance for part, variance in found.items()}
-
-
-def _freedom(part: str, used: RegionalConstraint, years: int) -> float:
-    """Degrees of freedom of the estimated variance: the products' and those of its prior; a cycle errs mostly in amplitude."""
-    each = {"mean_annual": 1, "cycle": 1, "annual_anomaly": years - 1}[part]
-    return each * (len(used.names) - 1) + PRIOR_DEGREES_OF_FREEDOM
+    return {"mean_annual": 144 * offset[:, None], "cycle": np.einsum("rii->ri", cycle), "annual_anomaly": annual}
 
 
 def left_out_coverage(predictions: pd.DataFrame) -> pd.DataFrame:

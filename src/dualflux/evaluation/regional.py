@@ -7,9 +7,10 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.constraints.inversions.covariance import misfit
+from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, to_year_month
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.constraints.inversions.spread import ensemble_mean, to_year_month
 from dualflux.grid import LandCells
+from dualflux.metrics.pairs import paired_std
 from dualflux.prepared import Prepared
 from dualflux.variants import ordered
 
@@ -37,12 +38,16 @@ def regional_table(members: pd.DataFrame, prepared: Prepared) -> pd.DataFrame:
     Parameters
     ----------
     members : DataFrame
-        See `integral_rows`.
+        See `integral_rows`; of a variant in the order of its members.
     """
     keys = ["variant", "region", "time"]
     each = members.rename(columns={"variant": "product"})[["product", "member", "region", "time", "value"]]
     grouped = members.groupby(keys, sort=False).value
-    mean = pd.concat([grouped.mean(), grouped.std(ddof=1).rename("std")], axis=1).reset_index().rename(columns={"variant": "product"})
+    mean = (
+        pd.concat([grouped.mean(), grouped.agg(lambda each: paired_std(each.to_numpy())).rename("std")], axis=1)
+        .reset_index()
+        .rename(columns={"variant": "product"})
+    )
     tables = [mean, each]
     if prepared.target is not None:
         tables += [series_rows(prepared.target.integral), target_mean(prepared.target.integral)]

@@ -3,12 +3,12 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import BaseOffset, MonthBegin, MonthEnd, QuarterBegin, QuarterEnd, YearBegin, YearEnd
 
 from dualflux.errors import InputError
+from dualflux.metrics.pairs import paired_std
 
 _LENGTHS: tuple[tuple[tuple[type[BaseOffset], ...], int, str], ...] = (
     ((MonthBegin, MonthEnd), 1, "PgC month-1"),
@@ -35,7 +35,7 @@ def sums_over(mean: pd.Series, members: pd.DataFrame, freq: str, about: Mapping[
     Returns
     -------
     DataFrame, index `time`
-        `mean`, `std` (of the members' sums, divisor members - 1; NaN below two members), `member_0` ...
+        `mean`, `std` (of the members' sums, over antithetic pairs; NaN below two members), `member_0` ...
         A period of which some months are missing is NaN: a part of a year is no annual flux.
 
     Raises
@@ -55,7 +55,7 @@ def sums_over(mean: pd.Series, members: pd.DataFrame, freq: str, about: Mapping[
     monthly = pd.concat([mean.rename("mean"), values], axis=1).sort_index()
     monthly.index = pd.DatetimeIndex(monthly.index).as_unit("ns")  # tables and products come with clocks of their own
     total = monthly.resample(offset).sum(min_count=months)
-    total.insert(1, "std", total[list(values)].std(axis=1, ddof=1) if len(values.columns) > 1 else np.nan)
+    total.insert(1, "std", paired_std(total[list(values)].to_numpy().T))
     total.index.name = "time"
     total.attrs = {"unit": unit, **dict(about)}
     return total

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from dualflux.metrics.pairs import paired_std
 from dualflux.metrics.sites import at_scale, by_site, scales_of, series
 from dualflux.metrics.statistics import PairStatistics, correlation
 
@@ -70,7 +71,7 @@ def _split(values: np.ndarray) -> dict[str, np.ndarray]:
 
 def _distance(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Standard deviations from the mean; without a spread 0 where they agree, else infinite."""
-    off, sd = np.abs(truth - members.mean(axis=0)), members.std(axis=0, ddof=1)
+    off, sd = np.abs(truth - members.mean(axis=0)), paired_std(members)
     tiny = 1e-12 * max(float(np.abs(members).max()), 1e-300)
     return np.divide(off, sd, out=np.where(off > tiny, np.inf, 0.0), where=sd > tiny)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError
+from dualflux.metrics.pairs import paired_std
 
 MINIMUM_YEARS = 3  # for a correlation, a standard deviation ratio or a trend
 _COMPARED = ("bias", "rmse_annual", "annual_r", "annual_r_detrended", "annual_sd_ratio", "cycle_rmse", "cycle_rmse_centred", "cycle_r")
@@ -118,7 +119,7 @@ def regional_summary(regional: pd.DataFrame, reference: str | None = "target", o
     for (product, region), monthly in mean.items():
         alone = own_metrics(monthly)
         if (product, region) in members and len(members[product, region]) > 1:
-            alone["mean_annual_sd"] = float(members[product, region].std(ddof=1))
+            alone["mean_annual_sd"] = float(paired_std(members[product, region].to_numpy()))
         rows += [(product, region, k, v) for k, v in alone.items()]
         for against in (*([] if reference is None else [reference]), *compared):
             if against != product and (against, region) in mean:
@@ -166,7 +167,8 @@ def _mean_and_spread(values: pd.Series, period: str) -> pd.DataFrame:
     table = values.reset_index()
     keys = ["product", "region", period]
     alone = table["member"] == ""
-    sd = table[~alone].groupby(keys)["value"].std(ddof=1).rename("sd")
+    each = table[~alone].assign(order=pd.to_numeric(table["member"][~alone])).sort_values("order", kind="stable")
+    sd = each.groupby(keys)["value"].agg(lambda members: paired_std(members.to_numpy())).rename("sd")
     return table[alone].drop(columns="member").join(sd, on=keys).reset_index(drop=True)
 
 
@@ -227,7 +229,7 @@ def _series(rows: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
 
 def _member_means(rows: pd.DataFrame) -> pd.Series:
     annual = {m: complete_annual(part.set_index("time")["value"]).mean() for m, part in rows.groupby("member")}
-    return pd.Series(annual, dtype=float)
+    return pd.Series(annual, dtype=float).sort_index(key=pd.to_numeric)
 
 
 def _check(regional: pd.DataFrame, reference: str | None) -> None:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualflux.cube import Columns, Steps, TimeStep
+from dualflux.metrics.pairs import paired_std
 from dualflux.model.flux_model import ACTIVATIONS, FLUX_SCALE, FluxModel, Network
 from dualflux.model.spatial_effect import HARMONICS, harmonics
 
@@ -69,7 +70,7 @@ class Statistics(NamedTuple):
     nee_tower : array
         Mean of f + g.
     nee_std : array
-        Standard deviation of f, divisor members - 1; NaN of one member.
+        Standard deviation of f over antithetic pairs; NaN of one member.
     """
 
     nee: Any
@@ -241,7 +242,7 @@ def _statistics(model: FluxModel, flux: jax.Array, invariant: jax.Array) -> Stat
         "c,csr->sr", model.representativeness.coefficient.mean(axis=0), invariant
     )
     mean = flux.mean(axis=0)
-    spread = flux.std(axis=0, ddof=1) if len(flux) > 1 else jnp.full_like(mean, jnp.nan)
+    spread = paired_std(flux, jnp)
     return Statistics(mean, mean + tower, spread)
 
 

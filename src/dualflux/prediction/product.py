@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dualflux.grid import Grid, LandCells
+from dualflux.metrics.pairs import paired_std
 
 CONVENTIONS = "CF-1.10"
 MEMBER_LIMIT = 2_000_000_000  # bytes of nee_member before compression
@@ -40,7 +41,7 @@ _LAYERS: dict[str, dict[str, str]] = {
     },
     "nee_std": {
         **_FLUX,
-        "long_name": "standard deviation of the members of nee (divisor members - 1; missing where there is one member)",
+        "long_name": "standard deviation of the members of nee (of antithetic pairs; missing where there is one member)",
         "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
     },
     "nee_std_total": {
@@ -167,7 +168,7 @@ def layer_values(landscape: np.ndarray, tower_like: np.ndarray, unseen: np.ndarr
         Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + unseen)``; None where no towers tell it.
     """
     landscape, tower_like = (np.asarray(x, dtype=np.float64) for x in (landscape, tower_like))
-    std = landscape.std(axis=0, ddof=1) if len(landscape) > 1 else np.full(landscape.shape[1:], np.nan)
+    std = paired_std(landscape)
     return {"nee": landscape.mean(axis=0), "nee_tower": tower_like.mean(axis=0), "nee_std": std, "nee_std_total": total_std(std, unseen)}
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
+from dualflux.metrics.pairs import paired_std
 from dualflux.prediction.netcdf_product import integrate_members, integrate_product
 from dualflux.prepared import Prepared
 from dualflux.sources.land.region_masks import read_regions
@@ -73,9 +74,15 @@ def _product_rows(variant: str, path: Path, cells: LandCells) -> Iterator[pd.Dat
     if members is None:
         yield mean
         return
-    yield mean.assign(std=_rows(members.std("member", ddof=1), variant)["value"].to_numpy())
+    yield mean.assign(std=_rows(_spread(members), variant)["value"].to_numpy())
     for m in members["member"].to_numpy():
         yield _rows(members.sel(member=m, drop=True), variant).assign(member=str(m))
+
+
+def _spread(members: xr.DataArray) -> xr.DataArray:
+    """Standard deviation over antithetic pairs."""
+    first = members.transpose("member", ...)
+    return first.isel(member=0, drop=True).copy(data=paired_std(first.to_numpy()))
 
 
 def _rows(integral: xr.DataArray, product: str) -> pd.DataFrame:

@@ -11,12 +11,11 @@ import numpy as np
 
 from dualflux.constraints.areas import Areas, walk_of
 from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.covariance import EnsembleError, with_further_error
 from dualflux.constraints.inversions.equations import RegionalEquations
 from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations, exact_integrals, integrate
 from dualflux.constraints.inversions.locations import draw_locations, stratify
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines
-from dualflux.constraints.inversions.spread import with_further_error
 from dualflux.cube import Cube, DeviceCube
 from dualflux.grid import LandCells
 
@@ -30,8 +29,8 @@ class InversionPart(NamedTuple):
         Its draw of the inversions [PgC month-1].
     year_use : array, (year,)
         1 where the year constrains this member.
-    mean_precision, anomaly_precision : array, (region + 1, 12, 12)
-        Of the regions and, last, of their sum.
+    mean_precision, anomaly_precision : array, (region, 12, region, 12)
+        Of the mean over years, and of one year's anomalies.
     weight : array, ()
         0 leaves inversions out.
     """
@@ -226,12 +225,11 @@ def quadratic_form(first: jax.Array, second: jax.Array, part: InversionPart, use
     For a simple random sample of n of Y years, mean' S mean is overestimated by (1/n - 1/Y) times the sample variance
     of the years' residuals in the metric S; the sum of squared anomalies is (Y - 1) times their sample variance.
     """
-    first, second = (jnp.concatenate([r, r.sum(axis=0, keepdims=True)]) for r in (first, second))
     n = use.sum()
     freedom = jnp.maximum(n - 1, 1)  # one year alone has no anomalies: their sums are zero
     mean_first, mean_second = (jnp.einsum("ryi,y->ri", r, use) / n for r in (first, second))
     first, second = ((r - m[:, None]) * use[:, None] for r, m in ((first, mean_first), (second, mean_second)))
-    mean = jnp.einsum("ri,rij,rj->", mean_first, part.mean_precision, mean_second)
-    excess = jnp.einsum("ryi,rij,ryj->", first, part.mean_precision, second) / freedom
-    anomaly = jnp.einsum("ryi,rij,ryj->", first, part.anomaly_precision, second) / freedom
+    mean = jnp.einsum("ri,risj,sj->", mean_first, part.mean_precision, mean_second)
+    excess = jnp.einsum("ryi,risj,syj->", first, part.mean_precision, second) / freedom
+    anomaly = jnp.einsum("ryi,risj,syj->", first, part.anomaly_precision, second) / freedom
     return mean - (1 / n - 1 / years) * excess + (years - 1) * anomaly

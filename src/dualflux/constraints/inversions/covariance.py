@@ -1,19 +1,16 @@
-"""R: the error covariance of an inversion ensemble, in three orthogonal parts.
+"""R: the error covariance of the inversions' mean, over regions and months, in orthogonal parts.
 
-Inversions differ most in what persists. The residual r(region, year, month) [PgC month-1] is split into its mean
-over all months (offset), the mean seasonal cycle around it, and the anomalies. With Y years, per region,
+Inversions differ most in what persists. The residual r(region, year, month) [PgC month-1] is split into the mean over
+years (12 values: offset and mean seasonal cycle) and the anomalies of the years. With M the covariance of the
+mean over (region, month), A that of one year's anomalies,
 
-    r' R^-1 r = mean_r' S mean_r + sum over years of a(year)' B a(year),
-    mean_r = mean over years (12 values),  a = r - mean_r,
-    S = 11' / (144 offset_variance) + inverse of (cycle_variance (I - 11'/12) + amplitude amplitude'),
-    B = inverse of anomaly_variance x AR1(autocorrelation), 12 x 12,
+    r' R^-1 r = mean' S mean + sum over years of a(year)' B a(year),    S = M^-1,  B = A^-1,
+    mean = mean over years (region, 12),  a = r - mean,
 
-where 1, 11 and 12 (Y - 1) degrees of freedom belong to the parts: nothing is counted twice. The vector `amplitude`, along
-the mean cycle, is what a product errs whose cycle is too strong or too weak as a whole: a factor per product, integrated out.
+where 12 and 12 (Y - 1) degrees of freedom of a region belong to the two: nothing is counted twice. Of the 12, one is the offset.
 
-Totals are better known than parts: errors move flux between neighbours. Regions are therefore independent but for one
-more observation of their sum, whose variances make that of the total what the products show. With D the
-regions' variances, S their sum and T the sum's own variance, the covariance is D - D 11' D / (S + T) in each part.
+M and A are dense over regions: errors that products have in common in many regions make a total worse known than
+independent regions would, errors that move flux between neighbours make it better known. Anomalies of different years are independent.
 """
 
 from dataclasses import dataclass
@@ -23,129 +20,155 @@ import numpy as np
 CENTRE = np.eye(12) - 1 / 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnsembleError:
-    """Variances of the three parts, per region.
+    """Covariances of the two parts, over regions and months.
 
     Attributes
     ----------
-    offset_variance, cycle_variance, anomaly_variance : array, (region,)
-        [(PgC month-1)^2]: of the mean over all months, of each of the 11 directions of the mean seasonal
-        cycle (across `amplitude`: of ten), and of a single month's anomaly.
-    autocorrelation : array, (region,)
-        Lag-one autocorrelation of monthly anomalies inside a year.
-    total : EnsembleError or None
-        Of the sum over regions as one more observation, one entry each; infinite variances say nothing. None: regions are independent.
-    amplitude : array, (region, 12), or None
-        Error of the mean seasonal cycle of a product whose amplitude is off by one sd [PgC month-1], of zero mean. None: none.
+    mean : array, (region, 12, region, 12)
+        Of the mean over years [(PgC month-1)^2]: offset and mean seasonal cycle.
+    anomaly : array, (region, 12, region, 12)
+        Of one year's anomalies before the mean over years is taken out of them.
     """
 
-    offset_variance: np.ndarray
-    cycle_variance: np.ndarray
-    anomaly_variance: np.ndarray
-    autocorrelation: np.ndarray
-    total: "EnsembleError | None" = None
-    amplitude: np.ndarray | None = None
+    mean: np.ndarray
+    anomaly: np.ndarray
 
     def precisions(self) -> tuple[np.ndarray, np.ndarray]:
-        """S and B of the regions and, last, of their sum, two arrays (region + 1, 12, 12)."""
-        total = self.total if self.total is not None else unknown_total()
-        mean = np.concatenate([self.mean_precision(), total.mean_precision()])
-        return mean, np.concatenate([self.anomaly_precision(), total.anomaly_precision()])
-
-    def mean_precision(self) -> np.ndarray:
-        """S of the regions, (region, 12, 12)."""
-        ones, amplitude, variance = np.ones((12, 12)) / 144, self._amplitude(), self.cycle_variance[:, None, None]
-        along = amplitude[:, :, None] * amplitude[:, None] / (variance + (amplitude**2).sum(axis=1)[:, None, None])
-        return ones / self.offset_variance[:, None, None] + (CENTRE - along) / variance
-
-    def anomaly_precision(self) -> np.ndarray:
-        """B of the regions, (region, 12, 12)."""
-        return np.linalg.inv(autoregressive_correlation(self.autocorrelation)) / self.anomaly_variance[:, None, None]
+        """S and B, (region, 12, region, 12) each."""
+        return _inverse(self.mean), _inverse(self.anomaly)
 
     def covariance(self, years: int) -> np.ndarray:
-        """Dense R over all months (year-major) without the total, (region, months, months): for checks and small cases."""
-        mean = self.offset_variance[:, None, None] + self.cycle_covariance()
-        within = self._anomaly_covariance()
+        """Dense R over (region, year, month), flattened: for checks and small cases."""
         same, other = np.ones((years, years)), np.eye(years) - 1 / years
-        return np.stack([np.kron(same, m) + np.kron(other, w) for m, w in zip(mean, within, strict=True)])
+        dense = np.einsum("yz,risj->ryiszj", same, self.mean) + np.einsum("yz,risj->ryiszj", other, self.anomaly)
+        size = len(self.mean) * years * 12
+        return dense.reshape(size, size)
 
     def draw(self, random: np.random.Generator, years: int) -> np.ndarray:
         """One realisation of the error, (region, year, month) [PgC month-1]."""
-        error = self._draw_parts(random, years)
-        if self.total is None:
-            return error
-        # Regions given the sum: x - C (sum of C + T)^-1 (sum of x + e) with e a draw of the sum's own error.
-        offset, cycle, anomaly = split_parts(error.sum(axis=0) + self.total._draw_parts(random, years)[0])
-        offset_share, cycle_share, anomaly_share = self._shares()
-        error = error - np.einsum("rij,yj->ryi", anomaly_share, anomaly)
-        return error - (offset_share[:, None] * offset + cycle_share @ cycle)[:, None]
+        regions = len(self.mean)
+        mean = _factor(self.mean) @ random.normal(size=12 * regions)
+        anomaly = _factor(self.anomaly) @ random.normal(size=(12 * regions, years))
+        anomaly = (anomaly - anomaly.mean(axis=1, keepdims=True)).reshape(regions, 12, years)
+        return mean.reshape(regions, 1, 12) + np.moveaxis(anomaly, 2, 1)
 
     def marginals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """A region's variance of the offset, (region,), covariances of cycle and of a year of anomalies, (region, 12, 12), given all."""
-        offset_share, cycle_share, anomaly_share = self._shares()
-        cycle, anomaly = self.cycle_covariance(), self._anomaly_covariance()
-        return self.offset_variance * (1 - offset_share), cycle - cycle_share @ cycle, anomaly - anomaly_share @ anomaly
+        """A region's variance of the offset, (region,), covariances of cycle and of a year of anomalies, (region, 12, 12)."""
+        return _marginals(*(np.einsum("rirj->rij", part) for part in (self.mean, self.anomaly)))
 
     def marginals_of_total(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of the sum over regions, with a first axis of one."""
-        offset_share, cycle_share, anomaly_share = (share.sum(axis=0) for share in self._shares())
-        offset, cycle, anomaly = self.offset_variance.sum(), self.cycle_covariance().sum(axis=0), self._anomaly_covariance().sum(axis=0)
-        return np.array([offset * (1 - offset_share)]), (cycle - cycle_share @ cycle)[None], (anomaly - anomaly_share @ anomaly)[None]
-
-    def _shares(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a region takes of an error of the sum, C (sum of C + T)^-1: offset (region,), cycle and anomaly (region, 12, 12)."""
-        total, cycle, anomaly = unknown_total() if self.total is None else self.total, self.cycle_covariance(), self._anomaly_covariance()
-        offset = self.offset_variance / (self.offset_variance.sum() + total.offset_variance)
-        cycle_share, anomaly_share = np.zeros_like(cycle), np.zeros_like(anomaly)
-        if np.isfinite(total.cycle_variance[0]):  # the inverse among vectors of zero mean
-            cycle_share = cycle @ (np.linalg.inv(cycle.sum(axis=0) + total.cycle_covariance()[0] + 1 / 12) - 1 / 12)
-        if np.isfinite(total.anomaly_variance[0]):
-            anomaly_share = anomaly @ np.linalg.inv(anomaly.sum(axis=0) + total._anomaly_covariance()[0])
-        return offset, cycle_share, anomaly_share
-
-    def _amplitude(self) -> np.ndarray:
-        return np.zeros((len(self.cycle_variance), 12)) if self.amplitude is None else self.amplitude
-
-    def cycle_covariance(self) -> np.ndarray:
-        """Of the mean seasonal cycle without the total, (region, 12, 12)."""
-        amplitude = self._amplitude()
-        return self.cycle_variance[:, None, None] * CENTRE + amplitude[:, :, None] * amplitude[:, None]
-
-    def _anomaly_covariance(self) -> np.ndarray:
-        return self.anomaly_variance[:, None, None] * autoregressive_correlation(self.autocorrelation)
-
-    def variances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of offset, cycle (across its amplitude) and anomaly, (region,) each."""
-        return self.offset_variance, self.cycle_variance, self.anomaly_variance
-
-    def _draw_parts(self, random: np.random.Generator, years: int) -> np.ndarray:
-        """Independent regions; an infinite variance draws zero, it is never used."""
-        variances = [np.where(np.isfinite(v), v, 0.0) for v in self.variances()]
-        regions = len(self.offset_variance)
-        offset = random.normal(size=(regions, 1)) * np.sqrt(variances[0])[:, None]
-        cycle = random.normal(size=(regions, 12)) @ CENTRE * np.sqrt(variances[1])[:, None]
-        if self.amplitude is not None:
-            cycle = cycle + random.normal(size=(regions, 1)) * self.amplitude
-        factor = np.linalg.cholesky(autoregressive_correlation(self.autocorrelation))
-        anomaly = np.einsum("rij,ryj->ryi", factor, random.normal(size=(regions, years, 12)))
-        anomaly = (anomaly - anomaly.mean(axis=1, keepdims=True)) * np.sqrt(variances[2])[:, None, None]
-        return (offset + cycle)[:, None] + anomaly
+        return _marginals(*(part.sum(axis=(0, 2))[None] for part in (self.mean, self.anomaly)))
 
     def scaled(self, factor: float) -> "EnsembleError":
         """The same with every variance times `factor`."""
-        offset, cycle, anomaly = (v * factor for v in self.variances())
-        amplitude, total = self.amplitude, self.total
-        return EnsembleError(
-            offset, cycle, anomaly, self.autocorrelation, None if total is None else total.scaled(factor),
-            None if amplitude is None else amplitude * np.sqrt(factor),
-        )  # fmt: skip
+        return EnsembleError(self.mean * factor, self.anomaly * factor)
+
+    def plus(self, other: "EnsembleError") -> "EnsembleError":
+        """The error of two independent ones."""
+        return EnsembleError(self.mean + other.mean, self.anomaly + other.anomaly)
 
 
-def unknown_total() -> EnsembleError:
-    """A sum over regions that is observed no further."""
-    nothing = np.full(1, np.inf)
-    return EnsembleError(nothing, nothing, nothing, np.zeros(1))
+def _marginals(mean: np.ndarray, anomaly: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return mean.mean(axis=(1, 2)), CENTRE @ mean @ CENTRE, anomaly
+
+
+def _flat(covariance: np.ndarray) -> np.ndarray:
+    size = 12 * len(covariance)
+    return covariance.reshape(size, size)
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """Square root of a covariance that need not be of full rank."""
+    value, vector = np.linalg.eigh(_flat(covariance))
+    return np.asarray(vector * np.sqrt(np.maximum(value, 0.0)))
+
+
+def _inverse(covariance: np.ndarray) -> np.ndarray:
+    return np.linalg.inv(_flat(covariance)).reshape(covariance.shape)
+
+
+def assemble(offset: np.ndarray, cycle: np.ndarray, anomaly: np.ndarray, shape: np.ndarray | None = None) -> EnsembleError:
+    """R from covariances between regions.
+
+    Parameters
+    ----------
+    offset, cycle, anomaly : array, (region, region)
+        Of the offset, of each of the 11 directions of the mean cycle, and of a single month's anomaly [(PgC month-1)^2].
+    shape : array, (region, 12, 12), optional
+        F of every region: its anomalies have the covariance F F' x variance. Default: months are independent.
+    """
+    factor = np.broadcast_to(np.eye(12), (len(offset), 12, 12)) if shape is None else shape
+    mean = np.einsum("rs,ij->risj", offset, np.ones((12, 12))) + np.einsum("rs,ij->risj", cycle, CENTRE)
+    return EnsembleError(mean, spread_over_months(anomaly, factor))
+
+
+def spread_over_months(covariance: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """(region, 12, region, 12) from a covariance between regions and F of every region, (region, 12, k): cov(r, s) F_r F_s'."""
+    return np.einsum("rs,rik,sjk->risj", covariance, factor, factor, optimize=True)
+
+
+def independent(offset: np.ndarray, cycle: np.ndarray, anomaly: np.ndarray, autocorrelation: np.ndarray | None = None) -> EnsembleError:
+    """R of independent regions from their variances, (region,) each, and the lag-one autocorrelation of a year's anomalies."""
+    rho = np.zeros(len(offset)) if autocorrelation is None else autocorrelation
+    return assemble(np.diag(offset), np.diag(cycle), np.diag(anomaly), np.linalg.cholesky(autoregressive_correlation(rho)))
+
+
+def with_further_error(error: EnsembleError, variance: np.ndarray) -> EnsembleError:
+    """`error` and a further, independent one whose offset, cycle and anomaly have the variances (3, region + 1), last those of its sum."""
+    return error.plus(assemble(*(between_regions(v[:-1], float(v[-1])) for v in variance)))
+
+
+def between_regions(variance: np.ndarray, total: float) -> np.ndarray:
+    """A covariance between regions whose diagonal is `variance` and whose sum is `total`, (region, region).
+
+    Where the total is above that of independent regions they share a correlation gamma; where it is below they are independent but
+    for one more observation of their sum, D - D 11' D / (S + T), see `couple_to_total`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> between_regions(np.ones(2), 3.0)
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    """
+    alone, together = variance.sum(), np.sqrt(variance).sum() ** 2
+    if total >= alone and together > alone:
+        gamma = min((total - alone) / (together - alone), 1.0)
+        return np.asarray(np.diag(variance * (1 - gamma)) + gamma * np.sqrt(np.outer(variance, variance)))
+    region, of_sum = couple_to_total(variance, total)
+    return np.asarray(np.diag(region) - np.outer(region, region) / (region.sum() + of_sum))
+
+
+def couple_to_total(variance: np.ndarray, total: float) -> tuple[np.ndarray, float]:
+    """Variances of independent regions D, and of one more observation of their sum T, that give the stated ones.
+
+    Solves D_i - D_i^2 / (S + T) = variance_i and S T / (S + T) = total, S the sum of D, by iteration. Where no solution
+    exists (one region's error is larger than all others' together, yet the total is well known) D stays below three
+    times `variance`, which gives the total up to the regions. A total not below that of independent regions says nothing.
+
+    Parameters
+    ----------
+    variance : array, (region,)
+    total : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> region, of_sum = couple_to_total(np.ones(4), 1.0)
+    >>> covariance = np.diag(region) - np.outer(region, region) / (region.sum() + of_sum)
+    >>> bool(np.allclose(np.diag(covariance), 1)), bool(np.isclose(covariance.sum(), 1.0))
+    (True, True)
+    """
+    if total >= variance.sum() or len(variance) == 1:
+        return variance, np.inf
+    region = variance
+    for _ in range(200):
+        share = (region.sum() - total) / region.sum() ** 2
+        region = np.minimum(variance + region**2 * share, 3 * variance)
+    return region, float(total * region.sum() / (region.sum() - total))
 
 
 def autoregressive_correlation(autocorrelation: np.ndarray) -> np.ndarray:
@@ -167,7 +190,9 @@ def misfit(residual: np.ndarray, error: EnsembleError) -> dict[str, np.ndarray]:
     offset, cycle, anomaly = split_parts(residual)
     offset_variance, cycle_covariance, anomaly_covariance = error.marginals()
     quadratic = np.einsum("...ryi,rij,...ryj->...r", anomaly, np.linalg.inv(anomaly_covariance), anomaly)
-    of_cycle = np.einsum("...ri,rij,...rj->...r", cycle, np.linalg.inv(cycle_covariance + 1 / 12), cycle)
+    # The inverse among vectors of zero mean: a constant of the covariance's own size makes it invertible.
+    size = np.trace(cycle_covariance, axis1=1, axis2=2)[:, None, None] / 12
+    of_cycle = np.einsum("...ri,rij,...rj->...r", cycle, np.linalg.inv(cycle_covariance + size / 12), cycle)
     return {
         "offset": offset**2 / offset_variance,
         "cycle": of_cycle / 11,

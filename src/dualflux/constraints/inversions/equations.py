@@ -1,4 +1,4 @@
-"""Normal equations of inversions: H' R^-1 H of exact integrals, the total included."""
+"""Normal equations of inversions: H' R^-1 H of exact integrals."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -96,7 +96,7 @@ def flux_integrals(areas: Areas, landscape: Landscape) -> np.ndarray:
 def regional_normal(
     columns: np.ndarray, observed: np.ndarray, draw: np.ndarray, mean_precision: np.ndarray, anomaly_precision: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """H' R^-1 H and H' R^-1 y of the inversions: the quadratic form of `covariance`, the total included.
+    """H' R^-1 H and H' R^-1 y of the inversions: the quadratic form of `covariance`.
 
     Parameters
     ----------
@@ -104,19 +104,21 @@ def regional_normal(
         Integrals of the columns [PgC month-1].
     observed, draw : array, (region, year, 12)
         The inversions' mean, and a member's own draw about it.
-    mean_precision, anomaly_precision : array, (region + 1, 12, 12)
-        S and B, last those of the sum over regions.
+    mean_precision, anomaly_precision : array, (region, 12, region, 12)
+        S and B.
 
     Returns
     -------
     array, (column, column) and (column, 2)
     """
     design = np.concatenate([columns, observed[..., None], (draw - observed)[..., None]], axis=-1)
-    design = np.concatenate([design, design.sum(axis=0, keepdims=True)])
     mean = design.mean(axis=1)
     anomaly = design - mean[:, None]
-    # One region at a time, so that memory holds one region's columns twice.
-    gram = np.einsum("rip,rij,rjq->pq", mean, mean_precision, mean, optimize=True)
-    for own, precision in zip(anomaly, anomaly_precision, strict=True):
-        gram += own.reshape(-1, own.shape[-1]).T @ (precision @ own).reshape(-1, own.shape[-1])
+    size = 12 * len(design)
+    flat = mean.reshape(size, -1)
+    gram = flat.T @ mean_precision.reshape(size, size) @ flat
+    precision = anomaly_precision.reshape(size, size)
+    for year in range(design.shape[1]):  # one year at a time, so that memory holds one year's columns twice
+        flat = anomaly[:, year].reshape(size, -1)
+        gram += flat.T @ (precision @ flat)
     return gram[:-2, :-2], gram[:-2, -2:]

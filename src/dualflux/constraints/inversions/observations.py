@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dualflux.constraints.base import generator
 from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.inversions.spread import ensemble_mean, estimate_error, to_year_month
+from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, to_year_month
+from dualflux.constraints.inversions.mean_error import MeanError, SpreadKind
+from dualflux.constraints.inversions.own_error import estimate_own_error
 from dualflux.cube import Cube, Steps
 from dualflux.errors import InputError
 from dualflux.grid import LandCells
@@ -47,8 +49,13 @@ class InversionTermSettings(BaseModel):
         (), description="representative: gridded products among `references` whose fields join the library that weights are fitted to"
     )
     years: int = Field(4, ge=2, description="stratified, representative: random years per step")
-    spread: Literal["exchangeable", "centred"] = Field(
-        "exchangeable", description="truth is one more product (sd of one product), or the products centre on it (variance / n)"
+    spread: SpreadKind = Field(
+        "common",
+        description="error of the mean of n products, s2 (k2 + 1/n): k, what they have in common, is drawn (common), 1 (exchangeable: "
+        "truth is one more product) or 0 (centred: the products centre on it)",
+    )
+    minimum_spread: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="least sd of every region's annual flux, and of each part of the error [PgC yr-1], where products do not differ"
     )
 
     @property
@@ -68,7 +75,7 @@ class InversionTermSettings(BaseModel):
         return self
 
 
-NO_SPREAD = 1e-20  # (PgC month-1)^2: rounding of products that are the same
+SHOWN_SHARES = (0.0, 0.5, 1.0)  # k: the spread does not tell it, so its weight is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +91,12 @@ class RegionalConstraint:
     observed : array, (region, year, 12)
         Ensemble mean.
     error : EnsembleError
+        R, of the mean: what residuals are weighed with.
     years : array of int, (year,)
     month : array of int, (year, 12)
         Position of each month in the study's time axis.
-    products_per_error : int
-        Variance of one product's error over that of `error`: 1, or the number of products where `error` is that of their mean.
+    drawn : MeanError or None
+        What the draws of members are from, `error` its mean; None: `error` itself.
     """
 
     products: np.ndarray
@@ -98,12 +106,13 @@ class RegionalConstraint:
     error: EnsembleError
     years: np.ndarray
     month: np.ndarray
-    products_per_error: int = 1
+    drawn: MeanError | None = None
 
     def draws(self, count: int, seed: int) -> np.ndarray:
         """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
         random = generator((seed,), "inversions")
-        pairs = [self.error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
+        error = self.error if self.drawn is None else self.drawn
+        pairs = [error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
         errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
         if count % 2:
             errors[count - 1] = np.zeros_like(errors[0])
@@ -113,13 +122,14 @@ class RegionalConstraint:
 def check_lines(regional: RegionalConstraint) -> list[str]:
     """What a study has of inversions, in words: products, regions, years, and the sd of each part of R."""
     names, years, error = regional.names, regional.years, regional.error
-    of_what = f"the mean of {len(names)} products" if regional.products_per_error > 1 else "one product"
     lines = [f"{len(names)} products ({', '.join(names)}), {len(regional.regions)} regions, {len(years)} years {years[0]} to {years[-1]}"]
-    if min(part.min() for part in error.variances()) < NO_SPREAD:
-        return [*lines, "the products do not differ in some region and part of the error: is one record given twice?"]
     sds = [np.concatenate(parts) for parts in zip(_sds(error.marginals()), _sds(error.marginals_of_total()), strict=True)]
     for name, offset, cycle, anomaly in zip([*regional.regions, "sum of regions"], *sds, strict=True):
-        lines.append(f"sd of {of_what}, {name}: offset {12 * offset:.2g} PgC/yr, cycle {cycle:.2g}, anomaly {anomaly:.2g} PgC/month")
+        lines.append(f"sd of the mean, {name}: offset {12 * offset:.2g} PgC/yr, cycle {cycle:.2g}, anomaly {anomaly:.2g} PgC/month")
+    if regional.drawn is not None:
+        totals = [12 * float(np.sqrt(regional.drawn.at_share(share).marginals_of_total()[0][0])) for share in SHOWN_SHARES]
+        shares = ", ".join(f"{total:.2g} at k = {share:g}" for share, total in zip(SHOWN_SHARES, totals, strict=True))
+        lines.append(f"sd of the mean, sum of regions, if all products share k of their own error: offset {shares} PgC/yr")
     return lines
 
 
@@ -146,7 +156,6 @@ def from_inversions(
     if leave_out is not None:
         integral = integral.sel(product=integral.product != leave_out)
     values, years = to_year_month(integral.transpose("product", "region", "time"))
-    extra = target.adjustment_variance.sel(region=list(region_names)).mean("time").to_numpy()
     use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
     if leave_out_years is not None:
         use &= (years < leave_out_years[0]) | (years > leave_out_years[1])
@@ -155,10 +164,16 @@ def from_inversions(
     values, years = values[:, :, use], years[use]
     there = np.isfinite(values).any(axis=(1, 2, 3))
     values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
-    share = len(values) if settings.spread == "centred" else 1
-    error = estimate_error(values, region_area, extra * share).scaled(1 / share)  # the adjustments' error is common: it stays whole
+    own = estimate_own_error(values, region_area, settings.minimum_spread, region_names)
+    drawn = MeanError(own, settings.spread, _adjustment_sd(target, region_names))
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
-    return RegionalConstraint(values, names, region_names, ensemble_mean(values), error, years, month, share)
+    return RegionalConstraint(values, names, region_names, ensemble_mean(values), drawn.expected(), years, month, drawn)
+
+
+def _adjustment_sd(target: Target, region_names: tuple[str, ...]) -> np.ndarray:
+    """Sd of the adjustments by calendar month, (region, 12) [PgC month-1]: along their own profile."""
+    variance = target.adjustment_variance.sel(region=list(region_names)).groupby("time.month").mean("time")
+    return np.sqrt(variance.reindex(month=np.arange(1, 13)).transpose("region", "month").fillna(variance.mean("month")).to_numpy())
 
 
 class ConstantEmissions(BaseModel):

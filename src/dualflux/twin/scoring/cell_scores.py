@@ -13,6 +13,7 @@ import pandas as pd
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.grid import LandCells
 from dualflux.metrics import PairStatistics
+from dualflux.metrics.pairs import paired_std, paired_variance
 from dualflux.metrics.statistics import correlation, nse, rmse
 from dualflux.twin.scoring.scores import interval_scores
 
@@ -147,13 +148,13 @@ def cell_interval_scores(
         offset, true = sums.cycle.mean(axis=1), sums.true_cycle.mean(axis=0)
         cycle, true_cycle = sums.cycle - offset[:, None], sums.true_cycle - true
         for part, own, exact, more in (("offset", offset, true, extra), ("cycle", cycle, true_cycle, 0.0)):
-            values = interval_scores(exact, own.mean(axis=0), np.sqrt(own.var(axis=0, ddof=1) + more), area)
+            values = interval_scores(exact, own.mean(axis=0), np.sqrt(paired_variance(own) + more), area)
             scores[name] |= {f"{k}_{part}": v for k, v in values.items()}
     months: dict[str, list[dict[str, float]]] = {name: [] for name in found}
     for t, (members, true) in enumerate(zip(product(), truth(), strict=True)):
         for name in (n for n in found if periods[n][t]):
             own = members.astype(np.float64) - found[name].cycle[:, t % 12]
-            months[name].append(interval_scores(true - found[name].true_cycle[t % 12], own.mean(axis=0), own.std(axis=0, ddof=1), area))
+            months[name].append(interval_scores(true - found[name].true_cycle[t % 12], own.mean(axis=0), paired_std(own), area))
     for name, each in months.items():
         scores[name] |= {f"{k}_anomaly": float(v) for k, v in pd.DataFrame(each).mean(skipna=False).items()}
     return scores

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, to_year_month
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.constraints.inversions.spread import ensemble_mean, to_year_month
 from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.features import tower_rows

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from dualflux.constraints.inversions.covariance import split_parts
 from dualflux.grid import LandCells
 from dualflux.metrics import crps_gaussian
+from dualflux.metrics.pairs import paired_std
 from dualflux.metrics.probability import LEVELS
 
 TROPICS = 23.5  # degrees
@@ -126,6 +127,11 @@ def interval_scores(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, weight
     return {**inside, "crps": float((share * crps_gaussian(truth, mean, std)).sum())}
 
 
+def _spread(members: np.ndarray) -> np.ndarray:
+    """Standard deviation over members, of which some (inversions) may have gaps."""
+    return np.asarray(paired_std(members) if np.isfinite(members).all() else np.nanstd(members, axis=0, ddof=1))
+
+
 def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """How honest the members' spread is for regions.
 
@@ -147,7 +153,7 @@ def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str
     if len(members) < 2:
         return {}
     one = np.ones(1)
-    mean, std = np.nanmean(members, axis=0), np.nanstd(members, axis=0, ddof=1)
+    mean, std = np.nanmean(members, axis=0), _spread(members)
     scores = interval_scores(truth, mean, std, one)
     inside = np.abs(truth - mean) <= norm.ppf((1 + 0.68) / 2) * std
     scores["coverage_cases"] = effective_cases(inside.reshape(len(inside), -1), 0.68)
@@ -155,7 +161,7 @@ def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str
     if len(whole) < 2:
         return scores
     for name, own, true in zip(PARTS, split_parts(whole), split_parts(truth), strict=True):
-        scores |= {f"{k}_{name}": v for k, v in interval_scores(true, own.mean(axis=0), own.std(axis=0, ddof=1), one).items()}
+        scores |= {f"{k}_{name}": v for k, v in interval_scores(true, own.mean(axis=0), paired_std(own), one).items()}
     return scores
 
 
