@@ -15,7 +15,7 @@ from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
 from dualflux.metrics import annual_table, cycle_table
 from dualflux.metrics.budget import TERM_COLUMNS
 from dualflux.metrics.classes import CLASS_COLUMNS
-from dualflux.metrics.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
+from dualflux.metrics.diagrams import TAYLOR_COLUMNS
 from dualflux.metrics.paired import DIFFERENCE_COLUMNS
 from dualflux.variants import VARIANTS, ordered
 
@@ -30,7 +30,6 @@ _FURTHER = {
     "attribution": ("attribution", ATTRIBUTION_COLUMNS),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
-    "reliability": ("reliability", RELIABILITY_COLUMNS),
     "taylor": ("taylor", TAYLOR_COLUMNS),
     "independent": ("independent", ["product", "region", "year", "value", "unit"]),
     "budget_terms": ("budget_terms", TERM_COLUMNS),
@@ -63,7 +62,7 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, classes, differences, diagram tables (reliability, taylor), independent, budget_terms,
+    left_out, left_out_coverage, attribution, classes, differences, taylor, independent, budget_terms,
     shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
@@ -93,7 +92,6 @@ class Contents:
     attribution: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
-    reliability: pd.DataFrame
     taylor: pd.DataFrame
     independent: pd.DataFrame
     budget_terms: pd.DataFrame
