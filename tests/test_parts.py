@@ -198,6 +198,17 @@ def test_cases_lie_between_groups_and_values(groups: int, each: int, seed: int, 
     assert cases == pytest.approx(groups * each / (1 + (each - 1) * intraclass_correlation(inside, group)))
 
 
+def test_the_correlation_within_groups_is_found() -> None:
+    """Pairs and groups of five whose values are correlated by 0.3; one group, or values that are all alike, are taken for one case."""
+    random = np.random.default_rng(8)
+    group = np.concatenate([np.repeat(np.arange(10_000), 2), np.repeat(np.arange(10_000, 12_000), 5)])
+    values = np.sqrt(0.3) * random.normal(size=12_000)[group] + np.sqrt(0.7) * random.normal(size=group.size)
+    assert intraclass_correlation(values[None, :20_000], group[:20_000]) == pytest.approx(0.3, abs=0.03)
+    assert intraclass_correlation(values[None], group) == pytest.approx(0.3, abs=0.03)
+    assert intraclass_correlation(values[None, :9], np.zeros(9, int)) == intraclass_correlation(np.ones((1, 8)), np.arange(8) // 2) == 1
+    assert effective_cases(np.ones((3, 8), bool), np.arange(8) // 2, np.ones(8)) == 4
+
+
 def test_effective_cases_make_the_scatter_of_the_coverage() -> None:
     """20 groups of 10 normal errors, correlated by 0.6 within a group: over 600 worlds, p (1 - p) / variance of the coverage is the mean
     of the cases, weights of 1 to 3 included."""

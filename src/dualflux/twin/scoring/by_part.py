@@ -95,7 +95,10 @@ def _named(values: dict[str, PartValues], pooled: str, homes: list[str], prefix:
     for part, rows in table.groupby("part"):
         scores |= {f"cases_{part}": rows["cases"].iloc[0], f"values_{part}": rows["n"].iloc[0]}
     found = {pooled: {f"{prefix}{key}": float(v) for key, v in scores.items()}}
-    for place, rows in coverage_by_group(values).groupby("home"):
-        own = {f"{prefix}{m}_{p}": float(v) for p, m, v in rows[["part", "metric", "value"]].itertuples(index=False)}
-        found[homes[place]] = own | ({f"{prefix}share": float(rows["share"].iloc[0])} if prefix else {})
-    return {name: scores for name, scores in found.items() if name}
+    each = coverage_by_group(values)
+    for place, name in enumerate(homes):
+        rows = each[each["home"] == place]
+        if name and len(rows):
+            own = {f"{prefix}{m}_{p}": float(v) for p, m, v in rows[["part", "metric", "value"]].itertuples(index=False)}
+            found[name] = own | ({f"{prefix}share": float(rows["share"].iloc[0])} if prefix else {})
+    return found
