@@ -1,12 +1,15 @@
 """The study of several synthetic worlds, one per seed, with all rivals and an oracle, scored against their truth.
 
-    python benchmarks/twin_seeds.py --seeds 5 --out twin_seeds.json [--world default|no_tower_bias|hostile] [--boosted-trees]
+    python benchmarks/twin_seeds.py --seeds 5 [--first-seed 1] --out twin_seeds.json
+                                    [--world default|no_tower_bias|hostile] [--boosted-trees]
 
 Writes a list of records, one per seed and product, and prints the products' means, the paired differences of `dual` to
-the others and what the method must show. See docs/twin.md for the scores.
+the others, its scores by part and what the method must show. After a kill the same command goes on: seeds whose records stand in
+the file are kept. See docs/twin.md for the scores.
 """
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -18,6 +21,7 @@ import pandas as pd
 from dualflux import pipeline
 from dualflux.prepared import load
 from dualflux.run_folder.files import write_atomically
+from dualflux.run_folder.program import program_of
 from dualflux.stages import evaluate as scoring
 from dualflux.stages.observations import tower_constraint
 from dualflux.study.settings import Study, load_study
@@ -25,9 +29,11 @@ from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.scoring.boosted_trees import train_boosted_trees
 from dualflux.twin.scoring.comparison import compare_boosted_trees, compare_oracle, headline
 from dualflux.twin.scoring.paired import PRODUCTS, Record, mean_table, paired_text, targets
+from dualflux.twin.scoring.part_records import part_record, part_table
 from dualflux.twin.scoring.rivals import train_oracle
 from dualflux.twin.scoring.scores import KEYS
 
+PROGRAM = ("pipeline", "twin", "twin.scoring.comparison", "twin.scoring.part_records", "twin.scoring.boosted_trees")
 TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
 
 
@@ -46,7 +52,31 @@ def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> li
     table = pd.concat(tables, ignore_index=True)
     table = table[table.metric.str.startswith("truth_")]
     products = [p for p in PRODUCTS if trees or p != "boosted_trees"]
-    return [{"seed": seed, "world": world, "product": p, **headline(table, p, (*KEYS, "coverage_cases"))} for p in products]
+    about = {"seed": seed, "world": world, "settings": settings_of(world, trees)}
+    return [{**about, "product": p, **headline(table, p, (*KEYS, "coverage_cases")), **part_record(table, p)} for p in products]
+
+
+def settings_of(world: str, trees: bool) -> str:
+    """The start of a checksum of all that decides a record but its seed: world, study and program."""
+    decides = [world, trees, pipeline.demo_options(full=False), TRAINING, program_of(PROGRAM)]
+    return hashlib.sha256(json.dumps(decides, default=str, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_records(out: Path, world: str, trees: bool) -> list[Record]:
+    """Records of an earlier run to go on with.
+
+    Raises
+    ------
+    SystemExit
+        The file holds other records: they are not to be lost, nor mixed with these.
+    """
+    if not out.exists():
+        return []
+    records: list[Record] = json.loads(out.read_text(encoding="utf-8"))
+    wanted = settings_of(world, trees)
+    if other := sorted({str(r.get("settings")) for r in records} - {wanted}):
+        raise SystemExit(f"{out} holds records of another world, study or program ({', '.join(other)}, not {wanted}); name another --out")
+    return records
 
 
 def oracle_scores(study: Study) -> pd.DataFrame:
@@ -68,20 +98,28 @@ def tree_scores(study: Study) -> pd.DataFrame:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="number of worlds: seeds 1, 2, ...")
+    parser.add_argument("--seeds", type=int, default=5, help="number of worlds")
+    parser.add_argument("--first-seed", type=int, default=1, help="seed of the first world; the others follow one by one")
     parser.add_argument("--out", type=Path, default=Path("twin_seeds.json"))
     parser.add_argument("--world", choices=get_args(WorldSettings.model_fields["kind"].annotation), default="default")
     parser.add_argument("--boosted-trees", action="store_true", help="with a FLUXCOM-X like tower-only rival (needs scikit-learn)")
     options = parser.parse_args()
-    records: list[Record] = []
-    for seed in range(1, options.seeds + 1):
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    everything = read_records(options.out, options.world, options.boosted_trees)
+    for seed in (s for s in seeds if s not in {r["seed"] for r in everything}):
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            records += seed_records(seed, options.world, Path(folder), options.boosted_trees)
-        write_atomically(options.out, json.dumps(records, indent=1))
+            everything += seed_records(seed, options.world, Path(folder), options.boosted_trees)
+        write_atomically(options.out, json.dumps(everything, indent=1))
         print(f"seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
-    print(f"\nMeans over {options.seeds} seed(s), world {options.world}\n{mean_table(records).round(3).to_string()}")
+    report([r for r in everything if r["seed"] in seeds], options.world)
+
+
+def report(records: list[Record], world: str) -> None:
+    """Print what the records show."""
+    print(f"\nMeans over {len({r['seed'] for r in records})} seed(s), world {world}\n{mean_table(records).round(3).to_string()}")
     print(f"\nLoss of dual less that of the others, paired by seed (below 0: dual is better)\n{paired_text(records).to_string()}")
+    print(f"\nScores of dual by part, +- from drawing (seed, region) groups again\n{part_table(records).round(3).to_string()}")
     print(f"\nTargets\n{targets(records).round(3).to_string(index=False)}")
 
 

@@ -13,7 +13,7 @@ from dualflux import metrics as evaluation
 from dualflux.errors import InputError
 from dualflux.metrics import PairStatistics, cells, statistics
 from dualflux.metrics.budget import BudgetSettings, annual_adjustments, budget_summary, read_budget, read_budgets
-from dualflux.metrics.diagrams import PARTS, reliability_table, taylor_table
+from dualflux.metrics.diagrams import taylor_table
 from dualflux.metrics.paired import centred_nse
 from dualflux.metrics.regions import annual_comparison, variability
 
@@ -136,38 +136,6 @@ def test_a_straight_line_has_no_variability() -> None:
 
 
 # ------------------------------------------------------------------ diagrams
-
-
-def regional(members: np.ndarray, truth: np.ndarray, regions: int = 1) -> pd.DataFrame:
-    """dual with members (member, region, month) and a truth (region, month)."""
-    times = pd.date_range("2001-01-01", periods=truth.shape[-1], freq="MS")
-    rows = []
-    for r in range(regions):
-        keys = {"region": f"r{r}", "time": times}
-        rows += [pd.DataFrame({**keys, "product": "dual", "member": str(m), "value": v[r]}) for m, v in enumerate(members)]
-        rows.append(pd.DataFrame({**keys, "product": "dual", "member": "", "value": members[:, r].mean(axis=0)}))
-        rows.append(pd.DataFrame({**keys, "product": "truth", "member": "", "value": truth[r]}))
-    return pd.concat(rows, ignore_index=True)
-
-
-def test_reliability_by_hand() -> None:
-    """Members -1, 0, 1 in every month (sd 1); truth 0.6 in the first year, 1.5 in the second: 0.6 lies inside from level 0.45 on,
-    1.5 from 0.87 on. The offset is 1.05: inside from 0.71 on."""
-    members = np.array([-1.0, 0, 1])[:, None, None] * np.ones((3, 1, 24))
-    found = reliability_table(regional(members, np.repeat([0.6, 1.5], 12)[None])).set_index(["part", "level"])["coverage"]
-    assert [found["month", p] for p in (0.4, 0.5, 0.8, 0.9)] == [0, 0.5, 0.5, 1]
-    assert [found["offset", p] for p in (0.7, 0.8)] == [0, 1]
-    assert found["cycle", 0.1] == 1, "neither members nor truth have a cycle"
-
-
-def test_honest_members_are_reliable() -> None:
-    """Truth drawn like the members: every part is inside as often as the level says (200 regions, 50 members)."""
-    rng = np.random.default_rng(5)
-    draws = rng.normal(size=(51, 200, 24)) + rng.normal(size=(51, 200, 1)) + np.tile(rng.normal(size=(51, 200, 12)), 2)
-    found = reliability_table(regional(draws[:50], draws[50], 200))
-    assert set(found["part"]) == set(PARTS)
-    for _, rows in found.groupby("part"):
-        assert (rows["coverage"] - rows["level"]).abs().max() < 4 * 0.5 / np.sqrt(200)
 
 
 def test_taylor_points_obey_the_law_of_cosines() -> None:

@@ -106,12 +106,26 @@ def test_intervals_cover_what_has_their_distribution() -> None:
     sd = random.uniform(0.1, 2, count)
     table = pd.DataFrame({
         "product": "dual", "part": "mean_annual", "region": np.where(np.arange(count) % 4, "a", "global"), "predicted": 1.0, "sd": sd,
-        "degrees_of_freedom": 5.0,
+        "degrees_of_freedom": 5.0, "experiment": np.arange(count) // 4,
     })  # fmt: skip
     table["observed"] = np.where(table.region == "a", 1 + sd * random.standard_t(5, count), 1e9)
     found = left_out_coverage(table)
-    assert (found.n == 15000).all() and list(found.level) == [0.5, 0.68, 0.9]
+    assert (found.n == 15000).all() and list(found.level) == [0.5, 0.68, 0.9] * 2 and list(found.region) == ["all"] * 3 + ["a"] * 3
+    assert ((found.cases > 0.9 * 15000) & (found.cases <= 15000)).all()
     assert (np.abs(found.coverage - found.level) < 4 * np.sqrt(found.level * (1 - found.level) / 15000)).all()
+
+
+def test_a_left_out_product_whose_year_is_missed_as_a_whole_is_one_case() -> None:
+    """Two products in two bands, six values each, that are inside or outside together: four cases, two in each band."""
+    rows = [(e, r, o) for e in "AB" for r in ("north", "south") for o in [5.0 if (e, r) == ("A", "north") else 0.0] * 6]
+    table = pd.DataFrame(rows, columns=["experiment", "region", "observed"])
+    table = table.assign(product="dual", part="annual_anomaly", predicted=0.0, sd=1.0, degrees_of_freedom=1e9)
+    found = left_out_coverage(table).set_index(["region", "level"])
+    assert found.cases["all", 0.9] == pytest.approx(4) and found.cases["north", 0.9] == pytest.approx(2)
+    assert found.coverage["all"].tolist() == [0.75] * 3 and found.coverage["south"].tolist() == [1] * 3
+    width = 2 * 1.6448536
+    assert found.interval_score["south", 0.9] == pytest.approx(width)
+    assert found.interval_score["north", 0.9] == pytest.approx(width + 0.5 * 20 * (5 - width / 2))
 
 
 # Who moves the answer

@@ -21,7 +21,7 @@ from dualflux.errors import InputError
 from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS
 from dualflux.grid import EARTH_RADIUS, Grid, LandCells, Regions
 from dualflux.prediction.netcdf_product import ProductWriter, regional_integrals
-from dualflux.report import default_verdict, document, figures, maps, notes, read_contents, study_notes, tables, write_report
+from dualflux.report import by_part, default_verdict, document, figures, maps, notes, read_contents, study_notes, tables, write_report
 from dualflux.report.style import RC, number
 from dualflux.report.text import methods
 from dualflux.report.verdict import marks
@@ -322,19 +322,45 @@ def test_tables_of_what_was_left_out(run: Path) -> None:
     contents = read_contents(run, STUDY)
     coverage = pd.DataFrame({
         "product": "dual", "part": ["cycle", "cycle", "mean_annual"], "level": [0.5, 0.9, 0.5], "coverage": [0.48, 0.9, 0.6],
-        "n": [24, 24, 2],
+        "n": [24, 24, 2], "cases": [5.5, 5.5, 2.0], "region": "all",
     })  # fmt: skip
     moved = pd.DataFrame([("dual", "without_A", "global", "mean_annual", 0.25, 0.1, "PgC yr-1")], columns=ATTRIBUTION_COLUMNS)
     shown = tables.coverage_table(dataclasses.replace(contents, left_out_coverage=coverage))
-    assert shown.columns == ["product", "part", "values", "50 %", "90 %"]
+    assert shown.columns == ["product", "part", "region", "values", "effective cases", "50 %", "90 %"]
     assert [[c.text for c in row] for row in shown.rows] == [
-        ["dual", "cycle", "24", "0.48", "0.9"],
-        ["dual", "mean_annual", "2", "0.6", "–"],
+        ["dual", "cycle", "all", "24", "5.5", "0.48", "0.9"],
+        ["dual", "mean_annual", "all", "2", "2", "0.6", "–"],
     ]
     row = tables.attribution_table(dataclasses.replace(contents, attribution=moved)).rows[0]
     assert [c.text for c in row] == ["global", "dual", "without_A", "mean_annual", "0.25", "0.1", "PgC yr⁻¹"]
     for make in (tables.coverage_table, tables.attribution_table):
         assert make(contents).rows == []
+
+
+def test_scores_by_part_stand_apart_and_in_order(run: Path) -> None:
+    """Regions before cells, fitted before unseen years, offset before anomaly; not in the table of the other scores, nor single regions."""
+    contents = read_contents(run, STUDY)
+    rows = [
+        ("dual", "cells", "truth_cells_coverage_50_offset", 0.4), ("dual", "global", "truth_coverage_90_annual_unseen_years", 0.7),
+        ("dual", "global", "truth_coverage_50_anomaly", 0.3), ("dual", "global", "truth_coverage_50_offset", 0.6),
+        ("dual", "global", "truth_cases_offset", 17.0), ("dual", "north", "truth_coverage_50_offset", 1.0),
+        ("dual", "global", "truth_coverage_50", 0.5), ("dual", "north", "truth_cells_share", 0.2),
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows, columns=["product", "region", "metric", "value"]).assign(unit="1")
+    found = dataclasses.replace(contents, summary=summary)
+    shown = tables.truth_parts_table(found)
+    assert [[c.text for c in row[:6]] for row in shown.rows] == [
+        ["dual", "regions", "fitted", "offset", "0.6", "–"],
+        ["dual", "regions", "fitted", "anomaly", "0.3", "–"],
+        ["dual", "regions", "unseen", "annual", "–", "–"],
+        ["dual", "cells", "fitted", "offset", "0.4", "–"],
+    ]
+    assert shown.rows[0][shown.columns.index("effective cases")].text == "17"
+    other = tables.truth_table(found)
+    assert other.columns == ["region", "product", "coverage_50"] and len(other.rows) == 1
+    figure = by_part.reliability(found)
+    assert [len(ax.lines) for ax in figure.axes] == [2, 1, 1, 2, 1, 2, 1, 1, 1, 1], "the line of honesty, and dual where it has a score"
+    assert tables.truth_parts_table(contents).rows == []
 
 
 def test_a_verdict_is_rounded_and_falls_into_its_groups() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.inversions.covariance import EnsembleError
+from dualflux.constraints.inversions.covariance import independent
 from dualflux.constraints.inversions.equations import RegionalEquations, flux_integrals, series_integrals
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.equations import TowerEquations
@@ -224,7 +224,7 @@ def test_weights_come_back_from_disk_and_old_files_have_no_series(tmp_path: Path
 # The choice
 
 
-ERROR = EnsembleError(np.full(3, 0.1), np.full(3, 0.1), np.array([0.02, 0.05, 0.01]), np.array([0.5, 0.0, 0.3]))
+ERROR = independent(np.full(3, 0.1), np.full(3, 0.1), np.array([0.02, 0.05, 0.01]), np.array([0.5, 0.0, 0.3]))
 YEARS = 12
 
 
@@ -237,15 +237,15 @@ def world(seed: int, coefficient: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_misfit_is_that_of_leaving_each_year_out() -> None:
-    """Dense: of every year the ridge regression on the others about their mean, in the metric of R's anomalies, the sum observed too."""
+    """Dense: of every year the ridge regression on the others about their mean, in the metric of R's anomalies."""
     residual, columns = world(0, 0.1)
-    precision = np.random.default_rng(1).uniform(0.5, 1.5, 4)[:, None, None] * np.eye(12)
+    root = np.random.default_rng(1).normal(size=(36, 36))  # months and regions hang together
+    precision = (root.T @ root).reshape(3, 12, 3, 12)
     order = np.random.default_rng(2).permutation(YEARS)
     gram = gram_of_years(np.concatenate([columns, residual[..., None]], axis=-1), precision)
     found = held_out_misfit(gram, order, [0.0, 0.2])
     x, y = columns[:, order], residual
-    root = np.sqrt(precision[:, 0, 0])
-    x, y = (np.einsum("r,r...->r...", root, np.concatenate([a, a.sum(axis=0, keepdims=True)])) for a in (x, y))
+    x, y = (np.einsum("krj,ryj...->ky...", root.reshape(36, 3, 12), a) for a in (x, y))
     wanted = np.zeros(2)
     for t in range(YEARS):
         others = np.delete(np.arange(YEARS), t)

@@ -34,7 +34,8 @@ from dualflux.stages.prepare import prepare
 from dualflux.study.settings import load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.scoring.boosted_trees import BoostedTrees
-from dualflux.twin.scoring.cell_scores import cell_interval_scores, cell_scores, map_robustness, site_scores, tally
+from dualflux.twin.scoring.by_part import NAME, cell_parts, home_regions, part_keys, part_unit, regional_parts, sampled_cells
+from dualflux.twin.scoring.cell_scores import cell_scores, map_robustness, site_scores, tally
 from dualflux.twin.scoring.comparison import COLUMNS, Case, compare, compare_boosted_trees, compare_oracle, field_months, headline
 from dualflux.twin.scoring.paired import loss, mean_table, paired_table, paired_text, targets
 from dualflux.twin.scoring.rivals import (
@@ -66,6 +67,7 @@ DAYS = days_in_month(MONTHS)
 FITTED = MONTHS.year.to_numpy() < 2003
 PERIODS = {"": FITTED, "_unseen_years": ~FITTED}
 SEASON = np.cos(2 * np.pi * np.arange(12) / 12)
+SAMPLE = sampled_cells(CELLS)
 
 
 def months_of(field: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:
@@ -147,7 +149,7 @@ def small_field(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 def test_streaming_equals_the_whole_field_at_once() -> None:
     truth, members = small_field()
     watch = np.array([4, 9])
-    found = tally(months_of(members), months_of(truth), CELLS, DAYS, PERIODS, watch)
+    found = tally(months_of(members), months_of(truth), CELLS, DAYS, PERIODS, watch, SAMPLE)
     weight, mean = CELLS.land_area / CELLS.land_area.sum(), members.mean(axis=0)
     for name, use in PERIODS.items():
         o, p = truth[use], mean[use]
@@ -164,16 +166,20 @@ def test_streaming_equals_the_whole_field_at_once() -> None:
     np.testing.assert_allclose(found.integral[:, 1], members @ CELLS.region_area[1] * DAYS / PETAGRAM)
     np.testing.assert_allclose(found.true_integral[-1], truth @ CELLS.land_area * DAYS / PETAGRAM)
     np.testing.assert_allclose(found.watched, mean[:, watch])
+    np.testing.assert_array_equal(found.sampled, members[:, :, SAMPLE])
+    np.testing.assert_array_equal(found.true_sampled, truth[:, SAMPLE])
 
 
 def test_a_perfect_field_scores_one_and_the_true_mean_scores_zero() -> None:
     truth, _ = small_field()
     perfect = cell_scores(
-        tally(months_of(truth[None]), months_of(truth), CELLS, DAYS, PERIODS, np.array([0])).periods[""].pairs, CELLS.land_area
+        tally(months_of(truth[None]), months_of(truth), CELLS, DAYS, PERIODS, np.array([0]), SAMPLE).periods[""].pairs, CELLS.land_area
     )
     assert perfect == pytest.approx({"cell_month_nse": 1, "cell_month_nse_centred": 1, "map_rmse": 0, "map_r": 1})
     flat = np.broadcast_to(truth[FITTED].mean(axis=0), (1, *truth.shape))
-    centred = cell_scores(tally(months_of(flat), months_of(truth), CELLS, DAYS, PERIODS, np.array([0])).periods[""].pairs, CELLS.land_area)
+    centred = cell_scores(
+        tally(months_of(flat), months_of(truth), CELLS, DAYS, PERIODS, np.array([0]), SAMPLE).periods[""].pairs, CELLS.land_area
+    )
     assert centred["cell_month_nse_centred"] == pytest.approx(0) and centred["map_rmse"] == pytest.approx(0, abs=1e-12)
 
 
@@ -186,7 +192,7 @@ def test_cells_count_by_their_land() -> None:
 def test_months_of_unequal_number_are_a_defect() -> None:
     truth, members = small_field()
     with pytest.raises(ValueError, match="zip"):
-        tally(months_of(members), months_of(truth[:40]), CELLS, DAYS, PERIODS, np.array([0]))
+        tally(months_of(members), months_of(truth[:40]), CELLS, DAYS, PERIODS, np.array([0]), SAMPLE)
 
 
 def test_robust_maps_are_alike_over_folds() -> None:
@@ -233,21 +239,25 @@ def test_no_interval_no_coverage() -> None:
 
 
 def test_regional_intervals_part_by_part() -> None:
-    """Members whose offsets alone differ claim nothing of cycle and anomaly."""
+    """Members whose offsets alone differ claim nothing of cycle and anomaly; each region has its own coverage."""
     members = np.zeros((2, 2, 3, 12)) + np.array([-1.0, 1.0])[:, None, None, None]
     truth = np.zeros((2, 3, 12))
     truth[1] = np.sqrt(2) * norm.ppf(0.75) * 1.01  # the sd is sqrt(2): just outside at 50 %
-    found = regional_interval_scores(members, truth)
-    assert found["coverage_50"] == found["coverage_50_offset"] == 0.5 and found["coverage_68"] == pytest.approx(1)
-    assert np.isnan(found["coverage_50_cycle"]) and np.isnan(found["crps_anomaly"])
+    months, parts = regional_interval_scores(members, truth), regional_parts(members, truth, ("a", "b"))
+    assert months["coverage_50"] == parts["global"]["coverage_50_offset"] == 0.5 and months["coverage_68"] == pytest.approx(1)
+    assert np.isnan(parts["global"]["coverage_50_cycle"]) and np.isnan(parts["global"]["crps_anomaly"])
+    assert (parts["a"]["coverage_50_offset"], parts["b"]["coverage_50_offset"]) == (1, 0)
+    assert parts["global"]["cases_offset"] == parts["global"]["values_offset"] == 2
 
 
 def test_an_inversion_without_some_years_counts_where_it_has_data() -> None:
     members = RNG.normal(size=(4, 2, 3, 12))
     members[3, :, 0] = np.nan
-    found = regional_interval_scores(members, np.zeros((2, 3, 12)))
-    whole = regional_interval_scores(members[:3], np.zeros((2, 3, 12)))
-    assert np.isfinite(found["coverage_50"]) and found["crps_offset"] == pytest.approx(whole["crps_offset"])
+    truth = np.zeros((2, 3, 12))
+    assert np.isfinite(regional_interval_scores(members, truth)["coverage_50"])
+    found, whole = (regional_parts(m, truth, ("a", "b"))["global"] for m in (members, members[:3]))
+    assert found == pytest.approx(whole, nan_ok=True)
+    assert regional_parts(members[3:], truth, ("a", "b")) == {}
 
 
 def test_effective_cases_lie_between_clusters_and_cases() -> None:
@@ -258,17 +268,45 @@ def test_effective_cases_lie_between_clusters_and_cases() -> None:
 
 
 def test_cell_intervals_of_a_world_of_normal_members() -> None:
-    """Truth is one more draw of what the members are drawn from, in the offset and in each month."""
+    """Truth is one more draw of what the members are drawn from, in the offset and in each month; what lasts widens the offset alone."""
     random = np.random.default_rng(4)
     cells = len(CELLS.index)
     draws = random.normal(size=(41, 1, cells)) + 0.5 * random.normal(size=(41, 48, cells))
-    members, truth = months_of(draws[1:]), months_of(draws[0])
-    found = tally(members, truth, CELLS, DAYS, PERIODS, np.array([0]))
-    scores = cell_interval_scores(members, truth, found.periods, PERIODS, CELLS.land_area, np.zeros(cells))[""]
-    assert scores["coverage_68_anomaly"] == pytest.approx(0.68, abs=0.05)
-    assert scores["coverage_90_cycle"] == pytest.approx(0.90, abs=0.05)
-    more = cell_interval_scores(members, truth, found.periods, PERIODS, CELLS.land_area, np.full(cells, 100.0))[""]
-    assert more["coverage_50_offset"] == 1.0 and more["coverage_50_cycle"] == scores["coverage_50_cycle"]
+    found = tally(months_of(draws[1:]), months_of(draws[0]), CELLS, DAYS, PERIODS, np.array([0]), SAMPLE)
+    scores, more = (
+        cell_parts(found.sampled[:, FITTED], found.true_sampled[FITTED], CELLS, SAMPLE, extra)
+        for extra in (np.zeros(cells), np.full(cells, 100.0))
+    )
+    assert scores["cells"]["cells_coverage_68_anomaly"] == pytest.approx(0.68, abs=0.05)
+    assert scores["cells"]["cells_coverage_90_cycle"] == pytest.approx(0.90, abs=0.05)
+    assert more["cells"]["cells_coverage_50_offset"] == 1
+    assert more["cells"]["cells_coverage_50_cycle"] == scores["cells"]["cells_coverage_50_cycle"]
+    assert "cells_coverage_50_trend" not in scores["cells"], "two years have no trend"
+
+
+def test_cells_coverage_is_that_of_their_regions_by_land() -> None:
+    """The regions' coverages with the shares of land of their cells, and what lies in no region, make the whole."""
+    random = np.random.default_rng(7)
+    draws = random.normal(size=(12, 36, len(CELLS.index)))
+    parts = cell_parts(draws[1:], draws[0], CELLS, np.arange(len(CELLS.index)), np.zeros(len(CELLS.index)))
+    home, area = home_regions(CELLS), CELLS.land_area
+    assert set(parts) == {"cells", *(CELLS.region_names[h] for h in np.unique(home) if h < len(CELLS.region_names))}
+    mean, sd = draws[1:].mean(axis=(0, 1)), draws[1:].mean(axis=1).std(axis=0, ddof=1)
+    inside = np.abs(draws[0].mean(axis=0) - mean) <= norm.ppf(0.75) * sd
+    assert parts["cells"]["cells_coverage_50_offset"] == pytest.approx(area @ inside / area.sum())
+    for place, name in enumerate(CELLS.region_names):
+        own = home == place
+        assert parts[name]["cells_share"] == pytest.approx(area[own].sum() / area.sum())
+        assert parts[name]["cells_coverage_50_offset"] == pytest.approx(area[own] @ inside[own] / area[own].sum())
+
+
+def test_scores_by_part_have_names_and_units() -> None:
+    wanted = {
+        "coverage_50_trend": "1", "cells_cases_offset": "1", "slope_annual": "1", "interval_score_annual": "PgC yr-1", "crps_offset":
+        "PgC month-1", "cells_interval_score_annual": "gC m-2 d-1", "interval_score_trend": "PgC yr-2", "coverage_50": None,
+    }  # fmt: skip
+    assert {key: part_unit(key) for key in wanted} == wanted
+    assert all(NAME.fullmatch(key) for key in part_keys("annual")) and "cells_coverage_90_annual" in part_keys("annual")
 
 
 # Rivals -----------------------------------------------------------------------------------------------------------------

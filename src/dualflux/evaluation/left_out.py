@@ -14,6 +14,8 @@ tested by independent budgets alone. O, C and R are taken value by value, as if 
 products, so intervals are Student's t, whose variance exceeds the square of its scale `sd` by nu / (nu - 2).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -22,6 +24,7 @@ from dualflux.constraints.inversions.covariance import EnsembleError, split_part
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint
 from dualflux.constraints.inversions.spread import PARTS as ERROR_PARTS
 from dualflux.metrics.pairs import paired_std
+from dualflux.metrics.parts import effective_cases, interval_score
 from dualflux.metrics.probability import LEVELS
 from dualflux.metrics.regions import comparison_metrics
 
@@ -29,7 +32,8 @@ PREDICTION_COLUMNS = [
     "experiment", "product", "region", "part", "period", "observed", "predicted", "sd_members", "sd", "degrees_of_freedom", "unit",
 ]  # fmt: skip
 LEFT_OUT_COLUMNS = ["experiment", "product", "region", "metric", "value"]
-COVERAGE_COLUMNS = ["product", "part", "level", "coverage", "n"]
+COVERAGE_COLUMNS = ["product", "part", "region", "level", "coverage", "interval_score", "n", "cases"]
+ALL_REGIONS = "all"
 ATTRIBUTION_COLUMNS = ["product", "left_out", "region", "metric", "value", "sd", "unit"]
 _ATTRIBUTED = {"mean_annual": "PgC yr-1", "cycle_amplitude": "PgC month-1", "annual_sd": "PgC yr-1"}
 PARTS = {"mean_annual": "PgC yr-1", "cycle": "PgC month-1", "annual_anomaly": "PgC yr-1"}
@@ -164,24 +168,36 @@ def _variances(error: EnsembleError, years: int) -> dict[str, np.ndarray]:
 
 
 def left_out_coverage(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Share of a left-out product's values inside their central predictive intervals, over products and regions (not the globe).
+    """Share of a left-out product's values inside their central predictive intervals, and what the intervals are worth.
 
     Returns
     -------
     DataFrame
-        product (a variant), part, level (0 to 1), coverage [1], n (values, which hang together: three bands of four products are
-        hardly twelve facts).
+        product (a variant), part, region (`all`: over the regions, without the globe), level (0 to 1), coverage [1], interval_score [the
+        part's unit] (see `interval_score`), n (values), cases: their effective number (see `effective_cases`), for the values of one
+        left-out product in one region hang together, so that three bands of four products are at most twelve means.
     """
     rows = predictions[predictions.region != "global"]
-    if rows.empty:
-        return pd.DataFrame(columns=COVERAGE_COLUMNS)
-    probability = stats.t.cdf((rows.observed - rows.predicted) / rows.sd, rows.degrees_of_freedom)
-    found = []
-    for level in LEVELS:
-        inside = pd.Series(np.abs(2 * probability - 1) <= level, rows.index)
-        grouped = inside.groupby([rows["product"], rows.part], sort=False).agg(["mean", "size"]).reset_index()
-        found.append(grouped.set_axis(["product", "part", "coverage", "n"], axis=1).assign(level=level))
-    return pd.concat(found, ignore_index=True)[COVERAGE_COLUMNS]
+    everywhere = rows.assign(region=ALL_REGIONS)
+    groups = rows.experiment.astype(str) + "/" + rows.region.astype(str)
+    found = [
+        (*key, *score)
+        for table in (everywhere, rows)
+        for key, own in table.groupby(["product", "part", "region"], sort=False)
+        for score in _coverage(own, groups[own.index].to_numpy())
+    ]
+    return pd.DataFrame(found, columns=COVERAGE_COLUMNS)
+
+
+def _coverage(rows: pd.DataFrame, group: np.ndarray) -> Iterator[tuple[float, float, float, int, float]]:
+    """Level, coverage, interval score, n and cases of one part."""
+    observed, predicted, sd = (rows[c].to_numpy(dtype=np.float64) for c in ("observed", "predicted", "sd"))
+    half = [stats.t.ppf((1 + level) / 2, rows.degrees_of_freedom.to_numpy(dtype=np.float64)) * sd for level in LEVELS]
+    inside = np.stack([np.abs(observed - predicted) <= h for h in half])
+    cases = effective_cases(inside, np.unique(group, return_inverse=True)[1], np.ones(len(rows)))
+    for level, h, held in zip(LEVELS, half, inside, strict=True):
+        score = interval_score(observed, predicted - h, predicted + h, level).mean()
+        yield level, float(held.mean()), float(score), len(rows), cases
 
 
 def attribution(members: pd.DataFrame, folds: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dualflux.constraints.inversions.observations import Maker, RegionalConstraint
 from dualflux.metrics.left_out_years import COLUMNS, regression_without
+from dualflux.metrics.pairs import paired_variance
 
 MEMBER_COLUMNS = ("left_out", "variant", "member", "region", "year", "value")
 
@@ -75,7 +76,7 @@ def _of_year(members: pd.DataFrame, year: int, used: RegionalConstraint) -> pd.D
     for (variant, region), each in members.groupby(["variant", "region"], sort=False):
         wide = each.pivot(index="member", columns="year", values="value")
         anomaly = wide[year] - wide[list(used.years)].mean(axis=1)
-        sd = np.sqrt(anomaly.var(ddof=1) + own[str(region)])
+        sd = np.sqrt(float(paired_variance(anomaly.to_numpy())) + own[str(region)])
         rows.append({"year": year, "region": region, "product": variant, "predicted": wide[year].mean(), "sd": sd})
     return pd.DataFrame(rows)
 

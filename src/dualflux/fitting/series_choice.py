@@ -148,12 +148,11 @@ def gram_of_years(values: np.ndarray, precision: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     values : array, (region, year, 12, column)
-    precision : array, (region + 1, 12, 12)
-        Of the regions and, last, of their sum.
+    precision : array, (region, 12, region, 12)
     """
-    both = np.concatenate([values, values.sum(axis=0, keepdims=True)])
-    weighted = np.einsum("rij,rzjq->rziq", precision, both)
-    return np.einsum("ryip,rziq->yzpq", both, weighted, optimize=True)
+    size, years = 12 * len(values), values.shape[1]
+    flat = np.moveaxis(values, 1, 0).reshape(years, size, -1)
+    return np.einsum("yip,ziq->yzpq", flat, precision.reshape(size, size) @ flat, optimize=True)
 
 
 def held_out_misfit(gram: np.ndarray, order: np.ndarray, sds: Sequence[float] = CANDIDATE_SDS) -> np.ndarray:

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dualflux.report import diagnostics, figures, maps, towers, years
+from dualflux.report import by_part, diagnostics, figures, maps, towers, years
 from dualflux.report.contents import Contents, read_contents
 from dualflux.report.document import Picture, render
 from dualflux.report.drawing import scored
@@ -101,8 +101,8 @@ def _towers(contents: Contents, picture: Callable[[str, str], Picture]) -> Itera
 def _diagnostics(contents: Contents, picture: Callable[[str, str], Picture]) -> Iterator[tuple[Picture, Callable[[], Figure]]]:
     if len(contents.taylor):
         yield picture("taylor", "Taylor diagrams"), partial(diagnostics.taylor, contents)
-    if len(contents.reliability):
-        yield picture("reliability", "Reliability of the intervals"), partial(diagnostics.reliability, contents)
+    if contents.variants and len(by_part.by_part(contents.summary)):
+        yield picture("reliability", "Reliability by part"), partial(by_part.reliability, contents)
     if contents.misfit and len(contents.sites):
         yield picture("trade_off", "Trade-off between towers and inversions"), partial(diagnostics.trade_off, contents)
     if contents.history:

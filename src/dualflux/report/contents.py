@@ -15,7 +15,7 @@ from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
 from dualflux.metrics import annual_table, cycle_table
 from dualflux.metrics.budget import TERM_COLUMNS
 from dualflux.metrics.classes import CLASS_COLUMNS
-from dualflux.metrics.diagrams import RELIABILITY_COLUMNS, TAYLOR_COLUMNS
+from dualflux.metrics.diagrams import TAYLOR_COLUMNS
 from dualflux.metrics.left_out_years import COLUMNS as YEAR_COLUMNS
 from dualflux.metrics.paired import DIFFERENCE_COLUMNS
 from dualflux.variants import VARIANTS, ordered
@@ -33,7 +33,6 @@ _FURTHER = {
     "series": ("series", ["series", "zone", "prior_sd", "coefficient", "sd", "gain", "p_value"]),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
-    "reliability": ("reliability", RELIABILITY_COLUMNS),
     "taylor": ("taylor", TAYLOR_COLUMNS),
     "independent": ("independent", ["product", "region", "year", "value", "unit"]),
     "budget_terms": ("budget_terms", TERM_COLUMNS),
@@ -67,9 +66,7 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences,
-    diagram tables (reliability, taylor), independent,
-    budget_terms,
+    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences, taylor, independent, budget_terms,
     shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
@@ -101,7 +98,6 @@ class Contents:
     series: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
-    reliability: pd.DataFrame
     taylor: pd.DataFrame
     independent: pd.DataFrame
     budget_terms: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Figures that judge the method: trade-off, Taylor and reliability diagrams, training history."""
+"""Figures that judge the method: trade-off, Taylor diagrams, training history."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,6 @@ from dualflux.report.contents import Contents
 from dualflux.report.drawing import finest, handle, panels, scored
 from dualflux.report.style import number, style_of
 
-_PARTS = {"month": "monthly values", "offset": "offset (mean)", "cycle": "mean seasonal cycle", "anomaly": "anomaly"}
 _TERMS = {
     "validation_loss": "held-out towers: −log density [1]",
     "validation_rmse": "held-out towers: RMSE [gC m⁻² d⁻¹]",
@@ -63,29 +62,6 @@ def _draw_weights(ax: Axes, trial: pd.DataFrame) -> None:
     ax.set_title(f"weights tried ± standard error{used}", fontsize=10)
     ax.set_xticks(trial["weight"], [f"{w:g}" for w in trial["weight"]])
     ax.minorticks_off()
-
-
-def reliability(contents: Contents) -> Figure:
-    """Share of values inside central intervals of the members against their level, by part of the regional flux."""
-    table = contents.reliability
-    against = "truth" if "truth" in set(table["against"]) else "target"
-    table = table[table["against"] == against]
-    figure = Figure(figsize=(10.4, 3.5), layout="constrained")
-    axes = figure.subplots(1, len(_PARTS), sharey=True, squeeze=False)[0]
-    products = [p for p in contents.variants if p in set(table["product"])]
-    for ax, (part, words) in zip(axes, _PARTS.items(), strict=True):
-        ax.plot([0, 100], [0, 100], color="#777777", linewidth=0.9)
-        for product in products:
-            style, rows = style_of(product), table[(table["product"] == product) & (table["part"] == part)]
-            look = {"color": style.colour, "linestyle": style.dashes, "marker": style.marker, "markersize": 4}
-            ax.plot(100 * rows["level"], 100 * rows["coverage"], linewidth=style.width * 0.8, **look)
-        count = int(table[table["part"] == part]["n"].max())
-        ax.set(title=words, xlim=(0, 100), ylim=(-2, 102), aspect="equal", xticks=(0, 25, 50, 75, 100))
-        ax.text(0.97, 0.04, f"{count} values", transform=ax.transAxes, ha="right", fontsize=8.5)
-        ax.set_xlabel("level of the interval [%]")
-    axes[0].set_ylabel(f"{'truth' if against == 'truth' else 'target'} inside [%]")
-    figure.legend(handles=[handle(p, contents) for p in products], loc="outside lower center", ncols=4)
-    return figure
 
 
 def taylor(contents: Contents) -> Figure:

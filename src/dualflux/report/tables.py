@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dualflux.report.by_part import is_by_part, parts_shown
 from dualflux.report.contents import Contents
 from dualflux.report.drawing import finest
 from dualflux.report.style import fixed, number, pretty_unit
@@ -125,8 +126,7 @@ def study_tables(contents: Contents) -> list[Table]:
     """What stands below the figures, in order."""
     makers = (
         summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table,
-        left_out_years_table, series_table, coverage_table,
-        attribution_table, truth_table,
+        left_out_years_table, series_table, coverage_table, attribution_table, truth_table, truth_parts_table,
     )  # fmt: skip
     return [make(contents) for make in makers]
 
@@ -173,7 +173,8 @@ def coverage_table(contents: Contents) -> Table:
     rows = contents.left_out_coverage.assign(
         metric=lambda t: (100 * t["level"].astype(float)).round().astype(int).astype(str) + " %", unit=""
     )
-    wide = _wide(rows.rename(columns={"coverage": "value", "n": "values"}), ["product", "part", "values"], "metric")
+    named = rows.rename(columns={"coverage": "value", "n": "values", "cases": "effective cases"})
+    wide = _wide(named, ["product", "part", "region", "values", "effective cases"], "metric")
     return _table("Left-out inversions: share of their values inside central predictive intervals", wide)
 
 
@@ -185,10 +186,17 @@ def attribution_table(contents: Contents) -> Table:
 
 
 def truth_table(contents: Contents) -> Table:
-    """Scores against a synthetic world's truth."""
-    rows = contents.summary[contents.summary["metric"].str.startswith("truth_")]
+    """Scores against a synthetic world's truth but those by part."""
+    metric = contents.summary["metric"]
+    rows = contents.summary[metric.str.startswith("truth_") & ~is_by_part(metric)]
     tidy = rows.assign(metric=rows["metric"].str.removeprefix("truth_"))
     return _table("Scores against the known truth", _wide(tidy, ["region", "product"], "metric"))
+
+
+def truth_parts_table(contents: Contents) -> Table:
+    """Coverage, sharpness and slope of each part against a synthetic world's truth."""
+    caption = "Truth: by part. Share of true values inside central intervals, with the number of cases that these are worth"
+    return _table(caption, parts_shown(contents.summary))
 
 
 def sites_table(contents: Contents) -> Table:

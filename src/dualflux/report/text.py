@@ -131,8 +131,9 @@ def captions(contents: Contents) -> dict[str, str]:
         "taylor": "Angle: correlation; distance from the origin: standard deviation over that of the reference (star); dashed arcs: "
         "centred RMSE of 0.25, 0.5, 0.75 and 1. Nearest to the star is best. Regions: large symbols are the globe, small ones the parts, "
         "against the target.",
-        "reliability": "How often the members' central intervals hold the reference. On the line: honest; below: too narrow; above: too "
-        "wide. Values of one region are not independent, so small departures mean nothing.",
+        "reliability": "How often the members' central intervals hold the truth of this synthetic world, fitted years, part by part. On "
+        "the line: honest; below: too narrow; above: too wide. Values hang together: a departure counts by the number of cases that they "
+        "are worth (median over variants).",
         "trade_off": "What fitting the inversions costs at towers. Misfit: squared residuals over their variance R, mean over regions and "
         "over offset, "
         "seasonal cycle and anomaly; near 1 a variant is as far from each product as the products are from "

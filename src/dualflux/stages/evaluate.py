@@ -27,7 +27,6 @@ from dualflux.metrics import (
     difference_table,
     distance_class,
     distance_to_training,
-    reliability_table,
     site_metrics,
     taylor_table,
 )
@@ -133,7 +132,7 @@ def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
     return compare(twin_case(study, prepared), products, load_models(out / "models")[0])
 
 
-TABLES = ("site_classes", "site_differences", "reliability", "taylor", "figure_regions", "independent", "budget_terms")
+TABLES = ("site_classes", "site_differences", "taylor", "figure_regions", "independent", "budget_terms")
 
 
 def further_tables(
@@ -147,7 +146,6 @@ def further_tables(
     tables = (
         class_table(predictions, site_groupings(study, prepared), step, seed),
         difference_table(predictions, step, seed),
-        reliability_table(pd.concat([regional, shown[shown["product"] == "truth"]]) if len(shown) else regional),
         taylor_table(predictions, regional, step),
         shown,
         pd.concat([pd.DataFrame(columns=columns), *annual])[columns],

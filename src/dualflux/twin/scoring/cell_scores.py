@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.grid import LandCells
 from dualflux.metrics import PairStatistics
-from dualflux.metrics.pairs import paired_std, paired_variance
 from dualflux.metrics.statistics import correlation, nse, rmse
-from dualflux.twin.scoring.scores import interval_scores
 
 Months = Callable[[], Iterator[np.ndarray]]
 
@@ -30,12 +27,10 @@ class PeriodTally:
         (truth, product) over months, fields (cell,).
     cycle : array, (member, 12, cell)
         Mean of each calendar month [gC m-2 d-1].
-    true_cycle : array, (12, cell)
     """
 
     pairs: PairStatistics
     cycle: np.ndarray
-    true_cycle: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +46,28 @@ class Tally:
     true_integral : array, (region + 1, month)
     watched : array, (month, watched cell)
         Members' mean at chosen cells [gC m-2 d-1].
+    sampled : array, (member, month, sampled cell)
+        Each member at the cells that are scored by part [gC m-2 d-1].
+    true_sampled : array, (month, sampled cell)
     """
 
     periods: dict[str, PeriodTally]
     integral: np.ndarray
     true_integral: np.ndarray
     watched: np.ndarray
+    sampled: np.ndarray
+    true_sampled: np.ndarray
 
 
-def tally(product: Months, truth: Months, cells: LandCells, days: np.ndarray, periods: dict[str, np.ndarray], watch: np.ndarray) -> Tally:
+def tally(
+    product: Months,
+    truth: Months,
+    cells: LandCells,
+    days: np.ndarray,
+    periods: dict[str, np.ndarray],
+    watch: np.ndarray,
+    sample: np.ndarray,
+) -> Tally:
     """Go once through the months.
 
     Parameters
@@ -73,13 +81,17 @@ def tally(product: Months, truth: Months, cells: LandCells, days: np.ndarray, pe
     periods : dict
         Name to the months that count, bool (month,); whole years.
     watch : array of int
-        Cells whose fluxes are kept.
+        Cells whose fluxes are kept, the members' mean of them.
+    sample : array of int
+        Cells of which every member is kept.
     """
     operator = regional_operator(cells)
     found: dict[str, PeriodTally] = {}
-    integral, true_integral, watched = [], [], []
+    integral, true_integral, watched, sampled, true_sampled = [], [], [], [], []
     years = {name: use.sum() / 12 for name, use in periods.items()}
     for t, (members, true) in enumerate(zip(product(), truth(), strict=True)):
+        sampled.append(members[:, sample])
+        true_sampled.append(true[sample])
         members, true = members.astype(np.float64), true.astype(np.float64)
         mean = members.mean(axis=0)
         integral.append((operator @ members.T).T * days[t])
@@ -88,14 +100,14 @@ def tally(product: Months, truth: Months, cells: LandCells, days: np.ndarray, pe
         for name in (n for n, use in periods.items() if use[t]):
             if name not in found:
                 empty = PairStatistics.zero(true.shape)
-                found[name] = PeriodTally(empty, np.zeros((len(members), 12, true.size)), np.zeros((12, true.size)))
+                found[name] = PeriodTally(empty, np.zeros((len(members), 12, true.size)))
             so_far = found[name]
             so_far.cycle[:, t % 12] += members / years[name]
-            so_far.true_cycle[t % 12] += true / years[name]
             nothing = np.zeros_like(true)
             pair = PairStatistics(nothing + 1, true, mean - true, nothing, nothing, nothing)
-            found[name] = PeriodTally(so_far.pairs + pair, so_far.cycle, so_far.true_cycle)
-    return Tally(found, np.stack(integral, axis=-1), np.stack(true_integral, axis=-1), np.stack(watched))
+            found[name] = PeriodTally(so_far.pairs + pair, so_far.cycle)
+    kept = np.stack(watched), np.stack(sampled, axis=1), np.stack(true_sampled)
+    return Tally(found, np.stack(integral, axis=-1), np.stack(true_integral, axis=-1), *kept)
 
 
 def cell_scores(pairs: PairStatistics, area: np.ndarray) -> dict[str, float]:
@@ -123,41 +135,6 @@ def cell_scores(pairs: PairStatistics, area: np.ndarray) -> dict[str, float]:
         "map_rmse": float(rmse(maps)),
         "map_r": float(correlation(maps)),
     }
-
-
-def cell_interval_scores(
-    product: Months, truth: Months, found: dict[str, PeriodTally], periods: dict[str, np.ndarray], area: np.ndarray, extra: np.ndarray
-) -> dict[str, dict[str, float]]:
-    """How honest the members' spread is for cells: coverage and CRPS [gC m-2 d-1] per period, by land area, of the three parts.
-
-    Names end in ``_offset`` (mean of a cell), ``_cycle`` (its mean seasonal cycle) and ``_anomaly`` (a month less its calendar
-    month's mean). This is a second pass over the months: anomalies need the mean cycles first.
-
-    Parameters
-    ----------
-    found : dict
-        Of `tally`.
-    extra : array, (cell,)
-        Variance of a cell's flux beyond the members' [(gC m-2 d-1)^2]: no predictor sees it, it lasts, so it belongs to the offset.
-    """
-    scores: dict[str, dict[str, float]] = {}
-    for name, sums in found.items():
-        if len(sums.cycle) < 2:
-            return {}
-        scores[name] = {}
-        offset, true = sums.cycle.mean(axis=1), sums.true_cycle.mean(axis=0)
-        cycle, true_cycle = sums.cycle - offset[:, None], sums.true_cycle - true
-        for part, own, exact, more in (("offset", offset, true, extra), ("cycle", cycle, true_cycle, 0.0)):
-            values = interval_scores(exact, own.mean(axis=0), np.sqrt(paired_variance(own) + more), area)
-            scores[name] |= {f"{k}_{part}": v for k, v in values.items()}
-    months: dict[str, list[dict[str, float]]] = {name: [] for name in found}
-    for t, (members, true) in enumerate(zip(product(), truth(), strict=True)):
-        for name in (n for n in found if periods[n][t]):
-            own = members.astype(np.float64) - found[name].cycle[:, t % 12]
-            months[name].append(interval_scores(true - found[name].true_cycle[t % 12], own.mean(axis=0), paired_std(own), area))
-    for name, each in months.items():
-        scores[name] |= {f"{k}_anomaly": float(v) for k, v in pd.DataFrame(each).mean(skipna=False).items()}
-    return scores
 
 
 def map_robustness(maps: np.ndarray, fold: np.ndarray, area: np.ndarray) -> dict[str, float]:

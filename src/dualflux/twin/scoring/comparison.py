@@ -23,7 +23,8 @@ from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.sources.adjustments import Target
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.twin.scoring.boosted_trees import BoostedTrees, tree_months
-from dualflux.twin.scoring.cell_scores import Months, Tally, cell_interval_scores, cell_scores, map_robustness, site_scores, tally
+from dualflux.twin.scoring.by_part import Scores, cell_parts, part_unit, regional_parts, sampled_cells
+from dualflux.twin.scoring.cell_scores import Months, Tally, cell_scores, map_robustness, site_scores, tally
 from dualflux.twin.scoring.rivals import activity_field, monthly_cube, predicted_difference, regional_shift, shifted
 from dualflux.twin.scoring.scores import UNITS, each_region, regional_interval_scores, regional_scores, tropical_regions
 
@@ -237,7 +238,7 @@ def _at_towers(case: Case, ensemble: Ensemble, rows: np.ndarray) -> np.ndarray:
 
 def _tally(case: Case, candidate: Candidate) -> Tally:
     days = case.cube.steps.month_days
-    return tally(candidate.field, case.true_field, case.cells, days, case.periods, case.sites.cell.to_numpy())
+    return tally(candidate.field, case.true_field, case.cells, days, case.periods, case.sites.cell.to_numpy(), sampled_cells(case.cells))
 
 
 def _rescaled(case: Case, towers: Candidate, found: Tally) -> Iterator[tuple[str, Candidate]]:
@@ -258,21 +259,21 @@ def _rescaled(case: Case, towers: Candidate, found: Tally) -> Iterator[tuple[str
 def _score(case: Case, name: str, candidate: Candidate, found: Tally) -> pd.DataFrame:
     area, names = case.cells.land_area, case.cells.region_names
     tropical, mean = tropical_regions(case.cells), found.integral.mean(axis=0)
-    cell_intervals = cell_interval_scores(candidate.field, case.true_field, found.periods, case.periods, area, candidate.extra)
-    tables = []
+    sample, tables = sampled_cells(case.cells), []
     for period, use in case.periods.items():
 
         def years(integral: np.ndarray, use: np.ndarray = use) -> np.ndarray:
             return integral[..., use].reshape(*integral.shape[:-1], -1, 12)
 
         truth = years(found.true_integral)
-        cells = {**cell_scores(found.periods[period].pairs, area), **cell_intervals.get(period, {})}
+        cells = cell_scores(found.periods[period].pairs, area)
         if candidate.fold is not None:
             cells |= map_robustness(found.periods[period].cycle.mean(axis=1), candidate.fold, area)
         tower, cell = (case.monthly(case.tower_truth[c].to_numpy())[use] for c in ("tower_flux", "cell_flux"))
         tables += [
             _regional_rows(name, years(mean), truth, years(found.integral)[:, :-1], names, tropical, period),
             _rows(name, "cells", cells, period),
+            _part_rows(name, cell_parts(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra), period),
             _rows(name, "towers", site_scores(tower, candidate.tower_like[use], cell, found.watched[use]), period),
         ]
     return pd.concat(tables, ignore_index=True)
@@ -282,7 +283,7 @@ def _regional_rows(
     name: str, product: np.ndarray, truth: np.ndarray, members: np.ndarray, names: tuple[str, ...], tropical: np.ndarray, period: str
 ) -> pd.DataFrame:
     scores = {**regional_scores(product, truth, tropical), **regional_interval_scores(members, truth[:-1])}
-    tables = [_rows(name, "global", scores, period)]
+    tables = [_rows(name, "global", scores, period), _part_rows(name, regional_parts(members, truth[:-1], names), period)]
     tables += [_rows(name, r, s, period) for r, s in zip(names, each_region(product[:-1], truth[:-1]), strict=True)]
     return pd.concat(tables, ignore_index=True)
 
@@ -307,19 +308,18 @@ def _inversion_mean(case: Case) -> pd.DataFrame:
 
 
 def _rows(product: str, region: str, scores: dict[str, float], period: str) -> pd.DataFrame:
-    rows = [(product, region, f"truth_{k}{period}", v, _unit(k, region)) for k, v in scores.items() if np.isfinite(v)]
+    rows = [(product, region, f"truth_{k}{period}", v, part_unit(k) or UNITS[k]) for k, v in scores.items() if np.isfinite(v)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _unit(key: str, region: str) -> str:
-    plain = key.removesuffix("_offset").removesuffix("_cycle").removesuffix("_anomaly")
-    return "gC m-2 d-1" if plain == "crps" and region == "cells" else UNITS[plain]
+def _part_rows(product: str, found: Scores, period: str) -> pd.DataFrame:
+    tables = [_rows(product, region, scores, period) for region, scores in found.items()]
+    return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
 
 
 def headline(table: pd.DataFrame, product: str, keys: tuple[str, ...]) -> dict[str, float | None]:
     """The scores of one product by key, and by key + ``_unseen_years``; None where a score has no meaning."""
     mine = table[(table["product"] == product) & table.region.isin(["global", "cells", "towers"])]
-    regional = ("coverage_50", "coverage_68", "coverage_90", "crps")  # cells have these for their parts only
-    values = mine[(mine.region == "global") | ~mine.metric.str.removeprefix("truth_").isin(regional)].set_index("metric").value
+    values = mine.set_index("metric").value
     found = {key + end: values.get(f"truth_{key}{end}") for end in ("", UNSEEN_YEARS) for key in keys}
     return {key: None if value is None else float(value) for key, value in found.items()}

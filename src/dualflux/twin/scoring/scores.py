@@ -6,7 +6,6 @@ Signs: product - truth, positive to the atmosphere.
 import numpy as np
 from scipy.stats import norm
 
-from dualflux.constraints.inversions.covariance import split_parts
 from dualflux.grid import LandCells
 from dualflux.metrics import crps_gaussian
 from dualflux.metrics.pairs import paired_std
@@ -30,7 +29,6 @@ KEYS = (
     "cell_month_nse_centred", "map_rmse", "unseen_site_nse", "unseen_site_flux_nse", "variability_r", "variability_sd_ratio",
     "coverage_50", "coverage_68", "coverage_90", "crps",
 )  # fmt: skip
-PARTS = ("offset", "cycle", "anomaly")
 
 
 def tropical_regions(cells: LandCells) -> np.ndarray:
@@ -147,8 +145,8 @@ def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str
     -------
     dict
         `coverage_50`, `coverage_68`, `coverage_90`, `crps` [PgC month-1] of monthly integrals, every region and month counting
-        once; the same with the endings ``_offset``, ``_cycle`` and ``_anomaly`` for the three orthogonal parts;
-        `coverage_cases`, the effective number of cases of the coverage of monthly integrals (`effective_cases`).
+        once: they can be right because errors of two parts cancel (see `by_part`); `coverage_cases`, their effective number of cases
+        (`effective_cases`).
     """
     if len(members) < 2:
         return {}
@@ -157,11 +155,6 @@ def regional_interval_scores(members: np.ndarray, truth: np.ndarray) -> dict[str
     scores = interval_scores(truth, mean, std, one)
     inside = np.abs(truth - mean) <= norm.ppf((1 + 0.68) / 2) * std
     scores["coverage_cases"] = effective_cases(inside.reshape(len(inside), -1), 0.68)
-    whole = members[np.isfinite(members).all(axis=(1, 2, 3))]
-    if len(whole) < 2:
-        return scores
-    for name, own, true in zip(PARTS, split_parts(whole), split_parts(truth), strict=True):
-        scores |= {f"{k}_{name}": v for k, v in interval_scores(true, own.mean(axis=0), paired_std(own), one).items()}
     return scores
 
 
