@@ -250,7 +250,7 @@ def test_a_check_shows_the_total_at_several_shares() -> None:
     assert found.drawn is not None
     own = float(found.drawn.of_product()[0].marginals_of_total()[0][0])
     wanted = ", ".join(f"{12 * np.sqrt(own * (k**2 + 1 / 3) + 0.02):.2g} at k = {k:g}" for k in (0, 0.5, 1))
-    assert check_lines(found)[-1].endswith(f"offset {wanted} PgC/yr")
+    assert check_lines(found)[-2].endswith(f"offset {wanted} PgC/yr")
 
 
 def test_adjustments_of_all_regions_add_in_the_total() -> None:

@@ -134,8 +134,8 @@ def test_staggered_records_are_used() -> None:
 @pytest.mark.parametrize(
     ("present", "message"),
     [
-        ([[1, 1, 1]], r"1 product\(s\).*at most 0 whole"),
-        ([[1, 1, 0], [0, 1, 1]], r"2 product\(s\).*at most 1 whole.*add products or widen"),
+        ([[1, 1, 1]], r"1 product\(s\), 0 year"),
+        ([[1, 1, 0], [0, 1, 1]], r"2 product\(s\), 1 year.*add products or widen"),
     ],
 )
 def test_too_little_to_estimate_an_error_is_refused(present: list[list[int]], message: str) -> None:
@@ -164,16 +164,16 @@ def test_a_region_in_which_all_products_are_the_same_is_named() -> None:
 
 @pytest.mark.parametrize("same", [0.0, 0.3])
 def test_a_floor_touches_its_own_region_only(same: float) -> None:
-    """0.6 PgC/yr where products are the same; the other regions are as if this one were not there."""
+    """0.06 PgC/yr where products are the same; the other regions are as if this one were not there."""
     products = world()
     products[:, 2] = same
-    found, without = sds(products, minimum_spread=0.6), sds(products[:, :2], AREA[:2])
-    assert found["offset"][2] == pytest.approx(0.6 / 12)
+    found, without = sds(products, minimum_spread=0.06), sds(products[:, :2], AREA[:2])
+    assert found["offset"][2] == pytest.approx(0.005)
     for part in found:
         np.testing.assert_allclose(found[part][:2], without[part][:2])
         assert found[part][3] == pytest.approx(np.hypot(found[part][2], without[part][2]))
-    everywhere = sds(np.repeat(products[:1], 4, axis=0), minimum_spread=0.6)
-    np.testing.assert_allclose(everywhere["offset"], 0.05 * np.array([1, 1, 1, np.sqrt(3)]))
+    everywhere = sds(np.repeat(products[:1], 4, axis=0), minimum_spread=0.06)
+    np.testing.assert_allclose(everywhere["offset"], 0.005 * np.array([1, 1, 1, np.sqrt(3)]))
 
 
 def test_a_floor_below_the_spread_changes_nothing() -> None:

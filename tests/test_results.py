@@ -135,7 +135,7 @@ def member_table(shift: dict[str, float], run: str = "", noise: float = 0.0) -> 
 
 
 def test_the_regional_table_by_hand() -> None:
-    """Ensemble mean moved by 0.15, sd of 0.1 and 0.2 is 0.0707; inversions as they are; the target their mean."""
+    """Ensemble mean moved by 0.15, 0.1 and 0.2 as a pair have an sd of 0.05; inversions as they are; the target their mean."""
     found = regional_table(member_table({"dual": 0.1}), make_prepared(references=True))
     assert list(found.columns) == ["product", "member", "region", "time", "value", "std", "unit"]
     assert set(found["product"]) == {"dual", "P0", "P1", "P2", "target", "X-BASE"} and set(found.unit) == {"PgC month-1"}
@@ -144,7 +144,7 @@ def test_the_regional_table_by_hand() -> None:
     mean = found[found.member.isna()].set_index(["product", *key])
     dual, target = mean.loc["dual"], mean.loc["target"]
     np.testing.assert_allclose(dual.value, target.value.reindex(dual.index) + 0.15, rtol=1e-12)
-    np.testing.assert_allclose(dual["std"], 0.1 / np.sqrt(2), rtol=1e-9)
+    np.testing.assert_allclose(dual["std"], 0.1 / 2, rtol=1e-9)
     members = found[found.member.notna()].groupby(["member", *key]).value.sum()
     np.testing.assert_allclose((members[0] + members[1]) / 2, dual.value.reindex(members[0].index), rtol=1e-12)
     inversion = PREPARED.target.integral
@@ -169,7 +169,8 @@ def test_the_parts_of_the_misfit_are_those_of_the_difference() -> None:
         assert offset == pytest.approx(0.15**2 / variance[place], rel=1e-6)
         for part in ("cycle", "anomaly"):
             assert summary["dual", region, f"chi_square_target_{part}"] == pytest.approx(0, abs=1e-9)
-        against_products = misfit(constraint.observed + 0.15 - constraint.products, constraint.error)
+        assert constraint.drawn is not None
+        against_products = misfit(constraint.observed + 0.15 - constraint.products, constraint.drawn.own.error())
         for part, values in against_products.items():
             assert summary["dual", region, f"chi_square_{part}"] == pytest.approx(values[:, place].mean(), rel=1e-6)
     assert summary["dual", "global", "mean_annual"] == pytest.approx(12 * 0.15 + summary["target", "global", "mean_annual"], rel=1e-6)

@@ -107,8 +107,9 @@ def chi_squares(regional: pd.DataFrame, constraint: RegionalConstraint, regions:
         wide = mean[mean["product"] == product].pivot(index="time", columns="region", values="value").reindex(months)[regions]
         found = wide.to_numpy().T.reshape(len(regions), -1, 12)
         whole = np.isfinite(constraint.products).all(axis=(1, 2, 3))
+        own = constraint.error if constraint.drawn is None else constraint.drawn.own.error()
         scores = {
-            "chi_square": {k: v.mean(axis=0) for k, v in misfit(found - constraint.products[whole], constraint.error).items()},
+            "chi_square": {k: v.mean(axis=0) for k, v in misfit(found - constraint.products[whole], own).items()},
             "chi_square_target": misfit(found - constraint.observed, constraint.error),
         }
         for kind, parts in scores.items():

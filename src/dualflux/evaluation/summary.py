@@ -19,7 +19,7 @@ def summary_table(
     """The table `summary.csv`: everything a verdict needs, one number per row.
 
     Beside the regional metrics: `chi_square_*`, the misfit of a variant to the inversions per part, per degree of freedom
-    and in units of R (mean over products: R is the variance of one product, so a variant at their centre has about
+    and in units of one product's own variance (mean over products; a variant at their centre has about
     (n - 1) / n); `chi_square_target_*`, that to the ensemble mean; rows of region `towers`, scores at left-out
     towers; rows `left_out_*`.
     """

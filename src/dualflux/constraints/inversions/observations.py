@@ -129,7 +129,7 @@ def check_lines(regional: RegionalConstraint) -> list[str]:
     if regional.drawn is not None:
         totals = [12 * float(np.sqrt(regional.drawn.at_share(share).marginals_of_total()[0][0])) for share in SHOWN_SHARES]
         shares = ", ".join(f"{total:.2g} at k = {share:g}" for share, total in zip(SHOWN_SHARES, totals, strict=True))
-        lines.append(f"sd of the mean, sum of regions, if all products share k of their own error: offset {shares} PgC/yr")
+        lines.insert(-1, f"sd of the mean, sum of regions, if all products share k of their own error: offset {shares} PgC/yr")
     return lines
 
 

@@ -57,8 +57,8 @@ def spread_of(products: np.ndarray) -> Spread:
     np.fill_diagonal(shared, 0)
     if shared.max() < 2:
         raise InputError(
-            f"inversions: {len(products)} product(s), and two of them share at most {int(shared.max())} whole year(s); two products "
-            "that share two years are needed to estimate their error; add products or widen the period"
+            f"inversions: {len(products)} product(s), {int(shared.max())} year(s) that at least two of them cover together; "
+            "two products and two shared years are needed to estimate their error; add products or widen the period"
         )
     direction = _direction(split_parts(ensemble_mean(products))[1])
     pairs = list(zip(*np.nonzero(np.triu(shared)), strict=True))
