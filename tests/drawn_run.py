@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from dualflux.metrics.pairs import paired_std
 from dualflux.grid import Grid, LandCells, Regions
 from dualflux.prediction.netcdf_product import ProductWriter
 from dualflux.units import PETAGRAM
@@ -57,7 +58,7 @@ def _regional(variants: Sequence[str]) -> pd.DataFrame:
         for region, land in area.items():
             for time, days in zip(MONTHS, DAYS, strict=True):
                 values = MEMBERS * land * days / PETAGRAM
-                rows.append((variant, "", region, time, values.mean(), values.std(ddof=1), "PgC month-1"))
+                rows.append((variant, "", region, time, values.mean(), paired_std(values), "PgC month-1"))
                 rows += [(variant, m, region, time, value, "", "PgC month-1") for m, value in enumerate(values)]
     return pd.DataFrame(rows, columns=["product", "member", "region", "time", "value", "std", "unit"])
 

@@ -31,7 +31,7 @@ regions: {bands: {north: [0, 90], south: [-90, 0]}}
 inversions:
   - {path: inversions.csv, format: table}
 target: nbe
-inversion_term: {weight: 1.0}
+inversion_term: {weight: 1.0, minimum_spread: 0.1}
 """
 
 

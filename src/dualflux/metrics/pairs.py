@@ -23,8 +23,10 @@ def paired_variance(members: Any, xp: Any = np) -> Any:
         NumPy, or jax.numpy for an array inside a compiled program.
     """
     count = members.shape[0]
+    if count < 2:
+        return xp.full(members.shape[1:], xp.nan)
     if count % 2:
-        return members.var(axis=0, ddof=1) if count > 1 else xp.full(members.shape[1:], xp.nan)
+        return members.var(axis=0, ddof=1)
     first, second = members[0::2], members[1::2]
     within = (((first - second) / 2) ** 2).mean(axis=0)
     return within if count == 2 else within + ((first + second) / 2).var(axis=0, ddof=1)
