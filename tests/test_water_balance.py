@@ -167,6 +167,7 @@ def wet_study(folder: Path, time_step: str, units: str = "mm d-1", **keys: Any) 
 def test_predict_fills_the_bucket_as_training_does(tmp_path: Path, time_step: str) -> None:
     """Tile by tile and of the last months alone: the state is that of training, since it begins where the record of training began."""
     text = wet_study(tmp_path, time_step, period=["2001-01-01", "2002-12-31"])
+    text["predictors"] = [p for p in text["predictors"] if "mean_season" not in p["name"]]  # which would have the period read anyway
     for trained, stored in made_twice(tmp_path, text, months=slice(20, 24)):
         np.testing.assert_array_equal(trained[-len(stored) :], stored)
 
