@@ -56,7 +56,6 @@ def begin(study: Study, names: tuple[str, ...], stop: str) -> None:
     stage = replace(study.stages()[0], outputs=["a/*.txt"])
     with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed), RunFolder(study.out, 7, say=study.said.append) as run:
         if stop == "at the marker":
-            patch.setattr("dualflux.run_folder.run_folder.finished", killed)
             patch.setattr("dualflux.run_folder.run_folder.marker_path", killed)
         run.stage(stage, action)
 
