@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dualflux.metrics.pairs import paired_std
 from dualflux.grid import Grid, LandCells, Regions
+from dualflux.metrics.pairs import paired_std
 from dualflux.prediction.netcdf_product import ProductWriter
 from dualflux.units import PETAGRAM
 
