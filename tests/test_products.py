@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells, Regions
+from dualflux.metrics.pairs import paired_std
 from dualflux.prediction.netcdf_product import ProductWriter, integrate_members, integrate_product, regional_integrals
 from dualflux.prediction.product import members_to_write
 
@@ -55,7 +56,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     cells, area = world()
     with xr.open_dataset(path, engine="h5netcdf") as d:
         take = lambda v: v.to_numpy().reshape(*v.shape[:-2], -1)[..., cells.index]  # noqa: E731
-        std = members.std(axis=1, ddof=1)
+        std = paired_std(np.moveaxis(members, 1, 0))
         np.testing.assert_allclose(take(d.nee), members.mean(axis=1), rtol=1e-6)
         np.testing.assert_allclose(take(d.nee_tower), tower.mean(axis=1), rtol=1e-6)
         np.testing.assert_allclose(take(d.nee_std), std, rtol=1e-6)

@@ -229,7 +229,7 @@ def _series(rows: pd.DataFrame) -> dict[tuple[str, str], pd.Series]:
 
 def _member_means(rows: pd.DataFrame) -> pd.Series:
     annual = {m: complete_annual(part.set_index("time")["value"]).mean() for m, part in rows.groupby("member")}
-    return pd.Series({m: annual[m] for m in sorted(annual, key=float)}, dtype=float)
+    return pd.Series({m: annual[m] for m in sorted(annual, key=lambda member: float(str(member)))}, dtype=float)
 
 
 def _check(regional: pd.DataFrame, reference: str | None) -> None:
