@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.metrics.pairs import paired_std
+
 run = Path(os.environ.get("DUALFLUX_RUN", "runs/demo"))
 PETAGRAM = 1e15  # grams
 
@@ -68,7 +70,7 @@ assert largest < 1e-5 * abs(tabulated).max()
 # %%
 by_member = (product.nee_member * product.land_area).sum(["lat", "lon"]) * days / PETAGRAM
 annual = by_member.groupby("time.year").sum("time").mean("year")
-print(f"mean annual flux of the globe: {float(annual.mean()):.2f} +- {float(annual.std('member', ddof=1)):.2f} PgC yr-1")
+print(f"mean annual flux of the globe: {float(annual.mean()):.2f} +- {float(paired_std(annual.to_numpy())):.2f} PgC yr-1")
 assert np.isclose(float(annual.mean()), integral.groupby(integral.index.year).sum().mean(), rtol=1e-4)
 
 # %% [markdown]
