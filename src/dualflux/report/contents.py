@@ -67,10 +67,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences,
-    diagram tables (reliability, taylor), independent,
-    budget_terms,
-    shown : DataFrame
+    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences, diagram tables (reliability, taylor),
+    independent, budget_terms, shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
         product, site, observed, tower_like of left-out towers; empty where there are none.
