@@ -16,6 +16,7 @@ from dualflux.grid import Grid, LandCells, Regions
 from dualflux.sources.files.declared import refuse_text_for_numbers, valid_range
 from dualflux.sources.files.gridded import find_variable, open_gridded, read_values
 from dualflux.sources.files.plausible import Plausible, limits_of, undeclared_fill
+from dualflux.sources.files.time_axis import time_steps
 from dualflux.sources.inversions.read import read_inversions
 from dualflux.sources.inversions.settings import GriddedInversions, TableInversions
 from dualflux.sources.land.read import LandFractionSettings, read_land_fraction
@@ -393,3 +394,9 @@ def test_bounds_that_are_no_name_are_refused(tmp_path: Path) -> None:
         file["lat"].attrs["bounds"] = np.array([1, 2])
     with pytest.raises(InputError, match=r"attribute bounds .* the name of a variable"), open_gridded(tmp_path / "x.nc"):
         pass
+
+
+def test_dates_as_text_with_a_scale_factor_of_text_are_refused() -> None:
+    time = xr.DataArray(np.array(["2001-01-01", "2001-02-01"]), dims="time", name="time", attrs={"scale_factor": "2"})
+    with pytest.raises(InputError, match="scale_factor"):
+        time_steps(time, "x.nc")
