@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,9 +13,10 @@ import zarr
 
 from dualflux.errors import InputError, doubts
 from dualflux.grid import Grid, LandCells, Regions
-from dualflux.sources.files.declared import valid_range
+from dualflux.sources.files.declared import refuse_text_for_numbers, valid_range
 from dualflux.sources.files.gridded import find_variable, open_gridded, read_values
 from dualflux.sources.files.plausible import Plausible, limits_of, undeclared_fill
+from dualflux.sources.files.time_axis import time_steps
 from dualflux.sources.inversions.read import read_inversions
 from dualflux.sources.inversions.settings import GriddedInversions, TableInversions
 from dualflux.sources.land.read import LandFractionSettings, read_land_fraction
@@ -376,3 +378,25 @@ def test_a_level_of_size_one_is_left_out(tmp_path: Path) -> None:
     data = xr.DataArray(values, {"time": MONTHS, **PLACE}, ("time", "level", "lat", "lon"), name="x", attrs={"units": "gC m-2 d-1"})
     data.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
     assert inversion(tmp_path) == pytest.approx(-1.862, abs=0.001)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "texts"])
+@pytest.mark.parametrize("scale", ["0.1", [1.0, 2.0], 0.0])
+def test_a_scale_factor_that_is_no_number_is_refused_whatever_the_values_are(kind: str, scale: Any) -> None:
+    values = xr.DataArray(np.ones(3) if kind == "numbers" else np.array(["a", "b", "c"], dtype=object), attrs={"scale_factor": scale})
+    with pytest.raises(InputError, match="scale_factor"):
+        refuse_text_for_numbers(values, "x", Path("x.nc"))
+
+
+def test_bounds_that_are_no_name_are_refused(tmp_path: Path) -> None:
+    xr.Dataset({"x": ("lat", [1.0, 2.0])}, {"lat": [0.0, 1.0]}).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "x.nc", "r+") as file:
+        file["lat"].attrs["bounds"] = np.array([1, 2])
+    with pytest.raises(InputError, match=r"attribute bounds .* the name of a variable"), open_gridded(tmp_path / "x.nc"):
+        pass
+
+
+def test_dates_as_text_with_a_scale_factor_of_text_are_refused() -> None:
+    time = xr.DataArray(np.array(["2001-01-01", "2001-02-01"]), dims="time", name="time", attrs={"scale_factor": "2"})
+    with pytest.raises(InputError, match="scale_factor"):
+        time_steps(time, "x.nc")

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from dualflux.cli import main
+from dualflux.prepared import load
 from dualflux.run_folder import program
 from dualflux.run_folder.program import PACKAGE, program_of, source_files
+from dualflux.stages.evaluate import study_budgets
 from dualflux.stages.plan import DECLARED, NO_SETTING, STAGES, settings_of, stage_plan
 from dualflux.study.part import PartOfMapping, UndeclaredSettingError
 from dualflux.study.settings import Study, StudySettings, load_study
@@ -169,3 +171,14 @@ def test_an_upgrade_redoes_what_it_touches(upgraded: list[str], place: str, redo
     if place.startswith(("report", "checking", "cli", "pipeline", "__init__", "stages/evaluate", "sources")):
         assert found == redone
     assert place.startswith(("fitting", "model")) or "train" not in found
+
+
+def test_the_evaluation_may_read_all_that_budgets_are_made_like_with_like_from(copied_run: Path) -> None:
+    """An independent estimate of -2 PgC/yr, less the study's fire: read with the settings that the stage declares and no others."""
+    (copied_run / "budget.csv").write_text("Year,sink\n" + "".join(f"{year},2.0\n" for year in range(2001, 2005)))
+    values = yaml.safe_load((copied_run / "study.yaml").read_text())
+    budget = {"name": "b", "path": str(copied_run / "budget.csv"), "units": "GtC yr-1", "terms": {"sink": -1}, "source": "drawn"}
+    (copied_run / "study.yaml").write_text(yaml.safe_dump({**values, "independent": [budget]}))
+    study = load_study(copied_run / "study.yaml", out=copied_run)
+    found = study_budgets(settings_of(study, "evaluate"), load(copied_run / "prepared"))[0].annual
+    assert list(found.index) == [2001, 2002, 2003, 2004] and (found < -2.0).all()

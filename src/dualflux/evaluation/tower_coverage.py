@@ -62,7 +62,7 @@ def tower_coverage(
     Parameters
     ----------
     predictions : DataFrame
-        As `results.tower_predictions` makes it: every product has all rows, in the order of `uncertainty`.
+        As `at_towers.tower_predictions` makes it: every product has all rows, in the order of `uncertainty`.
     effect_sd : dict of str to Series
         See `site_effect_sd`, by variant.
     sites : DataFrame

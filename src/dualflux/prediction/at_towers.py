@@ -77,5 +77,5 @@ PREDICTIONS = "tower_predictions.csv"
 
 
 def read_tower_predictions(folder: Path) -> pd.DataFrame:
-    """What `save_models` wrote of the towers, see `results.tower_predictions`."""
+    """What `save_models` wrote of the towers, see `tower_predictions`."""
     return pd.read_csv(folder / PREDICTIONS, dtype={"site": str}, parse_dates=["time"], keep_default_na=False, na_values=[""])

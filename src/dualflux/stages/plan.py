@@ -38,7 +38,7 @@ DECLARED: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": (
         "variants", "holdout", "truth", "independent", "figure_regions", "period", "fit_period", "time_step", "seed", "tower_term",
-        "inversion_term", "predictors", "regions", "target", "adjustments", "grid",
+        "inversion_term", "predictors", "land_fraction", "regions", "target", "adjustments", "grid",
     ),
     "report": STUDY_KEYS,
 }  # fmt: skip

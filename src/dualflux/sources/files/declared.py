@@ -23,14 +23,19 @@ def refuse_text_for_numbers(variable: xr.DataArray, name: str, path: Path) -> No
         found = variable.encoding.get(key, variable.attrs.get(key))
         if found is None:
             continue
-        if isinstance(found, str | bytes) and variable.dtype.kind in "fiub":
+        if isinstance(found, str | bytes) and (variable.dtype.kind in "fiub" or key in ("scale_factor", "add_offset")):
             text = found.decode("utf-8", "replace") if isinstance(found, bytes) else found
             raise InputError(
                 f"{path}: `{name}` has the attribute {key} as text ('{text}'), not as a number, so its values cannot be unpacked; "
                 f"write it as a number: `ncatted -O -a {key},{name},o,d,{text.strip()} {path.name}`"
             )
-        if key == "scale_factor" and (np.size(found) != 1 or not np.isfinite(found) or float(np.ravel(found)[0]) == 0):
+        if key == "scale_factor" and not _is_scale(np.ravel(found)):
             raise InputError(f"{path}: `{name}` has scale_factor {found}; allowed: one number, not 0; correct the file")
+
+
+def _is_scale(found: np.ndarray) -> bool:
+    """Whether an attribute is one finite number, not 0."""
+    return found.size == 1 and found.dtype.kind in "fiu" and bool(np.isfinite(found[0]) and found[0] != 0)
 
 
 def declare(variable: xr.DataArray, fill_values: Sequence[float], as_it_is: bool) -> xr.DataArray:

@@ -96,6 +96,8 @@ def _with_centres(data: xr.Dataset, path: Path) -> xr.Dataset:
     for name in [d for d in data.dims if str(d).lower() in (*LATITUDE_NAMES, *LONGITUDE_NAMES) and d in data.coords]:
         axis = data[name]
         stated = axis.attrs.get("bounds", axis.encoding.get("bounds"))
+        if stated is not None and not isinstance(stated, str):
+            raise InputError(f"{path}: `{name}` has the attribute bounds {stated}; allowed: the name of a variable; correct or remove it")
         known = [b for b in (stated, f"{name}_bnds", f"{name}_bounds") if b in data.variables and data[b].shape == (axis.size, 2)]
         if axis.dims != (name,) or not known or axis.dtype.kind not in "fiu" or data[known[0]].dtype.kind not in "fiu":
             continue

@@ -17,6 +17,7 @@ import xarray as xr
 
 from dualflux.errors import InputError
 from dualflux.sources.files.dates import SET_DATES, NoDatesError, from_numbers, from_texts, in_range
+from dualflux.sources.files.declared import refuse_text_for_numbers
 
 TIME_NAMES = ("time", "mtime", "date", "valid_time")
 Coordinate = tuple[tuple[Hashable, ...], np.ndarray, dict[Hashable, object]]
@@ -150,6 +151,7 @@ def time_steps(time: xr.DataArray, what: str) -> TimeSteps:
 
 
 def _stamps(time: xr.DataArray, what: str) -> pd.DatetimeIndex:
+    refuse_text_for_numbers(time, str(time.name), Path(what))
     values = time.to_numpy()
     if values.dtype.kind in "OSU":
         texts = pd.Series([v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.ravel()])
