@@ -95,7 +95,7 @@ def terms(size: Size, cells: int, regions: int) -> Iterator[tuple[InversionTermS
 def record(study: Study, prepared: Prepared, term: InversionTermSettings, share: float) -> Record:
     """Train through one estimator and score."""
     s, cube, cells = study.settings, prepared.cube, prepared.cells
-    towers = tower_constraint(study, prepared)
+    towers = tower_constraint(prepared)
     regional = constraint_maker(prepared.target, cube, cells, term, s.fitted)(None, None)
     run, device = Run("", "dual", VARIANTS["dual"], (ALL_SITES,), MEMBERS), DeviceCube.of(cube)
     begin = time.monotonic()

@@ -51,7 +51,7 @@ def records(seed: int, folder: Path) -> list[Record]:
     prepared = load(study.out / "prepared")
     case = scoring.twin_case(study, prepared)
     changes: dict[str, sensitivity.Change] = {"parts": lambda constraint: constraint, "flat": flat}
-    towers = tower_constraint(study, prepared)
+    towers = tower_constraint(prepared)
     fitted = {name: sensitivity.fit_dual(study.settings, prepared, towers, change)[0] for name, change in changes.items()}
     tables = {name: compare_oracle(case, ensemble) for name, ensemble in fitted.items()}
     tables |= {"oracle": twin_seeds.oracle_scores(study), "inversion_mean": compare(case, {}, {})}

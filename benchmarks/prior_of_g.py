@@ -85,7 +85,7 @@ def main() -> None:
     settings = sensitivity.base_settings(study, options.members, options.steps)
     if settings.inversion_term.weight == "auto":  # the stated one: weights near it change little
         settings = sensitivity.changed_settings(settings, sensitivity.Choice("", {"inversion_term": {"weight": 1.0}}))
-    towers = tower_constraint(study, prepared)
+    towers = tower_constraint(prepared)
     sensitivity.write_rows(rows(settings, prepared, towers), "prior", options.out)
 
 

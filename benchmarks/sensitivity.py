@@ -207,7 +207,7 @@ def prepare(study: Study) -> Prepared:
 def sensitivity(study: Study, members: int, steps: int | None) -> Iterator[dict[str, str | float]]:
     """Rows of the table, the base first."""
     prepared = prepare(study)
-    towers = tower_constraint(study, prepared)
+    towers = tower_constraint(prepared)
     base = with_stated_weight(base_settings(study, members, steps), prepared, towers)
     for choice in choices(base):
         yield row(base, choice, prepared, towers)

@@ -104,7 +104,7 @@ def test_a_fit_without_a_year_is_handed_nothing_of_it(study: Study) -> None:
     """Towers, effective numbers, the inversions' mean, R and years: equal to the last bit, whatever the year held."""
     prepared = load(study.out / "prepared")
     one, two = (stage.without_year(p, 2002, study.settings) for p in (prepared, spoilt(prepared, 2002)))
-    towers = [tower_constraint(study, p) for p in (one, two)]
+    towers = [tower_constraint(p) for p in (one, two)]
     makers = [regional_maker(study, p) for p in (one, two)]
     assert towers[0] is not None and towers[1] is not None and makers[0] is not None and makers[1] is not None
     assert 2002 not in set(towers[0].time.year) and len(towers[0].time)

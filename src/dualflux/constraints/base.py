@@ -204,7 +204,26 @@ class LinearMember(NamedTuple):
     sign: float
 
 
-Equations = Callable[[np.ndarray], Normal]  # normal equations at a solution: weights of heavy-tailed data follow it
+class Draw(NamedTuple):
+    """How weights of heavy-tailed data and errors are drawn.
+
+    Attributes
+    ----------
+    random : Generator
+    sign : float
+        Of the errors; antithetic pairs share all but this.
+    """
+
+    random: np.random.Generator
+    sign: float
+
+
+class Equations(Protocol):
+    """Normal equations at a solution: weights of heavy-tailed data are what is expected of them there, or drawn given it."""
+
+    def __call__(self, parameters: np.ndarray, draw: Draw | None = None) -> Normal:
+        """Of all unknowns' values (unknown,)."""
+        ...
 
 
 class Linear(Protocol):

@@ -1,19 +1,23 @@
 """How honest the predictive distribution at left-out towers is.
 
-At a tower that training has not seen, NEE is f + g with the scatter of the members, a site effect with the sd that training
-estimated, and an error whose scale is the datum's uncertainty and the fitted floor plus growth with the size of the flux,
+At a tower that training has not seen, NEE is f + g with the scatter of the members, what sites have of their own (offset, cycle,
+trend, years), an error with memory, and one that happens once and has tails:
 
-    y ~ f + g + N(0, members^2 + site effect^2) + scale t(degrees of freedom).
+    y ~ f + g + N(0, members^2 + own^2 + memory^2) + scale t(degrees of freedom).
 
-The mean over a site's data has hardly any of the last: it tests the site effect and the members alone.
+The mean over a site's data has hardly any of the last: it tests what lasts.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
+from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.constraints.towers.records import OWN, Records
+from dualflux.constraints.towers.row_errors import RowErrors
+from dualflux.constraints.towers.site_spread import PARTS
 from dualflux.metrics.probability import LEVELS
 from dualflux.model.ensemble import Ensemble
 
@@ -38,37 +42,63 @@ def probability_below(residual: np.ndarray, normal_sd: np.ndarray, scale: np.nda
     return found
 
 
-def site_effect_sd(folder: Path, variant: str) -> pd.Series:
-    """Sd of site effects at the chosen checkpoint [gC m-2 d-1], mean over members, indexed by fold."""
+def site_spread(folder: Path, variant: str) -> pd.DataFrame:
+    """Sds of what a site has of its own at the chosen checkpoint, columns `site_spread.PARTS`, mean over members, indexed by fold."""
     history = pd.read_csv(folder / variant / "history.csv")
-    return history[history.chosen].groupby("fold").site_effect_sd.mean()
+    columns = {f"site_{part}_sd": part for part in PARTS}
+    return history[history.chosen].rename(columns=columns).groupby("fold")[list(PARTS)].mean()
 
 
-def error_scale(ensemble: Ensemble, fold: np.ndarray, flux: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
-    """Scale of the Student-t error [gC m-2 d-1], (row,), by the members that have not seen a row's fold."""
+def error_sizes(ensemble: Ensemble, fold: np.ndarray) -> pd.DataFrame:
+    """Floor and growth of the error's scale, share with memory and its days, as the members have them that have not seen a row's fold."""
     tower = ensemble.model.own["towers"]
-    floor, growth = (np.exp(np.asarray(a, np.float64)) for a in (tower.log_error_floor, tower.log_error_growth))
-    mean = {k: [a[(ensemble.fold == k) | (ensemble.fold < 0)].mean() for a in (floor, growth)] for k in np.unique(fold)}
-    own = np.array([mean[k] for k in fold])
-    return np.hypot(uncertainty, own[:, 0] + own[:, 1] * np.abs(flux))
+    each = pd.DataFrame({
+        "floor": np.exp(np.asarray(tower.log_error_floor, np.float64)), "growth": np.exp(np.asarray(tower.log_error_growth, np.float64)),
+        "share": special.expit(np.asarray(tower.memory_logit, np.float64)), "days": np.exp(np.asarray(tower.log_memory_days, np.float64)),
+    })  # fmt: skip
+    mean = {k: each[(ensemble.fold == k) | (ensemble.fold < 0)].mean() for k in np.unique(fold)}
+    return pd.DataFrame([mean[k] for k in fold])
+
+
+def errors_at(
+    records: Records, sizes: pd.DataFrame, spread: pd.DataFrame, amplitude: np.ndarray, flux: np.ndarray, uncertainty: np.ndarray
+) -> RowErrors:  # fmt: skip
+    """Errors of left-out rows, e with the variance of its Student-t's scale.
+
+    Parameters
+    ----------
+    records : Records
+    sizes, spread : DataFrame, (row,)
+        See `error_sizes` and `site_spread`, of every row in the order of the data, like `flux` and `uncertainty` [gC m-2 d-1].
+    amplitude : array, (site,)
+        See `constraints.towers.observations.cycle_amplitude`.
+    """
+    order = records.order
+    sizes, spread, flux, uncertainty = sizes.iloc[order], spread.iloc[order], flux[order], uncertainty[order]
+    scale = (sizes.floor + sizes.growth * np.abs(flux)).to_numpy()
+    share = sizes.share.to_numpy()
+    size = np.where(np.array(OWN) == "cycle", amplitude[records.site][:, None], 1.0)
+    own = records.own * spread[list(OWN)].to_numpy() * size
+    lasting = np.concatenate([own, records.of_years() * (spread["year"].to_numpy() * scale)[:, None]], axis=1)
+    white = uncertainty**2 + (1 - share) * scale**2
+    return RowErrors.create(records, 1 / white, np.sqrt(share) * scale, float(sizes.days.median()), lasting)
 
 
 def tower_coverage(
-    predictions: pd.DataFrame, ensembles: dict[str, Ensemble], effect_sd: dict[str, pd.Series], sites: pd.DataFrame,
-    uncertainty: np.ndarray, freedom: float,
+    predictions: pd.DataFrame, ensembles: dict[str, Ensemble], spread: dict[str, pd.DataFrame], towers: TowerConstraint | None, freedom: float
 ) -> pd.DataFrame:  # fmt: skip
     """Coverage of central intervals at left-out towers, for variants that were trained on towers.
 
     Parameters
     ----------
     predictions : DataFrame
-        As `at_towers.tower_predictions` makes it: every product has all rows, in the order of `uncertainty`.
-    effect_sd : dict of str to Series
-        See `site_effect_sd`, by variant.
-    sites : DataFrame
-        Index site; fold.
-    uncertainty : array, (row,)
-        Of the data [gC m-2 d-1], 0 where unknown.
+        As `at_towers.tower_predictions` makes it: every product has all rows, in the order of the towers' data.
+    spread : dict of str to DataFrame
+        See `site_spread`, by variant.
+    towers : TowerConstraint or None
+        None: no variant was.
+    freedom : float
+        Degrees of freedom of the Student-t error.
 
     Returns
     -------
@@ -77,17 +107,28 @@ def tower_coverage(
         coverage_50|68|90_site_mean of means over a site's data.
     """
     rows = []
-    for variant, sd in effect_sd.items():
+    for variant, own in spread.items() if towers is not None else ():
         mine = predictions[predictions["product"] == variant]
-        fold = sites.fold.reindex(mine.site).to_numpy()
-        normal = np.hypot(mine["std"].to_numpy(), sd.reindex(fold).to_numpy())
-        scale = error_scale(ensembles[variant], fold, mine.tower_like.to_numpy(), uncertainty)
-        residual = (mine.observed - mine.tower_like).to_numpy()
-        single = probability_below(residual, normal, scale, freedom)
-        by_site = pd.DataFrame({"residual": residual, "variance": normal**2}).groupby(mine.site.to_numpy()).mean()
-        means = stats.norm.cdf(by_site.residual / np.sqrt(by_site.variance))
-        for level in LEVELS:
-            for name, probability in (("tower_like", single), ("site_mean", means)):
+        for name, probability in zip(("tower_like", "site_mean"), _below(mine, ensembles[variant], own, towers, freedom), strict=True):
+            for level in LEVELS:
                 rows.append((variant, f"coverage_{round(100 * level)}_{name}", float(np.mean(np.abs(2 * probability - 1) <= level))))
     table = pd.DataFrame(rows, columns=["product", "metric", "value"])
     return table.assign(region="towers", unit="1")[["product", "region", "metric", "value", "unit"]]
+
+
+def _below(
+    mine: pd.DataFrame, ensemble: Ensemble, spread: pd.DataFrame, towers: TowerConstraint, freedom: float
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Predictive probability below each datum, and below each site's mean."""
+    records = Records.create(towers.site, towers.time, len(towers.sites))
+    fold = towers.sites.fold.to_numpy()[towers.site]
+    errors = errors_at(
+        records, error_sizes(ensemble, fold), spread.loc[fold], towers.amplitude, mine.tower_like.to_numpy(), towers.uncertainty
+    )  # fmt: skip
+    residual, std = (a.to_numpy()[records.order] for a in (mine.observed - mine.tower_like, mine["std"]))
+    normal = np.sqrt(std**2 + errors.memory**2 + (errors.lasting**2).sum(axis=1))
+    single = probability_below(residual, normal, 1 / np.sqrt(errors.white), freedom)
+    widened = RowErrors.create(records, errors.white * (freedom - 2) / freedom, errors.memory, errors.memory_days, errors.lasting)
+    by_site = pd.DataFrame({"residual": residual, "variance": std**2}).groupby(records.site).mean()
+    variance = by_site.variance + widened.variance_of_means()[by_site.index]
+    return single, stats.norm.cdf(by_site.residual / np.sqrt(variance))

@@ -7,7 +7,7 @@ import numpy as np
 from dualflux.constraints.areas import Locations, integrate_values
 from dualflux.constraints.inversions.integrals import RegionData
 from dualflux.constraints.inversions.representative import Span
-from dualflux.constraints.towers.constraint import TowerPart
+from dualflux.constraints.towers.constraint import NAMES, Towers
 from dualflux.errors import InputError
 from dualflux.fitting.objective import Member, Objective
 from dualflux.fitting.training import TrainingSettings, fit
@@ -63,13 +63,11 @@ def bootstrapped_networks(
     random, count = np.random.default_rng(seed), BOOTSTRAPS
     names, of = np.unique(group, return_inverse=True)
     use = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=count)[:, of]
-    nothing, each = jnp.zeros(count), jnp.ones(count)
-    part = TowerPart(jnp.asarray(use, jnp.float32), jnp.zeros(use.shape), -jnp.ones((count, 1), jnp.int32), each)
-    members = Member(
-        jax.random.split(jax.random.key(seed), count), {"towers": part}, {"representativeness": nothing, "site_effect": nothing}
-    )  # fmt: skip
+    towers: Towers = objective["towers"]
+    part = towers.part_of(use.astype(np.float32), np.zeros(use.shape, np.float32), np.ones(count, np.float32))
+    off = {name: jnp.zeros(count) for name in ("representativeness", *NAMES.values())}
+    members = Member(jax.random.split(jax.random.key(seed), count), {"towers": part}, off)
     short = training.model_copy(update={"steps": min(training.steps, LIBRARY_STEPS), "checkpoints": 2, "anchors": 0})
-    towers = objective["towers"]
     towers_only = Objective((towers,), objective.prior_sd)
     found = fit(towers_only, members, np.zeros(count), network, short, towers.predictors.shape[-1], 0).snapshots[-1].network
     return jax.tree.map(jnp.asarray, found)

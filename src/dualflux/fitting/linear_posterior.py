@@ -2,26 +2,28 @@
 
 With the hidden layers h(x) of a trained network fixed, whatever a constraint observes is linear in what is left; at a tower, for example,
 
-    y = h(x) w + u(s, t) + v(s, t) + g(x(s)) + b(s) + e,
+    y = h(x) w + u(s, t) + v(s, t) + g(x(s)) + e,
 
-readout w, spatial effect u, effect v of predictors of time alone, representativeness g and site effects b. With Gaussian priors
-and errors (Student-t errors by iterated weights) the posterior is Gaussian and its normal equations are small: a sum over
-constraints. The unknowns are those of all effects (`constraints.base.Effect`), in the order of a `Layout`. All in float64.
+readout w, spatial effect u, effect v of predictors of time alone and representativeness g; what sites have of their own
+is in the errors e. With Gaussian priors and errors (Student-t errors by their weights) the posterior is Gaussian and its
+normal equations are small: a sum over constraints. The unknowns are those of all effects (`constraints.base.Effect`), in the
+order of a `Layout`. All in float64.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
-from dualflux.constraints.base import Effect, Equations, Layout, Normal
+from dualflux.constraints.base import Draw, Effect, Equations, Layout, Normal
 from dualflux.model.spatial_effect import SpatialSettings
 from dualflux.model.time_effect import ZONES
 
 READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the checkpoint was chosen at sites not trained on, and is to stay
 INTERCEPT_SD = 3.0  # gC m-2 d-1: as good as flat
 WEIGHT_ROUNDS = 4  # of the Student-t weights
+SWEEPS = 3  # of unknowns and Student-t weights before a draw counts
 VARIANCE_ROUNDS = 5  # of expectation maximisation per round of weights
 PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained network has explained part of what u is for
 SMALLEST_SLOPE_SD = 0.01  # gC m-2 d-1 per standard deviation: g is nothing
@@ -70,6 +72,8 @@ class MemberProblem:
         Normal equations of each constraint at a solution.
     prior_noise : array, (unknown,)
         Standard normal draws of the priors; with the constraints' own, what makes the member a draw.
+    sign : float
+        Of its draw: antithetic pairs share all but this.
     """
 
     layout: Layout
@@ -77,14 +81,15 @@ class MemberProblem:
     prior_sd: np.ndarray
     equations: Sequence[Equations]
     prior_noise: np.ndarray
+    sign: float = 1.0
 
     def estimated(self) -> list[Effect]:
         """Effects whose sd is estimated."""
         return [e for e in self.layout.effects if e.estimate is not None]
 
-    def normals(self, parameters: np.ndarray) -> "Normals":
-        """Normal equations of all constraints, heavy-tailed data weighted as at `parameters`."""
-        return Normals.create([one(parameters) for one in self.equations], len(self.trained))
+    def normals(self, parameters: np.ndarray, draw: Draw | None = None) -> "Normals":
+        """Normal equations of all constraints, heavy-tailed data weighted as at `parameters`, or weights and errors drawn given them."""
+        return Normals.create([one(parameters, draw) for one in self.equations], len(self.trained))
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,25 @@ def estimate(problems: list[MemberProblem], centre: np.ndarray) -> tuple[np.ndar
             ])  # fmt: skip
         solutions = [mean for mean, _ in found]
     return spread, normals
+
+
+def draw_member(problem: MemberProblem, solution: np.ndarray, spread: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A draw of the posterior, (unknown,), its heavy-tailed data's weights drawn too: unknowns and weights in turns (Gibbs).
+
+    Parameters
+    ----------
+    solution : array, (unknown,)
+        Where the turns begin: the posterior mean with the weights expected there.
+    spread : array, (effect,)
+        See `estimate`.
+    random : Generator
+        The same of both members of an antithetic pair: their weights, too, are alike.
+    """
+    for _ in range(SWEEPS):
+        normals = problem.normals(solution, Draw(random, 1.0))
+        fresh = replace(problem, prior_noise=random.standard_normal(len(solution)))
+        solution = solve(fresh, normals, spread, draw=True)[0]
+    return solve(problem, problem.normals(solution, Draw(random, problem.sign)), spread, draw=True)[0]
 
 
 def _new_sd(effect: Effect, square: np.ndarray, variance: np.ndarray, before: float, centre: float) -> float:

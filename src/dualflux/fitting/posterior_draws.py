@@ -17,7 +17,7 @@ import numpy as np
 from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
 from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan, generator
 from dualflux.cube import DeviceCube
-from dualflux.fitting.linear_posterior import MemberProblem, effects_of_flux, estimate, solve
+from dualflux.fitting.linear_posterior import MemberProblem, draw_member, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Parallel, Program, unstack
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
@@ -132,7 +132,7 @@ class LinearStep:
             view = LinearMember(kept, parts[constraint.name], sd, own, layout, trained, self.plans[member], random, seed[-1])
             equations.append(linear.equations(view))
         noise = np.concatenate([generator(seed[:-1], e.name).standard_normal(e.size) for e in layout.effects])
-        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * noise)
+        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * noise, seed[-1])
 
     @staticmethod
     def _prior_sd(layout: Layout, sd: dict[str, float]) -> np.ndarray:
@@ -190,7 +190,8 @@ def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple
     for mine, problems in step.problems(model, members, np.arange(count)):
         spread[mine], normals = estimate(problems, step.centre(layout, members, mine))
         for i, problem, normal in zip(mine, problems, normals, strict=True):
-            parameters[i] = solve(problem, normal, spread[i], draw=True)[0]
+            mean = solve(problem, normal, spread[i], draw=False)[0]
+            parameters[i] = draw_member(problem, mean, spread[i], generator(step.seeds[i][:-1], "weights"))
     drawn = with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), layout)
     return drawn, dict(zip(names, spread.T, strict=True))
 

@@ -20,7 +20,7 @@ from dualflux.evaluation.left_out import (
 from dualflux.evaluation.left_out_years import left_out_years_table
 from dualflux.evaluation.regional import land_table, regional_table
 from dualflux.evaluation.summary import summary_table
-from dualflux.evaluation.tower_coverage import site_effect_sd, tower_coverage
+from dualflux.evaluation.tower_coverage import site_spread, tower_coverage
 from dualflux.evaluation.towers import representativeness_table
 from dualflux.metrics import (
     class_table,
@@ -42,7 +42,7 @@ from dualflux.sources.climate_index import read_index
 from dualflux.sources.land.read import read_land
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.left_out_years import TABLE as MEMBERS_OF_YEARS
-from dualflux.stages.observations import regional_maker
+from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
 
@@ -101,9 +101,8 @@ def left_out_years(study: Study, out: Path, make: Maker | None) -> pd.DataFrame:
 
 def tower_rows(study: Study, out: Path, prepared: Prepared, predictions: pd.DataFrame, own: dict[str, Ensemble]) -> pd.DataFrame:
     """Rows of `summary.csv`: coverage at left-out towers, of variants that are trained on towers."""
-    effect_sd = {v: site_effect_sd(out / "models", v) for v in own if study.settings.variants[v].towers}
-    uncertainty = prepared.observations.uncertainty.fillna(0.0).to_numpy()
-    return tower_coverage(predictions, own, effect_sd, prepared.sites, uncertainty, study.settings.tower_term.degrees_of_freedom)
+    spread = {v: site_spread(out / "models", v) for v in own if study.settings.variants[v].towers}
+    return tower_coverage(predictions, own, spread, tower_constraint(prepared), study.settings.tower_term.degrees_of_freedom)
 
 
 def land_shares(out: Path, prepared: Prepared) -> pd.DataFrame:

@@ -133,7 +133,7 @@ def runs_without(study: Study, year: int) -> list[Run]:
 def member_integrals(study: Study, prepared: Prepared, year: int) -> np.ndarray:
     """Fit without a year and predict all months: integrals [PgC month-1], (member of all variants, month, region + 1)."""
     s, device = study.settings, DeviceCube.of(prepared.cube)
-    towers, make = tower_constraint(study, prepared), regional_maker(study, prepared)
+    towers, make = tower_constraint(prepared), regional_maker(study, prepared)
     if make is None:
         raise InputError("holdout.years: each: the study has no inversions to leave years out of; remove the key")
     objective = build_objective(

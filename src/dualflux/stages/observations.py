@@ -6,12 +6,12 @@ from dualflux.prepared import Prepared
 from dualflux.study.settings import Study
 
 
-def tower_constraint(study: Study, prepared: Prepared) -> TowerConstraint | None:
-    """Towers with the effective number of their data; None where the study has none."""
+def tower_constraint(prepared: Prepared) -> TowerConstraint | None:
+    """Towers; None where the study has none."""
     if prepared.observations.empty:
         return None
     fold = prepared.sites.fold.to_numpy()
-    return from_towers(prepared.rows, prepared.observations, prepared.sites, study.settings.time_step, fold)[0]
+    return from_towers(prepared.rows, prepared.observations, prepared.sites, fold)
 
 
 def regional_maker(study: Study, prepared: Prepared) -> Maker | None:

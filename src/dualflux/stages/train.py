@@ -47,7 +47,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     """Fit every ensemble in one program and predict left-out towers; `checkpoints` has one for each of `TRAININGS`."""
     s, prepared = study.settings, load(out / "prepared")
     cube, cells, device = prepared.cube, prepared.cells, DeviceCube.of(prepared.cube)
-    towers, make = tower_constraint(study, prepared), regional_maker(study, prepared)
+    towers, make = tower_constraint(prepared), regional_maker(study, prepared)
     objective = build_objective(
         towers, None if make is None else make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training,
         s.seed, prepared.library,
@@ -63,8 +63,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
         place = (landscape, device, s.network, s.training, s.spatial_term)
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd)
-    sizes = {} if towers is None else {"effective_observations": float(towers.weight.sum())}
-    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **sizes})
+    save_models(out / "models", fitted, prepared, {"inversion_weight": weight})
     trial.to_csv(out / "models/weight.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)

@@ -50,7 +50,7 @@ class RegionalEquations:
         place = member.layout.places([*member.layout.of_flux(), *(e.name for e in shared)])
         if part.weight == 0:
             nothing = Normal(place, np.zeros((len(place), len(place))), np.zeros((len(place), 2)))
-            return lambda parameters: nothing
+            return lambda parameters, draw=None: nothing
         data = cast(RegionalConstraint, member.plan.data.get("inversions", self.data))
         use = part.year_use > 0
         observed = data.observed[:, np.isin(data.years, self.data.years[use])]
@@ -61,7 +61,7 @@ class RegionalEquations:
         matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
         weight = float(part.weight)
         found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
-        return lambda parameters: found
+        return lambda parameters, draw=None: found
 
 
 def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:

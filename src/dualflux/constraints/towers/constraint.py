@@ -1,7 +1,8 @@
-"""Towers in training: a heavy-tailed error, site effects b, and inner validation sites that stop training.
+"""Towers in training: errors with memory, tails, and what a site has of its own; inner validation sites stop training.
 
-A tower's flux is y(s, t) = f(x(s, t)) + g(x(s)) + b(s) + e with Student-t errors e whose scale is the datum's uncertainty and a fitted
-floor plus growth with the size of the flux.
+A tower's flux is f + g + b + e: b is what a site has of its own, its offset, cycle, trend and years, kept as numbers of every site
+while members are trained; the error e has memory and tails and is taken row after row (see `innovations`): training draws
+runs of neighbouring rows.
 """
 
 from collections.abc import Sequence
@@ -13,14 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from dualflux.constraints.base import Constraint, Effect, Flux, Landscape, Plan, Term
+from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
 from dualflux.constraints.towers.equations import TowerEquations
 from dualflux.constraints.towers.folds import inner_validation
+from dualflux.constraints.towers.innovations import Rows, Unseen, run_losses, unseen_losses
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings, check_lines
+from dualflux.constraints.towers.records import OWN, Records
+from dualflux.constraints.towers.site_spread import PARTS, UnseenRows, spread_of_sites
 
 INNER_SHARE = 0.2
-INITIAL_SITE_EFFECT_SD = 1.0  # gC m-2 d-1, until the first scores estimate it
-SMALLEST_SITE_EFFECT_SD = 0.05  # gC m-2 d-1
+INITIAL_SD = {"offset": 1.0, "cycle": 0.5, "trend": 0.3, "year": 0.3}  # until the first scores estimate them
+NAMES = {part: f"site_{part}" for part in PARTS}
+MEMORY_DAYS = 20.0  # e-folding time of the error's memory where training begins
+WARM_UP_DAYS = 120  # rows this long before the first one that counts tell a run what the error remembers,
+WARM_UP_ROWS = (4, 16)  # ... at least and at most so many of them
+RUN = 4  # warm-ups long is a run
+UNSEEN_SHARE = 0.25  # of the steps look at unseen sites: the few sizes of the error need no more
+ERROR_SIZES = ("log_error_floor", "log_error_growth", "memory_logit", "log_memory_days")
 
 
 class TowerParameters(NamedTuple):
@@ -28,15 +38,22 @@ class TowerParameters(NamedTuple):
 
     Attributes
     ----------
-    site_effect : array, (site,)
-        b [gC m-2 d-1].
+    site_effect : array, (site x function,)
+        b [gC m-2 d-1, its trend per decade].
+    site_year : array, (site x year,)
+        y [of the error's scale].
     log_error_floor, log_error_growth : array, ()
         The error's scale is `exp(log_error_floor) + exp(log_error_growth) |flux|`.
+    memory_logit, log_memory_days : array, ()
+        Share of the error's variance that has memory, as a logit, and its e-folding time.
     """
 
     site_effect: jax.Array
+    site_year: jax.Array
     log_error_floor: jax.Array
     log_error_growth: jax.Array
+    memory_logit: jax.Array
+    log_memory_days: jax.Array
 
 
 class TowerPart(NamedTuple):
@@ -45,36 +62,42 @@ class TowerPart(NamedTuple):
     Attributes
     ----------
     use : array, (site,)
-        Weight of each site in training; 0 for the sites of its fold and of its inner validation.
+        How often each site counts in training; 0 for the sites of its fold and of its inner validation.
     validation : array, (site,)
         1 for the inner validation sites.
+    rows : array of int, (row,)
+        Rows in training, site after site, and their number.
+    count : array, ()
     validation_rows : array of int, (row,)
-        All rows of the inner validation sites; -1 stands for none.
+        All rows of the inner validation sites, and their number.
+    validation_count : array, ()
     weight : array, ()
         0 leaves towers out.
     """
 
     use: jax.Array
     validation: jax.Array
+    rows: jax.Array
+    count: jax.Array
     validation_rows: jax.Array
+    validation_count: jax.Array
     weight: jax.Array
 
 
 class TowerScore(NamedTuple):
-    """Sums over inner validation sites; a sum over rows is divided by `validation_weight` where it is used.
-
-    `site_residual` and `site_noise`, (site,), are those of inner validation sites and 0 at others.
-    """
+    """Of inner validation sites, without anything fitted to them: sums over rows, and each row's residual and error scale."""
 
     validation_loss: jax.Array
     validation_weight: jax.Array
     validation_square: jax.Array
-    site_residual: jax.Array
-    site_noise: jax.Array
+    residual: jax.Array
+    scale: jax.Array
+    share: jax.Array
+    memory_days: jax.Array
 
 
 class Towers(Constraint):
-    """Point observations on the device; `data` are the same with their sites and times."""
+    """Point observations on the device, in the order of site and time; `data` are the same with their sites and times."""
 
     name: ClassVar[str] = "towers"
     label: ClassVar[str] = "eddy covariance towers"
@@ -83,10 +106,15 @@ class Towers(Constraint):
     site: jax.Array
     observed: jax.Array
     uncertainty: jax.Array
-    row_weight: jax.Array
+    gap: jax.Array
+    year: jax.Array
+    own: jax.Array
+    amplitude: jax.Array
     degrees_of_freedom: float
     batch: int = eqx.field(static=True)
+    warm_up: int = eqx.field(static=True)
     site_effects: bool = eqx.field(static=True)
+    records: Records = eqx.field(static=True)
     data: TowerConstraint = eqx.field(static=True)
 
     @classmethod
@@ -98,9 +126,15 @@ class Towers(Constraint):
         batch : int
             Observations per training step.
         """
+        records = Records.create(data.site, data.time, len(data.sites))
+        order, usual = records.order, records.gap[np.isfinite(records.gap)]
+        step = float(np.median(usual)) if usual.size else WARM_UP_DAYS
+        floats = (data.predictors[order], data.observed[order], data.uncertainty[order], records.gap, records.own, data.amplitude)
+        predictors, observed, uncertainty, gap, own, amplitude = (jnp.asarray(a, jnp.float32) for a in floats)
         return cls(
-            jnp.asarray(data.predictors), jnp.asarray(data.site), jnp.asarray(data.observed), jnp.asarray(data.uncertainty),
-            jnp.asarray(data.weight), settings.degrees_of_freedom, batch, settings.site_effects, data,
+            predictors, jnp.asarray(records.site), observed, uncertainty, gap, jnp.asarray(records.year), own, amplitude,
+            settings.degrees_of_freedom, batch, int(np.clip(round(WARM_UP_DAYS / step), *WARM_UP_ROWS)), settings.site_effects,
+            records, data,
         )  # fmt: skip
 
     @staticmethod
@@ -110,27 +144,31 @@ class Towers(Constraint):
 
     @property
     def size(self) -> float:
-        """Effective number of data."""
-        return float(self.row_weight.sum())
+        """Months that sites have data of."""
+        return float(len(pd.DataFrame({"site": self.data.site, "month": self.data.time.to_period("M")}).drop_duplicates()))
 
     def parameters(self) -> TowerParameters:
-        """No site effect; an error of 0.5 gC m-2 d-1 + 20 %."""
-        return TowerParameters(jnp.zeros(len(self.data.sites)), jnp.log(jnp.asarray(0.5)), jnp.log(jnp.asarray(0.2)))
-
-    def effects(self) -> tuple[Effect, ...]:
-        """b: one zero-mean effect per site."""
-        return (Effect("site_effect", "nuisance", len(self.data.sites), INITIAL_SITE_EFFECT_SD, diagonal=True),)
+        """Nothing of a site's own; an error of 0.5 gC m-2 d-1 + 20 %, half of its variance with memory."""
+        sites = len(self.data.sites)
+        return TowerParameters(
+            jnp.zeros(sites * len(OWN)), jnp.zeros(sites * self.records.years), jnp.log(jnp.asarray(0.5)), jnp.log(jnp.asarray(0.2)),
+            jnp.zeros(()), jnp.log(jnp.asarray(MEMORY_DAYS)),
+        )  # fmt: skip
 
     def effect_sd(self, plan: Plan) -> dict[str, float]:
-        """b's prior sd; 0 where the variant or the study goes without."""
-        return {"site_effect": INITIAL_SITE_EFFECT_SD if plan.variant.site_effects and self.site_effects else 0.0}
+        """Prior sds of what a site has of its own; 0 where the study goes without."""
+        on = plan.variant.towers and self.site_effects
+        return {NAMES[part]: sd if on else 0.0 for part, sd in INITIAL_SD.items()}
 
     def parts(self, plans: Sequence[Plan]) -> TowerPart:
         """Sites of each member."""
         use, held = (np.stack(sites).astype(np.float32) for sites in zip(*(self._sites_of(p) for p in plans), strict=True))
-        weight = np.array([p.weight(self.name) for p in plans], np.float32)
-        rows = validation_rows(held, np.asarray(self.site))
-        return TowerPart(jnp.asarray(use), jnp.asarray(held), jnp.asarray(rows), jnp.asarray(weight))
+        return self.part_of(use, held, np.array([p.weight(self.name) for p in plans], np.float32))
+
+    def part_of(self, use: np.ndarray, held: np.ndarray, weight: np.ndarray) -> TowerPart:
+        """Parts of members that use sites so often (member, site), hold others (member, site), and weigh towers (member,)."""
+        found = (use, held, *rows_of(use, self.records), *rows_of(held, self.records), weight)
+        return TowerPart(*(jnp.asarray(a) for a in found))
 
     def _sites_of(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """Sites a member trains on, and those of its inner validation."""
@@ -141,53 +179,105 @@ class Towers(Constraint):
         return ((outer != plan.fold) & ~held).astype(float), held.astype(float)
 
     def term(self, part: TowerPart, sd: dict[str, jax.Array], key: jax.Array, control: Any) -> tuple[jax.Array, Term]:
-        """Sum over training sites, estimated from a batch of rows and the sum of weights."""
-        rows, total = self.draw_rows(part.use, key)  # here, sums over all rows leave the loop over steps
-        return part.weight, lambda model: total * self.losses(model, rows, sd).mean()
+        """Sum over training rows, estimated from runs of neighbouring rows: every row is as likely to be one that counts.
 
-    def draw_rows(self, use: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Rows drawn in proportion to their weight (systematic, so each site has its share), and the sum of weights."""
-        cumulative = jnp.cumsum(use[self.site] * self.row_weight)
-        total = cumulative[-1]
-        points = (jnp.arange(self.batch) + jax.random.uniform(key)) / self.batch * total
-        return jnp.minimum(jnp.searchsorted(cumulative, points, side="right"), len(cumulative) - 1), total
+        How large errors are and how long they last is learnt at the inner validation sites, where nothing was fitted: at training sites a
+        network's residuals become smaller than its errors.
+        """
+        one, other = jax.random.split(key)
+        rows = self.draw_runs(part.rows, part.count, one)
+        held = self.draw_runs(part.validation_rows, part.validation_count, other)
+        there = part.validation_count > 0
+        now = there & (jax.random.uniform(other) < UNSEEN_SHARE)
 
-    def losses(self, model: Flux, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
-        """Student-t negative log density of the given rows, (row,), without constants."""
-        own: TowerParameters = model.own[self.name]
+        def loss(model: Flux) -> jax.Array:
+            own = model.own[self.name]
+            fixed = own._replace(**{n: jnp.where(there, jax.lax.stop_gradient(getattr(own, n)), getattr(own, n)) for n in ERROR_SIZES})
+            seen = self.losses(model, fixed, rows, part, sd)[self.warm_up :].mean()
+            unseen = jax.lax.cond(now, lambda: self.unseen_loss(jax.lax.stop_gradient(model), own, held, sd), lambda: 0.0)
+            return part.count * (seen + unseen)
+
+        return part.weight, loss
+
+    def draw_runs(self, rows: jax.Array, count: jax.Array, key: jax.Array) -> jax.Array:
+        """Of the first `count` rows, (row of the run, run): runs begin anywhere, evenly spread, and wrap around."""
+        length = RUN * self.warm_up
+        runs = max(self.batch // length, 1)
+        begin = jnp.floor((jnp.arange(runs) + jax.random.uniform(key, (runs,))) / runs * count)
+        place = (jnp.arange(length)[:, None] + begin) % jnp.maximum(count, 1)
+        return rows[place.astype(jnp.int32)]
+
+    def losses(self, model: Flux, own: TowerParameters, rows: jax.Array, part: TowerPart, sd: dict[str, jax.Array]) -> jax.Array:
+        """Negative log density of rows (row, run), each given those before it in the run, without constants."""
         expected = self.expected(model, rows, sd)
-        expected = expected + jnp.where(sd["site_effect"] > 0, own.site_effect[self.site[rows]], 0.0)
-        structural = jnp.exp(own.log_error_floor) + jnp.exp(own.log_error_growth) * jax.lax.stop_gradient(jnp.abs(expected))
-        scale = jnp.sqrt(self.uncertainty[rows] ** 2 + structural**2)
-        nu = self.degrees_of_freedom
-        return (nu + 1) / 2 * jnp.log1p(((self.observed[rows] - expected) / scale) ** 2 / nu) + jnp.log(scale)
+        scale = self.error_scale(own, expected)
+        expected = expected + jnp.where(sd[NAMES["offset"]] > 0, self.of_site(own, rows, part, scale), 0.0)
+        return run_losses(self.run(self.observed[rows] - expected, scale, own, rows), self.degrees_of_freedom)
+
+    def run(self, residual: jax.Array, scale: jax.Array, own: TowerParameters, rows: jax.Array) -> Rows:
+        """Residuals and their errors at rows (row, ...), each after the one before it."""
+        before = jnp.concatenate([-jnp.ones_like(rows[:1]), rows[:-1]])
+        near = (rows == before + 1) & (self.site[rows] == self.site[before])
+        decay = jnp.where(near, jnp.exp(-jnp.where(near, self.gap[rows], 0.0) / jnp.exp(own.log_memory_days)), 0.0)
+        share = jax.nn.sigmoid(own.memory_logit)
+        white = self.uncertainty[rows] ** 2 + (1 - share) * scale**2
+        return Rows(residual, white, jnp.sqrt(share) * scale, decay, jnp.ones_like(scale))
+
+    def error_scale(self, own: TowerParameters, expected: jax.Array) -> jax.Array:
+        """Scale of the error at expected fluxes [gC m-2 d-1]; fluxes do not grow to have larger errors."""
+        return jnp.exp(own.log_error_floor) + jnp.exp(own.log_error_growth) * jax.lax.stop_gradient(jnp.abs(expected))
+
+    def of_site(self, own: TowerParameters, rows: jax.Array, part: TowerPart, scale: jax.Array) -> jax.Array:
+        """b + y at rows; offsets have zero mean over the sites in use: what sites share is g's."""
+        effect = own.site_effect.reshape(-1, len(OWN))
+        common = (part.use * effect[:, 0]).sum() / jnp.maximum(part.use.sum(), 1)
+        year = own.site_year.reshape(len(effect), -1)[self.site[rows], self.year[rows]]
+        return (effect[self.site[rows]] * self.own[rows]).sum(axis=-1) - common + year * scale
 
     def expected(self, model: Flux, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
-        """f + g, or f where a member goes without g [gC m-2 d-1], (row,)."""
+        """f + g, or f where a member goes without g [gC m-2 d-1], like `rows`."""
         landscape, tower_like = model.fluxes(self.predictors[rows])
         return jnp.where(sd["representativeness"] > 0, tower_like, landscape)
 
     def negative_log_prior(self, model: Flux, sd: dict[str, jax.Array]) -> jax.Array:
-        """Of site effects; a term that is off stays at zero."""
-        effects = (model.own[self.name].site_effect ** 2).sum() / (2 * jnp.maximum(sd["site_effect"], 1e-6) ** 2)
-        return jnp.where(sd["site_effect"] > 0, effects, 0.0)
+        """Of b, with tails, and of years; a term that is off stays at zero."""
+        own, freedom = model.own[self.name], self.degrees_of_freedom
+        effect = ((own.site_effect.reshape(-1, len(OWN)) / jnp.maximum(self.own_sd(sd), 1e-6)) ** 2).sum(axis=1)
+        years = (own.site_year**2).sum() / (2 * jnp.maximum(sd[NAMES["year"]], 1e-6) ** 2)
+        return jnp.where(sd[NAMES["offset"]] > 0, (freedom + len(OWN)) / 2 * jnp.log1p(effect / freedom).sum() + years, 0.0)
+
+    def own_sd(self, sd: dict[str, jax.Array]) -> jax.Array:
+        """Prior sds of b, (site, function), see `site_spread.own_sd`."""
+        size = {"offset": jnp.ones_like(self.amplitude), "cycle": self.amplitude, "trend": jnp.ones_like(self.amplitude)}
+        return jnp.stack([sd[NAMES[part]] * size[part] for part in OWN], axis=1)
+
+    def unseen_loss(self, model: Flux, own: TowerParameters, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
+        """Mean of `unseen_losses` over rows (row, run)."""
+        return jax.vmap(lambda run: self.unseen_losses(self.expected(model, run, sd), own, run, sd), 1)(rows).mean()
+
+    def unseen_losses(self, expected: jax.Array, own: TowerParameters, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
+        """Negative log density of rows (row,) of sites that nothing was fitted to, each given those before it, from f + g there."""
+        scale = self.error_scale(own, expected)
+        run = self.run(self.observed[rows] - expected, scale, own, rows)
+        return unseen_losses(run, self.unseen(rows, scale, sd), self.degrees_of_freedom)
 
     def score(self, model: Flux, part: TowerPart, sd: dict[str, jax.Array]) -> TowerScore:
-        """Inner validation sites, without their effects."""
-        rows, there = part.validation_rows, (part.validation_rows >= 0).astype(jnp.float32)
-        site = self.site[rows]
-        difference = self.observed[rows] - self.expected(model, rows, sd)
-        weight = there * self.row_weight[rows]
-        loss = self.losses(model, rows, {**sd, "site_effect": jnp.zeros(())})
+        """Inner validation sites: their density with b and the error's memory integrated out."""
+        own: TowerParameters = model.own[self.name]
+        rows = part.validation_rows
+        there = (jnp.arange(len(rows)) < part.validation_count).astype(jnp.float32)
+        expected = self.expected(model, rows, sd)
+        difference, scale = self.observed[rows] - expected, self.error_scale(own, expected)
+        loss = there * self.unseen_losses(expected, own, rows, sd)
+        share, days = jax.nn.sigmoid(own.memory_logit), jnp.exp(own.log_memory_days)
+        return TowerScore(loss.sum(), there.sum(), (there * difference**2).sum(), there * difference, scale, share, days)
 
-        def by_site(values: jax.Array) -> jax.Array:
-            return jax.ops.segment_sum(there * values, site, len(part.use))
-
-        count = jnp.maximum(by_site(there), 1)
-        residual = by_site(difference) / count
-        inside = by_site((difference - residual[site]) ** 2) / count
-        noise = inside / jnp.maximum(by_site(weight), 1.0)
-        return TowerScore((weight * loss).sum(), weight.sum(), (weight * difference**2).sum(), residual, noise)
+    def unseen(self, rows: jax.Array, scale: jax.Array, sd: dict[str, jax.Array]) -> Unseen:
+        """What a site has of its own, at rows (row,) of sites that nothing was fitted to."""
+        site, year = self.site[rows], self.year[rows]
+        new_site = jnp.concatenate([jnp.ones(1), ((site[1:] != site[:-1]) | (rows[1:] != rows[:-1] + 1)).astype(jnp.float32)])
+        new_year = jnp.maximum(new_site, jnp.concatenate([jnp.ones(1), (year[1:] != year[:-1]).astype(jnp.float32)]))
+        return Unseen(self.own[rows], self.own_sd(sd)[site] ** 2, sd[NAMES["year"]] * scale, new_site, new_year)
 
     def criterion(self, scores: TowerScore, parts: TowerPart) -> float:
         """Negative log density of inner validation sites."""
@@ -204,8 +294,22 @@ class Towers(Constraint):
     def estimated_sd(
         self, scores: TowerScore, parts: TowerPart, sd: dict[str, np.ndarray], family: np.ndarray
     ) -> dict[str, np.ndarray]:  # fmt: skip
-        """b's sd per member, from the mean residuals of unseen (inner validation) sites of its family."""
-        return {"site_effect": site_effect_spread(scores, np.asarray(parts.validation) > 0, np.asarray(sd["site_effect"]), family)}
+        """Sds of what sites have of their own, per member: from unseen (inner validation) sites of its family."""
+        found = {name: np.array(sd[name]) for name in NAMES.values()}
+        for name in np.unique(family):
+            mine = np.flatnonzero(family == name)
+            before = {part: float(sd[own][mine[0]]) for part, own in NAMES.items()}
+            after = spread_of_sites([self._unseen_rows(scores, parts, i) for i in mine], before, self.degrees_of_freedom)
+            for part, own in NAMES.items():
+                found[own][mine] = after[part]
+        return found
+
+    def _unseen_rows(self, scores: TowerScore, parts: TowerPart, member: int) -> UnseenRows:
+        rows = np.asarray(parts.validation_rows[member])[: int(parts.validation_count[member])]
+        residual, scale = (np.asarray(a[member], np.float64)[: len(rows)] for a in (scores.residual, scores.scale))
+        uncertainty = np.asarray(self.uncertainty, np.float64)[rows]
+        share, days = float(scores.share[member]), float(scores.memory_days[member])
+        return UnseenRows(self.records.part(rows), residual, scale, uncertainty, share, days, self.data.amplitude)
 
     def held_out(self, scores: TowerScore, models: Any, parts: TowerPart, everything: Any) -> np.ndarray:
         """Negative log density of inner validation sites, (member,)."""
@@ -213,29 +317,18 @@ class Towers(Constraint):
 
     def linear(self, landscape: Landscape) -> TowerEquations:
         """Towers in the linear step."""
-        return TowerEquations.create(self.data, landscape, self.degrees_of_freedom)
+        return TowerEquations.create(self.data, self.records, landscape, self.degrees_of_freedom)
 
 
-def validation_rows(held: np.ndarray, site: np.ndarray) -> np.ndarray:
-    """Rows of the inner validation sites of each member, (member, row), filled up with -1, of sites held out (member, site)."""
-    inside = held[:, site] > 0
-    found = np.full((len(inside), int(inside.sum(axis=1).max(initial=1))), -1)
-    for rows, mine in zip(found, inside, strict=True):
-        rows[: mine.sum()] = np.flatnonzero(mine)
-    return found.astype(np.int32)
-
-
-def site_effect_spread(scores: TowerScore, unseen: np.ndarray, sd: np.ndarray, family: np.ndarray) -> np.ndarray:
-    """Sd of b per member, from the mean residuals of unseen (inner validation) sites of its family.
-
-    The mean residual of a site has variance b's + (variance within the site) / (effective number of its data). The
-    median of squares over 0.455 (the median of a chi-square of one degree of freedom) keeps a few odd sites from ruling.
-    """
-    spread = np.array(sd)
-    for name in np.unique(family):
-        mine = family == name
-        squares, noise = scores.site_residual[mine][unseen[mine]] ** 2, scores.site_noise[mine][unseen[mine]]
-        if squares.size:
-            variance = max(float(np.median(squares)) / 0.455 - float(np.median(noise)), SMALLEST_SITE_EFFECT_SD**2)
-            spread[mine] = np.where(spread[mine] > 0, np.sqrt(variance), 0.0)
-    return spread
+def rows_of(sites: np.ndarray, records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the sites of each member, each so often as the site is in (member, site), filled up with 0; and their numbers, (member,)."""
+    spans = records.spans()
+    found = [
+        np.concatenate([np.zeros(0, int), *(np.tile(np.arange(span.start, span.stop), int(n)) for span, n in zip(spans, own, strict=True))])
+        for own in sites
+    ]
+    count = np.array([len(rows) for rows in found])
+    filled = np.zeros((len(found), max(int(count.max(initial=1)), 1)), np.int32)
+    for place, rows in zip(filled, found, strict=True):
+        place[: len(rows)] = rows
+    return filled, count.astype(np.float32)

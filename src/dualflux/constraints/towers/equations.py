@@ -1,143 +1,196 @@
-"""Normal equations of towers: what does not vary between years is constant in a (site, season), and needs the groups' sums alone."""
+"""Normal equations of towers: generalised least squares in the covariance V of their errors.
+
+What sites have of their own, their years and the errors' memory are integrated out: they stand in V (see `row_errors`). What
+does not vary between years needs the sites' sums alone: u is a site's basis functions times three functions of the season.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.base import Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.towers.observations import TowerConstraint
-from dualflux.model.spatial_effect import harmonics
+from dualflux.constraints.towers.records import Records
+from dualflux.constraints.towers.row_errors import RowErrors
+from dualflux.constraints.towers.site_spread import PARTS, lasting, own_sd
+from dualflux.model.spatial_effect import HARMONICS, harmonics
 from dualflux.model.time_effect import time_columns
 
-GROUPED = ("spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
+ROUNDS = 4  # of e and its weights at one solution
+EFFECTS = ("readout", "series", "spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
 
 
 @dataclass(frozen=True, eq=False)
 class TowerEquations:
-    """What all members share.
+    """What all members share; rows are in the order of `records`.
 
     Attributes
     ----------
-    order : array of int, (row,)
-        Tower rows by site and season.
-    start : array of int, (group,)
-        First row of each (site, season) in that order.
-    group_site : array of int, (group,)
-    constant : array, (group, 3 x place + 1 + invariant)
-        Columns of u, of g's intercept and of g's slopes.
+    records : Records
     towers : TowerConstraint
     degrees_of_freedom : float
     rows : array float32, (row, predictor)
-        Predictors, in `order`.
+        Predictors.
+    constant : array, (row, 3 + invariant)
+        Functions of the season that u is made of, the first of them 1, and predictors that do not vary between years: g's.
+    place : array, (site, basis function)
+        Of u.
     series : array, (row, series x zone)
-        Columns of predictors of time alone, in `order`: they vary between years and stand beside the hidden features.
+        Columns of predictors of time alone.
     """
 
-    order: np.ndarray
-    start: np.ndarray
-    group_site: np.ndarray
-    constant: np.ndarray
+    records: Records
     towers: TowerConstraint
     degrees_of_freedom: float
     rows: np.ndarray
+    constant: np.ndarray
+    place: np.ndarray
     series: np.ndarray
     areas: Areas | None = None
 
     @classmethod
-    def create(cls, towers: TowerConstraint, landscape: Landscape, degrees_of_freedom: float) -> "TowerEquations":
+    def create(cls, towers: TowerConstraint, records: Records, landscape: Landscape, degrees_of_freedom: float) -> "TowerEquations":
         """Put together what the normal equations need beside the hidden layers."""
-        cube = landscape.cube
-        step, seasons = cube.steps.time.get_indexer(towers.time), len(cube.seasonal)
-        season = cube.steps.season[step]
-        order = np.lexsort((season, towers.site))
-        start = np.flatnonzero(np.r_[True, np.diff(towers.site[order] * seasons + season[order]) != 0])
-        first = order[start]
+        cube, order = landscape.cube, records.order
+        step = cube.steps.time.get_indexer(towers.time[order])
         lat, lon = towers.sites.lat.to_numpy(), towers.sites.lon.to_numpy()
-        place = landscape.basis.at(lat, lon)[towers.site[first]]
-        wave = np.einsum("gh,gk->ghk", harmonics(season[first], seasons), place).reshape(len(first), -1)
-        invariant = towers.predictors[first, : cube.columns.invariant].astype(np.float64)
-        constant = np.column_stack([wave, np.ones(len(first)), invariant])
-        series = time_columns(cube.series[step], lat[towers.site])[order]
-        return cls(order, start, towers.site[first], constant, towers, degrees_of_freedom, towers.predictors[order], series)
-
-    def names(self) -> tuple[str, ...]:
-        """Effects that towers load on, in the order of their columns."""
-        return ("readout", "series", *GROUPED, "site_effect")
+        rows = towers.predictors[order]
+        season = harmonics(cube.steps.season[step], len(cube.seasonal))
+        constant = np.column_stack([season, rows[:, : cube.columns.invariant].astype(np.float64)])
+        series = time_columns(cube.series[step], lat[records.site])
+        return cls(records, towers, degrees_of_freedom, rows, constant, landscape.basis.at(lat, lon), series)
 
     def equations(self, member: LinearMember) -> Equations:
-        """Student-t weights follow the solution; the errors' scale stays where training ended."""
-        order, part, own = self.order, member.part, member.own
-        site_use = (part.use + part.validation)[self.towers.site[order]]
-        use = (part.weight * site_use * self.towers.weight[order]).astype(np.float64)
-        noise = member.sign * member.random.standard_normal(len(order))
-        place = member.layout.places(self.names())
+        """The errors' scale stays where training ended; Student-t weights follow the solution, or are drawn."""
+        order, part, own = self.records.order, member.part, member.own
+        place = member.layout.places(EFFECTS)
         columns = np.column_stack([member.columns, self.series]) if self.series.shape[1] else member.columns
         trained = self.expected(columns, member.trained[place])
-        structural = np.exp(own.log_error_floor) + np.exp(own.log_error_growth) * np.abs(trained)
-        scale = np.sqrt(self.towers.uncertainty[order].astype(np.float64) ** 2 + structural**2)
-        return self.heavy_tailed(columns, use, scale, noise, place)
+        scale = np.exp(own.log_error_floor) + np.exp(own.log_error_growth) * np.abs(trained)
+        share, days = 1 / (1 + np.exp(-float(own.memory_logit))), float(np.exp(own.log_memory_days))
+        white = self.towers.uncertainty[order].astype(np.float64) ** 2 + (1 - share) * scale**2
+        use = (part.use + part.validation)[self.records.site].astype(np.float64)
+        sd = {p: float(member.sd[f"site_{p}"]) for p in PARTS}
+        own_columns = lasting(self.records, own_sd(sd, self.towers.amplitude), sd["year"] * scale)
+        errors = ErrorModel(self.records, use, white, np.sqrt(share) * scale, days, own_columns, self.degrees_of_freedom)
+        return self.heavy_tailed(columns, errors, place, float(part.weight), member.random, member.sign)
 
     def heavy_tailed(
-        self, features: np.ndarray, use: np.ndarray, scale: np.ndarray, noise: np.ndarray, place: np.ndarray
+        self, features: np.ndarray, model: "ErrorModel", place: np.ndarray, weight: float, random: np.random.Generator, sign: float
     ) -> Equations:  # fmt: skip
-        """Normal equations with Student-t weights at a solution.
+        """Normal equations with Student-t weights at a solution, or with weights and errors drawn given one.
 
         Parameters
         ----------
         features : array, (row, feature)
-            All columns that vary within a group, in `order`, like all rows.
-        use : array, (row,)
-            Effective number of data of each row, times the towers' weight; 0 leaves it out.
-        scale : array, (row,)
-            Of the error [gC m-2 d-1].
-        noise : array, (row,)
-            Standard normal draw of the errors.
+            All columns that vary between years.
+        model : ErrorModel
         place : array of int
-            Positions of `names` among all unknowns.
+            Positions of `EFFECTS` among all unknowns.
+        weight : float
+            Power of the likelihood.
+        random : Generator
+            Of the member's own draw of the errors, which has its sign.
         """
-        observed, freedom = self.towers.observed[self.order].astype(np.float64), self.degrees_of_freedom
+        observed = self.towers.observed[self.records.order].astype(np.float64)
+        if weight == 0:
+            nothing = Normal(place, np.zeros((len(place), len(place))), np.zeros((len(place), 2)))
+            return lambda parameters, draw=None: nothing
+        seed = int(random.integers(2**63))
 
-        def at(parameters: np.ndarray) -> Normal:
-            distance = (observed - self.expected(features, parameters[place])) / scale
-            weight = use * (freedom + 1) / (freedom + distance**2) / scale**2
-            values = np.column_stack([weight * observed, np.sqrt(weight) * noise])
-            return Normal(place, *self.normal(features, weight, values))
+        def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
+            residual = observed - self.expected(features, parameters[place])
+            errors = model.at(residual) if draw is None else model.drawn(residual, draw.random)
+            lasting, once = errors.draw(np.random.default_rng(seed) if draw is None else draw.random)
+            noise = (sign if draw is None else draw.sign) * (lasting + once)
+            matrix, values = self.normal(features, errors, np.column_stack([observed, noise]))
+            return Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
 
         return at
 
     def expected(self, features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """Expected tower flux [gC m-2 d-1], (row,) in `order`, of features (row, feature) and parameters in the order of `names`."""
-        width, constant = features.shape[1], self.constant
-        ends = width + constant.shape[1]
-        fixed = constant @ parameters[width:ends] + parameters[ends:][self.group_site]
-        return features @ parameters[:width] + np.repeat(fixed, np.diff(np.r_[self.start, len(features)]))
+        """Expected tower flux [gC m-2 d-1], (row,), of features (row, feature) and parameters in the order of `EFFECTS`."""
+        width, places = features.shape[1], self.place.shape[1]
+        u = parameters[width : width + HARMONICS * places].reshape(HARMONICS, places)
+        mean, slopes = parameters[width + u.size], parameters[width + u.size + 1 :]
+        season, invariant = self.constant[:, :HARMONICS], self.constant[:, HARMONICS:]
+        of_site = (self.place @ u.T)[self.records.site]
+        return np.asarray(features @ parameters[:width] + (season * of_site).sum(axis=1) + mean + invariant @ slopes)
 
-    def normal(self, features: np.ndarray, weight: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """X' W X and X' v of the towers' design X = [features | constant of the group | site].
+    def normal(self, features: np.ndarray, errors: RowErrors, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """X' V^-1 X and X' V^-1 v of the towers' design X = [features | u | 1 | invariant].
 
         Parameters
         ----------
         features : array, (row, feature)
-        weight : array, (row,)
+        errors : RowErrors
+            V.
         values : array, (row, 2)
-            v: weights times right-hand sides.
+            v.
         """
-        sites, constant = len(self.towers.sites), self.constant
-
-        def by_group(rows: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(rows, self.start, axis=0)
-
-        def by_site(groups: np.ndarray) -> np.ndarray:
-            total = np.zeros((sites, groups.shape[1]))
-            np.add.at(total, self.group_site, groups)
-            return total
-
-        weighted = features * weight[:, None]
-        group_features, group_weight, group_values = by_group(weighted), by_group(weight[:, None]), by_group(values)
+        width, place = features.shape[1], self.place
+        gram = errors.gram(np.column_stack([features, self.constant, values]))
+        plain = np.r_[np.arange(width), width, np.arange(width + HARMONICS, gram.shape[1])]  # all but u, then v
+        season = np.arange(width, width + HARMONICS)
+        common = gram[:, plain][:, :, plain].sum(axis=0)
+        u_plain = np.einsum("swp,sk->wkp", gram[:, season][:, :, plain], place, optimize=True).reshape(-1, len(plain))
+        weighted = [place.T @ (gram[:, a, b, None] * place) for a in season for b in season]
+        u_u = np.array(weighted).reshape(HARMONICS, HARMONICS, *weighted[0].shape).transpose(0, 2, 1, 3).reshape(len(u_plain), -1)
+        x = slice(width, len(plain) - 2)  # 1 and invariant
         matrix = np.block([
-            [features.T @ weighted, group_features.T @ constant, by_site(group_features).T],
-            [constant.T @ group_features, constant.T @ (group_weight * constant), by_site(group_weight * constant).T],
-            [by_site(group_features), by_site(group_weight * constant), np.diag(by_site(group_weight)[:, 0])],
+            [common[:width, :width], u_plain[:, :width].T, common[:width, x]],
+            [u_plain[:, :width], u_u, u_plain[:, x]],
+            [common[x, :width], u_plain[:, x].T, common[x, x]],
         ])  # fmt: skip
-        return matrix, np.concatenate([features.T @ values, constant.T @ group_values, by_site(group_values)])
+        return matrix, np.concatenate([common[:width, -2:], u_plain[:, -2:], common[x, -2:]])
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorModel:
+    """Errors of the rows but for the Student-t weights of e.
+
+    Attributes
+    ----------
+    records : Records
+    use : array, (row,)
+        How often a row counts; 0 leaves it out.
+    white : array, (row,)
+        Squared scale of e.
+    memory : array, (row,)
+        Sd of s.
+    memory_days : float
+    lasting : array, (row, unknown)
+        See `RowErrors`.
+    degrees_of_freedom : float
+    """
+
+    records: Records
+    use: np.ndarray
+    white: np.ndarray
+    memory: np.ndarray
+    memory_days: float
+    lasting: np.ndarray
+    degrees_of_freedom: float
+
+    def weighted(self, weight: np.ndarray) -> RowErrors:
+        """V with e of precision `weight` over its squared scale."""
+        return RowErrors.create(self.records, self.use * weight / self.white, self.memory, self.memory_days, self.lasting)
+
+    def at(self, residual: np.ndarray) -> RowErrors:
+        """V with the weights that are expected of e given residuals (row,): each follows the other, `ROUNDS` times."""
+        weight = np.ones(len(residual))
+        for _ in range(ROUNDS):
+            once = self.weighted(weight).once(residual)
+            weight = (self.degrees_of_freedom + 1) / (self.degrees_of_freedom + once**2 / self.white)
+        return self.weighted(weight)
+
+    def drawn(self, residual: np.ndarray, random: np.random.Generator) -> RowErrors:
+        """V with weights drawn given residuals (row,): e given its weights, and weights given e, in turns (Geweke 1993,
+        J. Appl. Econometrics 8, S19)."""
+        errors = self.at(residual)
+        for _ in range(ROUNDS):
+            once = errors.draw_once(residual, random)
+            rate = (self.degrees_of_freedom + once**2 / self.white) / 2
+            errors = self.weighted(random.gamma((self.degrees_of_freedom + 1) / 2, 1 / rate))
+        return errors

@@ -1,10 +1,12 @@
-"""What towers saw: observations of NEE, how their errors hang together, and how many facts they are."""
+"""What towers saw: observations of NEE."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
+
+LEAST_AMPLITUDE = 0.2  # of the median site's cycle: no site is without a season of its own
 
 
 class TowerTermSettings(BaseModel):
@@ -14,7 +16,9 @@ class TowerTermSettings(BaseModel):
 
     representativeness: bool = Field(True, description="g: free intercept and ridge-penalised slopes in invariant predictors")
     representativeness_sd: float = Field(0.3, gt=0, description="prior sd of g's slopes [gC m-2 d-1 per standard deviation]")
-    site_effects: bool = Field(True, description="b: one zero-mean effect per site, its variance estimated")
+    site_effects: bool = Field(
+        True, description="b: what a site has of its own, its offset, cycle, trend and years; variances are estimated"
+    )
     degrees_of_freedom: float = Field(4.0, gt=2, description="of the Student-t error")
 
 
@@ -31,8 +35,8 @@ class TowerConstraint:
         [gC m-2 d-1]
     uncertainty : array float32, (row,)
         Random or joint uncertainty [gC m-2 d-1]; 0 where the file has none (the fitted floor then covers it).
-    weight : array float32, (row,)
-        Effective number of data per datum, see `effective_weight`.
+    amplitude : array, (site,)
+        Size of the cycle that predictors give a site [gC m-2 d-1], see `cycle_amplitude`.
     sites : DataFrame
         Index site; lat, lon, igbp, cell, group.
     time : DatetimeIndex, (row,)
@@ -42,25 +46,9 @@ class TowerConstraint:
     site: np.ndarray
     observed: np.ndarray
     uncertainty: np.ndarray
-    weight: np.ndarray
+    amplitude: np.ndarray
     sites: pd.DataFrame
     time: pd.DatetimeIndex
-
-
-@dataclass(frozen=True)
-class ErrorStructure:
-    """How a model's errors at a tower hang together, once the site's mean error is taken away.
-
-    Attributes
-    ----------
-    autocorrelation : float
-        Between neighbouring steps.
-    recurrence : float
-        Intra-class correlation within a site and calendar month: the part of the variance that returns every year.
-    """
-
-    autocorrelation: float
-    recurrence: float
 
 
 def check_lines(observations: pd.DataFrame) -> list[str]:
@@ -95,54 +83,16 @@ def held_out_linear_residual(predictors: np.ndarray, observed: np.ndarray, fold:
     return residual
 
 
-def error_structure(residual: np.ndarray, site: np.ndarray, time: pd.DatetimeIndex, time_step: str) -> ErrorStructure:
-    """Lag-one autocorrelation, and intra-class correlation of (site, calendar month) by one-way analysis of variance.
-
-    Years, not days, are the repetitions of a calendar month: daily residuals are averaged over each month first.
-    """
-    data = pd.DataFrame({"site": site, "time": time, "error": np.asarray(residual, dtype=np.float64)})
-    data["error"] -= data.groupby("site").error.transform("mean")
-    step = pd.DateOffset(months=1) if time_step == "monthly" else pd.DateOffset(days=1)
-    pairs = data.merge(data.assign(time=data.time + step), on=["site", "time"], suffixes=("", "_before"))
-    variance = float((data.error**2).mean())
-    if len(pairs) < 2 or variance == 0:
-        return ErrorStructure(0.0, 0.0)
-    autocorrelation = float(np.clip((pairs.error * pairs.error_before).mean() / variance, 0.0, 0.98))
-    months = data.groupby(["site", data.time.dt.year.rename("year"), data.time.dt.month.rename("month")]).error.mean().reset_index()
-    return ErrorStructure(autocorrelation, _intraclass_correlation(months.error, [months.site, months.month]))
+def cycle_amplitude(expected: np.ndarray, site: np.ndarray, sites: int) -> np.ndarray:
+    """How far a site's expected flux swings, (site,) [gC m-2 d-1]: its sd over the site's rows, at least a fifth of the median site's."""
+    count = np.maximum(np.bincount(site, minlength=sites), 1)
+    mean = np.bincount(site, expected, minlength=sites) / count
+    swing = np.sqrt(np.bincount(site, (expected - mean[site]) ** 2, minlength=sites) / count)
+    usual = float(np.median(swing[np.unique(site)])) if len(site) else 0.0
+    return np.asarray(np.maximum(swing, LEAST_AMPLITUDE * usual if usual > 0 else 1.0))
 
 
-def _intraclass_correlation(values: pd.Series, keys: list[pd.Series]) -> float:
-    """One-way random effects with unequal group sizes (Donner 1986, Int. Stat. Rev. 54, 67), groups of at least two."""
-    size = values.groupby(keys).transform("size")
-    values, keys = values[size >= 2], [k[size >= 2] for k in keys]
-    groups = values.groupby(keys)
-    count, number = len(values), groups.ngroups
-    if number < 2 or count <= number:
-        return 0.0
-    mean = groups.transform("mean")
-    within = float(((values - mean) ** 2).sum() / (count - number))
-    between = float(((mean - values.mean()) ** 2).sum() / (number - 1))
-    usual = (count - float((groups.size() ** 2).sum()) / count) / (number - 1)
-    return float(np.clip((between - within) / (between + (usual - 1) * within), 0.0, 1.0)) if between + within > 0 else 0.0
-
-
-def effective_weight(structure: ErrorStructure, site: np.ndarray, time: pd.DatetimeIndex) -> np.ndarray:
-    """Effective number of data per datum, (row,): two thousand days are not two thousand facts.
-
-    An AR(1) series of n values is worth n (1 - rho) / (1 + rho) independent ones for its mean (von Storch and Zwiers
-    1999, Statistical Analysis in Climate Research, ch. 17.1); a cluster of m values of intra-class correlation c is worth
-    m / (1 + (m - 1) c) (Kish 1965, Survey Sampling, ch. 5.4), here the years of a site's calendar month.
-    """
-    rows = pd.DataFrame({"site": site, "year": time.year, "month": time.month})
-    years = rows.groupby(["site", "month"]).year.transform("nunique").to_numpy()
-    rho = structure.autocorrelation
-    return ((1 - rho) / (1 + rho) / (1 + (years - 1) * structure.recurrence)).astype(np.float32)
-
-
-def from_towers(
-    predictors: np.ndarray, observations: pd.DataFrame, sites: pd.DataFrame, time_step: str, fold: np.ndarray
-) -> tuple[TowerConstraint, ErrorStructure]:
+def from_towers(predictors: np.ndarray, observations: pd.DataFrame, sites: pd.DataFrame, fold: np.ndarray) -> TowerConstraint:
     """Make the tower constraint.
 
     Parameters
@@ -153,12 +103,11 @@ def from_towers(
     sites : DataFrame
         Index site.
     fold : array of int, (site,)
-        Folds of groups, for the residuals that tell how errors hang together.
+        Folds of groups: what a simple model without a site's fold expects of it tells how far its flux swings.
     """
     site = sites.index.get_indexer(pd.Index(observations.site))
     time = pd.DatetimeIndex(observations.time)
     observed = observations.nee.to_numpy(np.float32)
-    structure = error_structure(held_out_linear_residual(predictors, observed, fold[site]), site, time, time_step)
-    weight = effective_weight(structure, site, time)
+    expected = observed - held_out_linear_residual(predictors, observed, fold[site])
     uncertainty = observations.uncertainty.fillna(0.0).to_numpy(np.float32)
-    return TowerConstraint(predictors, site, observed, uncertainty, weight, sites, time), structure
+    return TowerConstraint(predictors, site, observed, uncertainty, cycle_amplitude(expected, site, len(sites)), sites, time)

@@ -123,7 +123,7 @@ def oracle_constraint(
         {"lat": cells.lat(), "lon": cells.lon(), "cell": count, "group": count, "fold": 0}, index=pd.Index(count.astype(str), name="site")
     )
     return TowerConstraint(
-        cube.rows(step, cell), cell, observed, np.zeros(rows, np.float32), np.ones(rows, np.float32), sites, cube.steps.time[step]
+        cube.rows(step, cell), cell, observed, np.zeros(rows, np.float32), np.ones(len(count)), sites, cube.steps.time[step]
     )
 
 
