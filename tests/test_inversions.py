@@ -73,6 +73,23 @@ def ones(value: float = 1.0, months: int = len(TIMES)) -> np.ndarray:
     return np.full((3, months), value)
 
 
+def test_a_familys_releases_carry_its_name_and_others_their_own(tmp_path: Path) -> None:
+    for name in "AB":
+        table_rows(ones(), product=name).to_csv(tmp_path / f"{name}.csv", index=False)
+    sources = [{"format": "table", "path": f"{name}.csv", **more} for name, more in (("A", {"family": "system"}), ("B", {}))]
+    found = read(tmp_path, *sources).integral
+    assert found["product"].to_numpy().tolist() == ["A", "B"]
+    assert found["family"].to_numpy().tolist() == ["system", "B"]
+
+
+def test_a_family_with_the_name_of_another_product_is_refused(tmp_path: Path) -> None:
+    for name in "AB":
+        table_rows(ones(), product=name).to_csv(tmp_path / f"{name}.csv", index=False)
+    sources = [{"format": "table", "path": f"{name}.csv", **more} for name, more in (("A", {"family": "B"}), ("B", {}))]
+    with pytest.raises(InputError, match="family B of A is the name of a product; name the family otherwise"):
+        read(tmp_path, *sources)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), unit=st.sampled_from([f"{m} {p}" for m in PGC_IN for p in ("yr-1", "month-1")]))
 def test_a_table_in_any_unit_reads_back_equal(tmp_path: Path, seed: int, unit: str) -> None:

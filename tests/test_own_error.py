@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dualflux.constraints.inversions.covariance import EnsembleError, autoregressive_correlation, split_parts
+from dualflux.constraints.inversions.ensemble_mean import family_means
 from dualflux.constraints.inversions.own_error import PRIOR_DEGREES_OF_FREEDOM, OwnError, estimate_own_error
 from dualflux.constraints.inversions.spread import PARTS, spread_of
 from dualflux.errors import InputError
@@ -252,3 +253,35 @@ def test_the_prior_counts_as_its_degrees_of_freedom() -> None:
     assert PRIOR_DEGREES_OF_FREEDOM == 3
     np.testing.assert_allclose(np.diag(found) / np.diag(scatter), 1, atol=0.15)
     np.testing.assert_allclose(found - np.diag(np.diag(found)), 0, atol=0.1 * 0.05**2)
+
+
+# Families
+
+
+def test_releases_of_one_system_are_one_product() -> None:
+    """Two copies of a product in one family: mean and R as without the copy; counted apart they would look like agreement."""
+    random = np.random.default_rng(5)
+    products = random.normal(size=(3, 2, 6, 12))
+    doubled, families = np.concatenate([products, products[:1]]), ["a", "b", "c", "a"]
+    found, names = family_means(doubled, families)
+    assert names == ("a", "b", "c")
+    np.testing.assert_allclose(found, products)
+
+
+def test_a_release_that_begins_late_does_not_make_its_family_jump() -> None:
+    """The second release is 5 higher and begins in the second year: the family is 2.5 higher than the first in every year."""
+    random = np.random.default_rng(6)
+    first = random.normal(size=(2, 4, 12))
+    second = first + 5.0
+    second[:, 0] = np.nan
+    found, _ = family_means(np.stack([first, second]), ["a", "a"])
+    np.testing.assert_allclose(found[0], first + 2.5, atol=1e-10)
+
+
+def test_a_family_has_no_month_that_none_of_its_releases_has() -> None:
+    products = np.random.default_rng(7).normal(size=(3, 2, 3, 12))
+    products[:2, :, 0, :5] = np.nan
+    products[0, :, 1] = np.nan
+    found, _ = family_means(products, ["a", "a", "b"])
+    np.testing.assert_array_equal(np.isnan(found[0]), np.isnan(products[1]))
+    assert np.isfinite(found[1]).all()

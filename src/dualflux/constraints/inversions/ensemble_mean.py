@@ -1,5 +1,7 @@
 """The mean of a few inversions, of which some begin late, end early or miss months; and their whole calendar years."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -29,15 +31,31 @@ def ensemble_mean(products: np.ndarray) -> np.ndarray:
     InputError
         A month that no product has, or products that no chain of shared months connects.
     """
-    there = np.isfinite(products)
-    count = there.sum(axis=0)
-    if (count == 0).any():
+    if not np.isfinite(products).any(axis=0).all():
         raise InputError("inversions: a month of a whole year that no product has; change `period`, or add a product")
-    mean = np.where(there, products, 0.0).sum(axis=0) / count
-    if there.all():
-        return mean
+    return _mean_where_there(products)
+
+
+def _mean_where_there(products: np.ndarray) -> np.ndarray:
+    """`ensemble_mean`; NaN in months that no product has."""
+    there = np.isfinite(products)
+    count = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there.any(axis=0), np.where(there, products, 0.0).sum(axis=0) / count, np.nan)
+    if there.all() or len(products) == 1:
+        return np.asarray(mean)
     effect = np.stack([_effects(products[:, r], mean[r], there[:, r], count[r]) for r in range(products.shape[1])], axis=1)
-    return np.where(there, products - effect[:, :, None], 0.0).sum(axis=0) / count
+    return np.asarray(np.where(np.isfinite(mean), np.where(there, products - effect[:, :, None], 0.0).sum(axis=0) / count, np.nan))
+
+
+def family_means(products: np.ndarray, families: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Products of one family as their mean, (family, region, year, 12), and the families in the order of their first products.
+
+    Releases of one system share most of what they err: counted one by one they would look like agreement. Where no member of a family
+    has a month there is none (NaN).
+    """
+    names = tuple(dict.fromkeys(families))
+    of = np.array(families)
+    return np.stack([_mean_where_there(products[of == name]) for name in names]), names
 
 
 def _effects(products: np.ndarray, mean: np.ndarray, there: np.ndarray, count: np.ndarray) -> np.ndarray:

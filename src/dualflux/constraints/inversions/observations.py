@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dualflux.constraints.base import generator
 from dualflux.constraints.inversions.covariance import EnsembleError
-from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, to_year_month
+from dualflux.constraints.inversions.ensemble_mean import ensemble_mean, family_means, to_year_month
 from dualflux.constraints.inversions.mean_error import MeanError, SpreadKind
 from dualflux.constraints.inversions.own_error import estimate_own_error
 from dualflux.cube import Cube, Steps
@@ -146,15 +146,15 @@ def from_inversions(
 ) -> RegionalConstraint:  # fmt: skip
     """Make the regional constraint from the whole years of `fit_period`.
 
-    A product or a span of years may be left out of everything, error model included; constant `emissions` by region
-    [PgC yr-1] are subtracted beside the adjustments of the target.
+    Products of one family count as one. A product or family, or a span of years, may be left out of everything, error model
+    included; constant `emissions` by region [PgC yr-1] are subtracted beside the adjustments of the target.
     """
     integral = target.integral.sel(region=list(region_names))
     if emissions is not None:
         rate = xr.DataArray([emissions[name] for name in region_names], {"region": list(region_names)})
         integral = integral - rate * integral.time.dt.days_in_month / xr.where(integral.time.dt.is_leap_year, 366, 365)
     if leave_out is not None:
-        integral = integral.sel(product=integral.product != leave_out)
+        integral = integral.sel(product=_family(integral) != leave_out)
     values, years = to_year_month(integral.transpose("product", "region", "time"))
     use = np.array([date(y, 1, 1) >= fit_period[0] and date(y, 12, 31) <= fit_period[1] for y in years])
     if leave_out_years is not None:
@@ -163,11 +163,16 @@ def from_inversions(
         raise InputError(f"inversions: no whole year is left to fit in {fit_period[0]} to {fit_period[1]}; widen `fit_period` or `holdout`")
     values, years = values[:, :, use], years[use]
     there = np.isfinite(values).any(axis=(1, 2, 3))
-    values, names = values[there], tuple(str(p) for p, t in zip(integral["product"].to_numpy(), there, strict=True) if t)
+    values, names = family_means(values[there], [str(name) for name in _family(integral).to_numpy()[there]])
     own = estimate_own_error(values, region_area, settings.minimum_spread, region_names)
     drawn = MeanError(own, settings.spread, _adjustment_sd(target, region_names))
     month = np.array([[steps.months.get_loc(pd.Timestamp(y, m, 1)) for m in range(1, 13)] for y in years])
     return RegionalConstraint(values, names, region_names, ensemble_mean(values), drawn.expected(), years, month, drawn)
+
+
+def _family(integral: xr.DataArray) -> xr.DataArray:
+    """The system each product is a release of, (product,): its own name where the study says nothing."""
+    return integral["family"] if "family" in integral.coords else integral["product"]
 
 
 def _adjustment_sd(target: Target, region_names: tuple[str, ...]) -> np.ndarray:

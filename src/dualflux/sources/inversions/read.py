@@ -39,8 +39,9 @@ class Inversions:
     Attributes
     ----------
     integral : DataArray, (product, region, time)
-        PgC month-1, positive to the atmosphere; regions are the parts and `global`; NaN where a product
-        has no data. `global` is a gridded product's own sum, the sum of the parts for a table.
+        PgC month-1, positive to the atmosphere; regions are the parts and `global`; NaN where a product has no data. `global` is a
+        gridded product's own sum, the sum of the parts for a table. Coordinate `family`, (product): the system that a product
+        is a release of, or its own name.
     notes : DataFrame
         product, source, first, last (months used), mean_annual_global [PgC yr-1], contents,
         includes_fire, own_fire, river_adjusted, outside_regions (global minus parts, mean annual) [PgC yr-1].
@@ -86,12 +87,15 @@ def read_inversions(
         problems.add("inversions: none given; list at least one file")
     for source in sources:
         with problems.collect():
-            records += [replace(record, accept=source.implausible == "accept") for record in _read(source, root, place)]
+            more = {"accept": source.implausible == "accept", "family": source.family}
+            records += [replace(record, **more) for record in _read(source, root, place)]
     names = [r.product for r in records]
     for name in sorted({n for n in names if names.count(n) > 1}):
         where = ", ".join(r.source for r in records if r.product == name)
         problems.add(f"inversions: product {name} comes from {where}; keep it in one of them with `products`, or name it with `product`")
     for record in records:
+        if record.family in names and record.family != record.product:
+            problems.add(f"inversions: family {record.family} of {record.product} is the name of a product; name the family otherwise")
         with problems.collect():
             record.check(place.times)
             record.require_plausible(place.times)
@@ -129,7 +133,12 @@ def _stack(records: list[Record], months: list[np.ndarray], place: Place, name: 
     return xr.DataArray(
         np.stack([m.T for m in months]),
         dims=("product", "region", "time"),
-        coords={"product": [r.product for r in records], "region": [*place.regions.names, "global"], "time": place.times},
+        coords={
+            "product": [r.product for r in records],
+            "family": ("product", [r.family or r.product for r in records]),
+            "region": [*place.regions.names, "global"],
+            "time": place.times,
+        },
         attrs={"units": UNIT, "long_name": f"{name}, integrated over the region and month"},
     )
 

@@ -32,6 +32,8 @@ class Record:
         The product's own imposed fire.
     accept : bool
         The study takes implausible sums as they are.
+    family : str, optional
+        Its system, where the study names several of its releases.
     """
 
     product: str
@@ -41,6 +43,7 @@ class Record:
     contents: Contents
     fire: np.ndarray | None = None
     accept: bool = False
+    family: str | None = None
 
     def check(self, times: pd.DatetimeIndex) -> None:
         """Raise InputError unless the record begins once and ends once, for all regions alike."""

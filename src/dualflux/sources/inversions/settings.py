@@ -22,6 +22,8 @@ class _Source(BaseModel):
         Missing besides what the file declares, in the file's unit.
     implausible : {"error", "accept"}
         ``accept``: values and global sums that no inversion can have are taken as they are, and said.
+    family : str, optional
+        Name of a system: products of one family, its releases, count as one product, their mean.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +31,7 @@ class _Source(BaseModel):
     includes_fire: bool | None = None
     fill_value: FillValues | None = None
     implausible: Implausible = "error"
+    family: Annotated[str, Field(min_length=1)] | None = None
 
 
 class _OneFile(_Source):
