@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.base import AnomalyPart, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.constraints.towers.regional_anomalies import RowsInRegions
 from dualflux.model.spatial_effect import harmonics
 from dualflux.model.time_effect import time_columns
 
@@ -32,6 +34,8 @@ class TowerEquations:
         Predictors, in `order`.
     series : array, (row, series x zone)
         Columns of predictors of time alone, in `order`: they vary between years and stand beside the hidden features.
+    regions : RowsInRegions
+        What the rows, in `order`, see of regional anomalies.
     """
 
     order: np.ndarray
@@ -42,6 +46,7 @@ class TowerEquations:
     degrees_of_freedom: float
     rows: np.ndarray
     series: np.ndarray
+    regions: RowsInRegions
     areas: Areas | None = None
 
     @classmethod
@@ -59,7 +64,8 @@ class TowerEquations:
         invariant = towers.predictors[first, : cube.columns.invariant].astype(np.float64)
         constant = np.column_stack([wave, np.ones(len(first)), invariant])
         series = time_columns(cube.series[step], lat[towers.site])[order]
-        return cls(order, start, towers.site[first], constant, towers, degrees_of_freedom, towers.predictors[order], series)
+        regions = RowsInRegions(landscape.cells.region_fraction, towers.sites.cell.to_numpy()[towers.site[order]], towers.time[order])
+        return cls(order, start, towers.site[first], constant, towers, degrees_of_freedom, towers.predictors[order], series, regions)
 
     def names(self) -> tuple[str, ...]:
         """Effects that towers load on, in the order of their columns."""
@@ -76,10 +82,12 @@ class TowerEquations:
         trained = self.expected(columns, member.trained[place])
         structural = np.exp(own.log_error_floor) + np.exp(own.log_error_growth) * np.abs(trained)
         scale = np.sqrt(self.towers.uncertainty[order].astype(np.float64) ** 2 + structural**2)
-        return self.heavy_tailed(columns, use, scale, noise, place)
+        load = None if member.anomaly_years is None else self.regions.loading(member.anomaly_years)
+        return self.heavy_tailed(columns, use, scale, noise, place, load)
 
     def heavy_tailed(
-        self, features: np.ndarray, use: np.ndarray, scale: np.ndarray, noise: np.ndarray, place: np.ndarray
+        self, features: np.ndarray, use: np.ndarray, scale: np.ndarray, noise: np.ndarray, place: np.ndarray,
+        load: sparse.csr_array | None = None,
     ) -> Equations:  # fmt: skip
         """Normal equations with Student-t weights at a solution.
 
@@ -95,16 +103,36 @@ class TowerEquations:
             Standard normal draw of the errors.
         place : array of int
             Positions of `names` among all unknowns.
+        load : sparse array, (anomaly, row), optional
+            What a row sees of regional anomalies, which stand behind all other unknowns of a solution.
         """
         observed, freedom = self.towers.observed[self.order].astype(np.float64), self.degrees_of_freedom
 
         def at(parameters: np.ndarray) -> Normal:
-            distance = (observed - self.expected(features, parameters[place])) / scale
+            expected = self.expected(features, parameters[place])
+            if load is not None and len(parameters) > load.shape[0]:
+                expected = expected + load.T @ parameters[-load.shape[0] :]
+            distance = (observed - expected) / scale
             weight = use * (freedom + 1) / (freedom + distance**2) / scale**2
             values = np.column_stack([weight * observed, np.sqrt(weight) * noise])
-            return Normal(place, *self.normal(features, weight, values))
+            alone = None if load is None else self.anomaly_part(load, features, weight, values)
+            return Normal(place, *self.normal(features, weight, values), alone)
 
         return at
+
+    def anomaly_part(self, load: sparse.csr_array, features: np.ndarray, weight: np.ndarray, values: np.ndarray) -> AnomalyPart:
+        """What the towers say of regional anomalies: A' W A, A' W X and A' v of the design X of `normal`.
+
+        Parameters
+        ----------
+        load : sparse array, (anomaly, row)
+        """
+        weighted = load.multiply(weight).tocsr()
+        group = np.repeat(np.arange(len(self.start)), np.diff(np.r_[self.start, len(weight)]))
+        by_group = weighted @ sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)))
+        site = sparse.csr_array((np.ones(len(self.start)), (np.arange(len(self.start)), self.group_site)), (len(self.start), len(self.towers.sites)))
+        couple = np.concatenate([weighted @ features, by_group @ self.constant, (by_group @ site).toarray()], axis=1)
+        return AnomalyPart(self.regions.by_year((weighted @ load.T).tocoo()), couple, load @ values)
 
     def expected(self, features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Expected tower flux [gC m-2 d-1], (row,) in `order`, of features (row, feature) and parameters in the order of `names`."""
