@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_anomaly_effect import PRIOR, YEARS, sums
 
 from dualflux.constraints.base import AnomalyPart, Effect, Layout, Normal
 from dualflux.fitting.anomaly_elimination import AnomalyProblem
 from dualflux.fitting.linear_posterior import MemberProblem, solve
+from test_anomaly_effect import PRIOR, YEARS, sums
 
 OTHERS, DATA = 7, 400
 SIZE = 12 * 3 * len(YEARS)

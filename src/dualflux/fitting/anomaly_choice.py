@@ -27,6 +27,7 @@ from dualflux.model.anomaly_effect import SEASON_OF_MONTH, SEASONS, AnomalyEffec
 SPREAD_OF_SDS = 0.7  # tau: two thirds of the sds within a factor of two about their mean
 LARGEST = 0.95  # of the autocorrelation and of the common share
 SMALLEST_SD = 1e-3  # gC m-2 d-1: nothing
+TRIAL_MEMBERS = 2  # of each block of left-out years
 LEAST_YEARS = 3  # of which some can be left out
 COLUMNS = ["variant", "region", "season", "prior_sd", "posterior_sd", "error_sd", "autocorrelation", "common_share", "unit"]
 
@@ -119,7 +120,9 @@ def _loss(parameters: np.ndarray, scatter: Scatter) -> tuple[float, np.ndarray]:
     # d loss = sum of slope * d V
     slope = scatter.freedom / 2 * load.T @ (inverse - inverse @ scatter.second @ inverse) @ load
     of_month = 2 * (slope * covariance).sum(axis=1).reshape(regions, 12)
-    of_sd = np.stack([of_month[:, SEASON_OF_MONTH == s].sum(axis=1) for s in range(len(SEASONS))], axis=1).ravel() + level / SPREAD_OF_SDS**2
+    of_sd = (
+        np.stack([of_month[:, s == SEASON_OF_MONTH].sum(axis=1) for s in range(len(SEASONS))], axis=1).ravel() + level / SPREAD_OF_SDS**2
+    )
     scaled = slope * np.outer(sd, sd)
     steeper = np.where(lag > 0, lag * prior.autocorrelation ** np.maximum(lag - 1, 0), 0.0)
     of_rho = float((scaled * np.kron(between, steeper)).sum())
@@ -140,19 +143,17 @@ def anomaly_table(effects: dict[str, AnomalyEffect], full: RegionalConstraint, c
         posterior = paired_variance(effect.posterior).mean(axis=0)
         for region, name in enumerate(effect.regions):
             for season, label in enumerate(SEASONS):
-                use = SEASON_OF_MONTH == season
+                use = season == SEASON_OF_MONTH
                 sds = (float(np.sqrt(v[region, use].mean())) for v in (effect.prior.sd**2, posterior, own_error))
                 rows.append((variant, name, label, *sds, effect.prior.autocorrelation, effect.prior.common, "gC m-2 d-1"))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def said_of(prior: AnomalyPrior | None, names: Sequence[str]) -> str:
+def said_of(prior: AnomalyPrior, names: Sequence[str]) -> str:
     """What was estimated, in words."""
-    if prior is None:
-        return "regional anomalies: too few years to leave some out, so that what no predictor carries is not told"
     size = np.sqrt((prior.sd**2).mean(axis=1))
     least, most = int(size.argmin()), int(size.argmax())
     return (
-        f"regional anomalies that no predictor carries: sd of a month {size[least]:.2g} ({names[least]}) to {size[most]:.2g} ({names[most]}) "
-        f"gC m-2 d-1, autocorrelation {prior.autocorrelation:.2f}, common share {prior.common:.2f}"
+        f"regional anomalies that no predictor carries: sd of a month {size[least]:.2g} ({names[least]}) to {size[most]:.2g} "
+        f"({names[most]}) gC m-2 d-1, autocorrelation {prior.autocorrelation:.2f}, common share {prior.common:.2f}"
     )

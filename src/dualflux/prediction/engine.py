@@ -148,7 +148,18 @@ def drawn_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: 
             )
     nothing = (len(months), len(cells.region_names))
     each = [np.zeros((e.size, *nothing)) if e.anomaly is None else e.anomaly.prior_draws(months) for e in ensembles]
-    return RegionalAnomalies(np.concatenate(each), lambda own: np.asarray(cells.region_fraction[:, own], dtype=np.float64))
+    return RegionalAnomalies(np.concatenate(each), _shares(cells))
+
+
+def learnt_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: LandCells) -> RegionalAnomalies:
+    """What data have told members of the same: draws of the posterior; NaN where there is none, outside the fitted years too."""
+    nothing = (len(months), len(cells.region_names))
+    each = [np.full((e.size, *nothing), np.nan) if e.anomaly is None else e.anomaly.posterior_draws(months) for e in ensembles]
+    return RegionalAnomalies(np.concatenate(each), _shares(cells))
+
+
+def _shares(cells: LandCells) -> Callable[[slice], np.ndarray]:
+    return lambda own: np.asarray(cells.region_fraction[:, own], dtype=np.float64)
 
 
 def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:

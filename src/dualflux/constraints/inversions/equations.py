@@ -104,8 +104,8 @@ def anomaly_part(
     years, size = len(load), 12 * len(columns)
     blocks, couple = np.empty((years, size, size)), np.empty((years, size, design.shape[-1]))
     for year, own in enumerate(load):
-        seen = np.einsum("rsi,riq->siq", own, (precision.reshape(size, size) @ design[:, year].reshape(size, -1)).reshape(*design[:, 0].shape))
-        couple[year] = seen.reshape(size, -1)
+        weighted = precision.reshape(size, size) @ design[:, year].reshape(size, -1)
+        couple[year] = np.einsum("rsi,riq->siq", own, weighted.reshape(len(columns), 12, -1), optimize=True).reshape(size, -1)
         blocks[year] = np.einsum("rsi,rium,utm->sitm", own, precision, own, optimize=True).reshape(size, size)
     flat = couple.reshape(years * size, -1)
     return AnomalyPart(weight * blocks, weight * flat[:, :-2], flat[:, -2:] * [weight, np.sqrt(weight)])

@@ -130,7 +130,8 @@ class TowerEquations:
         weighted = load.multiply(weight).tocsr()
         group = np.repeat(np.arange(len(self.start)), np.diff(np.r_[self.start, len(weight)]))
         by_group = weighted @ sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)))
-        site = sparse.csr_array((np.ones(len(self.start)), (np.arange(len(self.start)), self.group_site)), (len(self.start), len(self.towers.sites)))
+        groups, sites = len(self.start), len(self.towers.sites)
+        site = sparse.csr_array((np.ones(groups), (np.arange(groups), self.group_site)), (groups, sites))
         couple = np.concatenate([weighted @ features, by_group @ self.constant, (by_group @ site).toarray()], axis=1)
         return AnomalyPart(self.regions.by_year((weighted @ load.T).tocoo()), couple, load @ values)
 
