@@ -118,18 +118,18 @@ class RegionalAnomalies(NamedTuple):
 
     Attributes
     ----------
-    values : array, (member, month, region)
+    flux : array, (member, month, region)
         [gC m-2 d-1]
     share : callable
         Part of each cell's land that a region has, of some cells (a slice), (region, cell).
     """
 
-    values: np.ndarray
+    flux: np.ndarray
     share: Callable[[slice], np.ndarray]
 
     def at(self, cells: slice, span: slice) -> np.ndarray:
         """Of some cells over a span of months, (month, member, cell)."""
-        return np.asarray(np.einsum("kmr,rc->mkc", self.values[:, span], self.share(cells)))
+        return np.asarray(np.einsum("kmr,rc->mkc", self.flux[:, span], self.share(cells)))
 
 
 def drawn_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: LandCells) -> RegionalAnomalies:

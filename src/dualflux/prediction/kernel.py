@@ -218,13 +218,13 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
         seasonal = tile.seasonal[place]
         time = jnp.concatenate([wave[place], series], axis=1) if series.shape[1] else wave[place]
 
-        def member(own: tuple[Network, jax.Array]) -> jax.Array:
-            network, field = own
+        def member(own: tuple[Network, jax.Array, jax.Array]) -> jax.Array:
+            network, field, unknown = own
             start = network.weights[0][:, :statics] @ tile.static + network.biases[0][:, None]
-            step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + s[2] @ field  # noqa: E731
+            step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + (s[2] @ field + unknown)  # noqa: E731
             return jax.lax.map(step, (seasonal, dynamic, time), batch_size=steps if _wide() else None)
 
-        flux = jax.lax.map(member, (turned, tile.field)) + anomaly[:, None]
+        flux = jax.lax.map(member, (turned, tile.field, anomaly))
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
         invariant = jnp.concatenate([jnp.repeat(tile.static[:, None], steps, axis=1), seasonal.swapaxes(0, 1)])
         return Found(_members(model, flux, invariant, share), _statistics(model, flux, invariant) if each_step else None)

@@ -59,7 +59,7 @@ def upscale(study: Study, out: Path) -> None:
 
 def _change(unknown: RegionalAnomalies, learnt: RegionalAnomalies, month: int) -> np.ndarray:
     """From what members do not know of a month to what the data have told of it, (member, cell); NaN where there is no analysis."""
-    difference = RegionalAnomalies(learnt.values - unknown.values, unknown.share)
+    difference = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share)
     return difference.at(slice(None), slice(month, month + 1))[0]
 
 
