@@ -56,7 +56,8 @@ def by_hand(model: FluxModel, tile: Tile, months: Months, length: TimeStep) -> t
     found = []
     for m in range(tile.field.shape[0]):
         one = jax.tree.map(lambda a, m=m: a[m], model)
-        found.append(one.fluxes(rows, jnp.asarray(wave[months.place] @ tile.field[m], jnp.float32)))
+        spatial = wave[months.place] @ tile.field[m] + tile.anomaly[:, m, None]
+        found.append(one.fluxes(rows, jnp.asarray(spatial, jnp.float32)))
     return tuple(np.stack([np.asarray(f[k], np.float64) for f in found]) for k in (0, 1))  # type: ignore[return-value]
 
 

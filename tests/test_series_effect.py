@@ -21,7 +21,7 @@ from dualflux.cube import Cube, DeviceCube, SeriesStandard
 from dualflux.fitting.fit_ensembles import build_objective, linear_step, train_all
 from dualflux.fitting.linear_posterior import solve
 from dualflux.fitting.posterior_draws import with_parameters
-from dualflux.fitting.series_choice import CANDIDATE_SDS, choose_prior, choose_series, gram_of_years, held_out_misfit
+from dualflux.fitting.series_choice import CANDIDATE_SDS, choose_prior, choose_series, gram_of_years, held_out_misfit, left_out_residuals
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.model.time_effect import zones
@@ -305,7 +305,8 @@ def test_a_response_is_found_in_training() -> None:
         TRAINING,
     )
     settings = (NETWORK, TowerTermSettings(), TRAINING)
-    choice = choose_series(objective, make, VARIANTS["inversions"], cube, CELLS, *settings, 1.0, 1)  # type: ignore[arg-type]
+    residual = left_out_residuals(objective, make, VARIANTS["inversions"], cube, *settings, 1.0, 1)  # type: ignore[arg-type]
+    choice = choose_series(residual, regional, cube, CELLS, 1)
     assert choice.prior_sd >= 0.1 and choice.p_value < 0.05
     stack = make_stack(objective, study_runs(("inversions",)))
     fitted = train_all(objective, stack, make_landscape(cube), DeviceCube.of(cube), NETWORK, short, SPATIAL, series_sd=choice.prior_sd)

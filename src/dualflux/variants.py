@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 ConstraintName = Literal["towers", "inversions"]
 RESERVED = ("target", "truth", "global", "left_out", "climatology", "nino")  # products and folders of other meaning
+ANALYSIS = "_analysis"  # a variant's second layer: the fitted years as the atmosphere had them
 
 
 class Variant(BaseModel):
@@ -62,10 +63,10 @@ def _from_names(value: Any) -> Any:
 
 def _well_named(variants: dict[str, Variant]) -> dict[str, Variant]:
     for name, variant in variants.items():
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or name in RESERVED or name.endswith("_analysis"):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or name in RESERVED or name.endswith(ANALYSIS):
             raise ValueError(
                 f"{name}: a variant's name becomes a folder and a product: letters, digits, `_`, `-`; not {', '.join(RESERVED)}, "
-                "and not ending in _analysis"
+                f"and not ending in {ANALYSIS}"
             )
         if name in VARIANTS and variant != VARIANTS[name]:
             raise ValueError(f"{name} is built in and means something else; choose another name")
@@ -101,7 +102,8 @@ def ordered(names: Iterable[str]) -> list[str]:
     ['towers', 'dual', 'mine']
     """
     there = list(dict.fromkeys(names))
-    return [v for v in VARIANTS if v in there] + [v for v in there if v not in VARIANTS]
+    usual = [name for v in VARIANTS for name in (v, f"{v}{ANALYSIS}")]
+    return [v for v in usual if v in there] + [v for v in there if v not in usual]
 
 
 def words(variant: Variant) -> str:

@@ -145,6 +145,27 @@ class Plan(NamedTuple):
         return self.weights.get(constraint, 1.0) if constraint in self.variant.constraints else 0.0
 
 
+class AnomalyPart(NamedTuple):
+    """What a constraint's normal equations say of a member's regional anomalies, (year, region, 12) flattened.
+
+    Attributes
+    ----------
+    couple : array, (year x n, k)
+        With the unknowns of `Normal.place`, n = region x 12.
+    values : array, (year x n, 2)
+        Right-hand sides, as in `Normal`.
+    blocks : array, (year, n, n), or None
+        Among those of a year, where years do not meet.
+    dense : array, (year x n, year x n), or None
+        Among all, where they do.
+    """
+
+    couple: np.ndarray
+    values: np.ndarray
+    blocks: np.ndarray | None = None
+    dense: np.ndarray | None = None
+
+
 class Normal(NamedTuple):
     """Part of the normal equations: those of some of the unknowns.
 
@@ -155,11 +176,14 @@ class Normal(NamedTuple):
     matrix : array, (k, k)
     values : array, (k, 2)
         Right-hand sides of the data as they are, and of a draw of their errors.
+    anomaly : AnomalyPart or None
+        Of regional anomalies, where the member has any.
     """
 
     place: np.ndarray
     matrix: np.ndarray
     values: np.ndarray
+    anomaly: AnomalyPart | None = None
 
 
 class Landscape(NamedTuple):
@@ -191,6 +215,8 @@ class LinearMember(NamedTuple):
         For a draw of the data's errors.
     sign : float
         Of the draw: antithetic pairs share all but this.
+    anomaly_years : array of int, (year,), or None
+        Whole years that have regional anomalies as unknowns; at a solution they stand behind all others. None: there are none.
     """
 
     own: Any
@@ -202,6 +228,7 @@ class LinearMember(NamedTuple):
     plan: Plan
     random: np.random.Generator
     sign: float
+    anomaly_years: np.ndarray | None = None
 
 
 class Draw(NamedTuple):
@@ -278,6 +305,10 @@ class Constraint(eqx.Module):
     def effects(self) -> tuple[Effect, ...]:
         """Nuisance effects that it brings along."""
         return ()
+
+    def anomaly_years(self, plan: Plan) -> np.ndarray | None:
+        """Whole years whose regional anomalies it sees in a member, (year,); None: it sees none, or not enough to tell them."""
+        return None
 
     def parts(self, plans: Sequence[Plan]) -> Any:
         """What differs between members, with a leading member axis."""

@@ -9,7 +9,8 @@ c - f = (1 - K) (truth - f0) - (1 - K) common - K e
     variance of x - f = V + (1 - 2 K) C + O,    K = V / R, at most 1.
 
 Where inversions alone tell the flux (K = 1) this is O (1 + 1/n): the common part, which a left-out product shares, is not in it. Where
-they tell nothing (K = 0) it is that of truth, common and own part. So a left-out product tests own parts; the common part can be
+they tell nothing (K = 0) it is that of truth, common and own part; so it is with annual anomalies of `nee` where members carry what no
+predictor does, for that part of V is a draw that no inversion has told. So a left-out product tests own parts; the common part can be
 tested by independent budgets alone. O, C and R are taken value by value, as if each were estimated alone; O rests on few
 products, so intervals are Student's t, whose variance exceeds the square of its scale `sd` by nu / (nu - 2).
 """
@@ -27,6 +28,7 @@ from dualflux.metrics.pairs import paired_std
 from dualflux.metrics.parts import effective_cases, interval_score
 from dualflux.metrics.probability import LEVELS
 from dualflux.metrics.regions import comparison_metrics
+from dualflux.variants import ANALYSIS
 
 PREDICTION_COLUMNS = [
     "experiment", "product", "region", "part", "period", "observed", "predicted", "sd_members", "sd", "degrees_of_freedom", "unit",
@@ -62,7 +64,9 @@ def left_out_table(members: pd.DataFrame, make: Maker, holdout: HoldoutSettings,
             truth = pd.Series(observed[i].ravel(), months)
             candidates = {"climatology": pd.Series(climatology[i], months)}
             for variant in mean.index.unique("variant"):
-                candidates[variant] = mean.loc[variant, region].reindex(months)
+                series = mean.loc[variant, region].reindex(months)
+                if series.notna().any():  # an analysis says nothing of left-out years
+                    candidates[variant] = series
             for candidate, series in candidates.items():
                 rows += [(name, candidate, region, k, v) for k, v in comparison_metrics(series, truth).items()]
     return pd.DataFrame(rows, columns=LEFT_OUT_COLUMNS)
@@ -77,8 +81,7 @@ def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSett
     annual = observed.sum(axis=(1, 2)) / observed.shape[1]
     rows = [("target", region, value) for region, value in zip(region_names, annual, strict=True)] + [("target", "global", annual.sum())]
     mine = members[members.run == name]
-    years = mine.time.dt.year.nunique()
-    found = mine.groupby(["variant", "region", "member"]).value.sum().groupby(["variant", "region"]).mean() / years
+    found = 12 * mine.groupby(["variant", "region", "member"]).value.mean().groupby(["variant", "region"]).mean()
     rows += [(variant, region, value) for (variant, region), value in found.items()]
     table = pd.DataFrame(rows, columns=["product", "region", "value"])
     return table.assign(metric=f"{name}_mean_annual", unit="PgC yr-1")[["product", "region", "metric", "value", "unit"]]
@@ -103,16 +106,19 @@ def left_out_predictions(members: pd.DataFrame, make: Maker, region_names: tuple
     full, tables = make(None, None), []
     for name in full.names:
         mine = members[members.run == f"without_{name}"]
+        variants = set(mine.variant)
         for variant, rows in mine.groupby("variant", sort=False):
-            table = _predicted_product(rows, full.products[full.names.index(name)], make(name, None), full.years, region_names)
+            product, unknown = full.products[full.names.index(name)], f"{variant}{ANALYSIS}" in variants
+            table = _predicted_product(rows, product, make(name, None), full.years, region_names, unknown)
             tables.append(table.assign(experiment=f"without_{name}", product=variant)[PREDICTION_COLUMNS])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=PREDICTION_COLUMNS)
 
 
 def _predicted_product(
-    rows: pd.DataFrame, product: np.ndarray, used: RegionalConstraint, years: np.ndarray, region_names: tuple[str, ...]
-) -> pd.DataFrame:
-    """Of one product (region, year, 12) and one variant's members."""
+    rows: pd.DataFrame, product: np.ndarray, used: RegionalConstraint, years: np.ndarray, region_names: tuple[str, ...],
+    unknown: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Of one product (region, year, 12) and one variant's members; `unknown`: these carry anomalies that no inversion has told."""
     if used.drawn is None:
         raise TypeError("a constraint whose own and common errors are not told apart predicts no product")
     years = years[np.isfinite(product).all(axis=(0, 2))]
@@ -130,7 +136,8 @@ def _predicted_product(
     for part, unit in PARTS.items():
         spread = paired_std(parts[part])
         place = ERROR_PARTS.index(_PART_OF_ERROR[part])
-        variance = predictive_variance(spread**2, mean[part], common[part], own[part]) / inflation[place]
+        told = 0.0 if unknown and part == "annual_anomaly" else None
+        variance = predictive_variance(spread**2, mean[part], common[part], own[part], told) / inflation[place]
         table = pd.DataFrame({
             "region": np.repeat(np.array(names), len(period[part])), "part": part, "period": period[part] * len(names),
             "observed": truth[part][0].ravel(), "predicted": parts[part].mean(axis=0).ravel(), "sd_members": spread.ravel(),
@@ -146,15 +153,19 @@ def _parts(values: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean_annual": 12 * offset[..., None], "cycle": cycle, "annual_anomaly": anomaly.sum(axis=-1)}
 
 
-def predictive_variance(members: np.ndarray, mean: np.ndarray, common: np.ndarray, own: np.ndarray) -> np.ndarray:
+def predictive_variance(
+    members: np.ndarray, mean: np.ndarray, common: np.ndarray, own: np.ndarray, told: float | None = None
+) -> np.ndarray:  # fmt: skip
     """Of a left-out product about the members' mean: V + (1 - 2 K) C + O, K = V / R at most 1 (see the top of this module).
 
     Parameters
     ----------
     members, mean, common, own : array
         V, R, C and O, of shapes that go together.
+    told : float, optional
+        K where V does not tell it.
     """
-    gain = np.minimum(members / mean, 1.0)
+    gain = np.minimum(members / mean, 1.0) if told is None else told
     return np.asarray(members + (1 - 2 * gain) * common + own)
 
 

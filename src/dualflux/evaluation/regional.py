@@ -25,11 +25,15 @@ def integral_rows(
     Parameters
     ----------
     labels : list of (run, variant, member)
+
+    Notes
+    -----
+    Months without a value, those outside the fitted years of an analysis, have no row.
     """
     index = pd.MultiIndex.from_tuples(labels, names=["run", "variant", "member"])
     columns = pd.MultiIndex.from_product([months, regions], names=["time", "region"])
     wide = pd.DataFrame(integrals.reshape(len(labels), -1), index, columns)
-    return wide.melt(ignore_index=False, value_name="value").reset_index()
+    return wide.melt(ignore_index=False, value_name="value").dropna(subset="value").reset_index()
 
 
 def regional_table(members: pd.DataFrame, prepared: Prepared) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Every run's members trained, stopped, and their linear parts drawn from the posterior."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, renew_representativeness
 from dualflux.fitting.training import Fit, TrainingSettings, fit
 from dualflux.grid import LandCells
+from dualflux.model.anomaly_effect import AnomalyEffect, AnomalyPrior
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis, SpatialSettings
@@ -103,7 +105,7 @@ class Trained(NamedTuple):
 def train_all(
     objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, network: NetworkSettings, training: TrainingSettings,
     spatial: SpatialSettings, report: Callable[[int, int], None] = lambda done, of: None, checkpoint: Checkpoint | None = None,
-    series_sd: float = 0.0,
+    series_sd: float = 0.0, anomaly: AnomalyPrior | None = None,
 ) -> Fitted:  # fmt: skip
     """Train every member in one compiled program, stop each fold of each ensemble by its own inner validation sites, and draw.
 
@@ -113,8 +115,10 @@ def train_all(
         Where an interrupted training goes on from; posterior draws are made again.
     series_sd : float
         Prior sd of the coefficients of predictors of time alone [gC m-2 d-1], see `series_choice`; 0 leaves them out.
+    anomaly : AnomalyPrior, optional
+        Of what no predictor carries of regions and months, see `anomaly_choice`; None leaves it out.
     """
-    linear = linear_step(objective, stack, landscape, device, spatial, series_sd)
+    linear = linear_step(objective, stack, landscape, device, spatial, series_sd, anomaly)
     trained = train_members(objective, stack, linear, network, training, report, checkpoint)
     return draw_members(trained, stack, linear, network)
 
@@ -125,10 +129,12 @@ def landscape_of(cube: Cube, cells: LandCells, spatial: SpatialSettings) -> Land
 
 
 def linear_step(
-    objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, spatial: SpatialSettings, series_sd: float = 0.0
+    objective: Objective, stack: Stack, landscape: Landscape, device: DeviceCube, spatial: SpatialSettings, series_sd: float = 0.0,
+    anomaly: AnomalyPrior | None = None,
 ) -> LinearStep:  # fmt: skip
     """What the members' linear parts are estimated from, whenever that is."""
-    return LinearStep.create(landscape, objective.constraints, device, spatial, stack.plans, stack.family, stack.seeds, series_sd)
+    place = (landscape, objective.constraints, device, spatial)
+    return LinearStep.create(*place, stack.plans, stack.family, stack.seeds, series_sd, anomaly)
 
 
 def train_members(
@@ -156,13 +162,22 @@ def draw_members(trained: Trained, stack: Stack, linear: LinearStep, network: Ne
     """The second part of `train_all`: posterior draws, with exact integrals and R as it is."""
     table = stack.table
     members = stack.members._replace(sd={**stack.members.sd, **{n: jnp.asarray(a) for n, a in trained.sd.items()}})
-    drawn, spread = draw_posterior(linear, trained.model, members)
+    drawn, spread, anomalies = draw_posterior(linear, trained.model, members)
     history = trained.history.merge(_spread_table(table, spread), on=["run", "variant", "fold"])
     names = linear.landscape.cube.columns.names
     whole = Ensemble(drawn, table.fold.to_numpy(), network, names, linear.landscape.basis)
     pairs = list(dict.fromkeys(zip(table.run, table.variant, strict=True)))
     of = {(r, v): np.flatnonzero((table.run == r) & (table.variant == v)) for r, v in pairs}
-    return Fitted({pair: whole.select(index) for pair, index in of.items()}, history)
+    return Fitted({p: replace(whole.select(i), anomaly=_anomaly_of(i, stack, linear, anomalies)) for p, i in of.items()}, history)
+
+
+def _anomaly_of(index: np.ndarray, stack: Stack, linear: LinearStep, anomalies: list[np.ndarray | None]) -> AnomalyEffect | None:
+    """The anomalies of an ensemble's members; None where they have none."""
+    years, mine = linear.anomaly_years(int(index[0])), [a for i in index if (a := anomalies[i]) is not None]
+    if linear.anomaly is None or years is None:
+        return None
+    seeds = np.array([stack.seeds[i] for i in index], dtype=np.int64)
+    return AnomalyEffect(linear.anomaly, linear.landscape.cells.region_names, years, seeds, np.stack(mine))
 
 
 _SPREAD_COLUMNS = {"spatial_lasting": "spatial_mean_sd", "spatial_seasonal": "spatial_season_sd"}

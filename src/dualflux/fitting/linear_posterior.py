@@ -17,6 +17,7 @@ import numpy as np
 from scipy import linalg
 
 from dualflux.constraints.base import Draw, Effect, Equations, Layout, Normal
+from dualflux.fitting.anomaly_elimination import AnomalyProblem, Eliminated
 from dualflux.model.spatial_effect import SpatialSettings
 from dualflux.model.time_effect import ZONES
 
@@ -74,6 +75,8 @@ class MemberProblem:
         Standard normal draws of the priors; with the constraints' own, what makes the member a draw.
     sign : float
         Of its draw: antithetic pairs share all but this.
+    anomaly : AnomalyProblem or None
+        Regional anomalies that no predictor carries; they are no part of the layout and stand behind its unknowns in a solution.
     """
 
     layout: Layout
@@ -82,6 +85,7 @@ class MemberProblem:
     equations: Sequence[Equations]
     prior_noise: np.ndarray
     sign: float = 1.0
+    anomaly: AnomalyProblem | None = None
 
     def estimated(self) -> list[Effect]:
         """Effects whose sd is estimated."""
@@ -89,31 +93,46 @@ class MemberProblem:
 
     def normals(self, parameters: np.ndarray, draw: Draw | None = None) -> "Normals":
         """Normal equations of all constraints, heavy-tailed data weighted as at `parameters`, or weights and errors drawn given them."""
-        return Normals.create([one(parameters, draw) for one in self.equations], len(self.trained))
+        return Normals.create([one(parameters, draw) for one in self.equations], len(self.trained), self.anomaly)
+
+    def whole(self, normals: "Normals", solution: np.ndarray, draw: bool = False) -> np.ndarray:
+        """A solution with the regional anomalies that go with it."""
+        if normals.anomaly is None:
+            return solution
+        return np.concatenate([solution, normals.anomaly.anomalies(solution, draw)])
 
 
 @dataclass(frozen=True)
 class Normals:
-    """Sum over constraints: matrix (unknown, unknown), and each one's right-hand sides (unknown, 2)."""
+    """Sum over constraints: matrix (unknown, unknown), and each one's right-hand sides (unknown, 2).
+
+    Regional anomalies are eliminated: all others then meet each other, and what the data say of them alone is the last right-hand side.
+    """
 
     matrix: np.ndarray
     values: list[np.ndarray]
+    anomaly: Eliminated | None = None
 
     @classmethod
-    def create(cls, parts: Sequence[Normal], size: int) -> "Normals":
+    def create(cls, parts: Sequence[Normal], size: int, anomaly: AnomalyProblem | None = None) -> "Normals":
         """Put the parts at their places."""
         matrix, values = np.zeros((size, size)), []
-        for place, own, right in parts:
-            matrix[np.ix_(place, place)] += own
+        for part in parts:
+            matrix[np.ix_(part.place, part.place)] += part.matrix
             values.append(np.zeros((size, 2)))
-            values[-1][place] = right
-        return cls(matrix, values)
+            values[-1][part.place] = part.values
+        if anomaly is None:
+            return cls(matrix, values)
+        found = anomaly.eliminate([(part.place, part.anomaly) for part in parts if part.anomaly is not None], size)
+        lost, of_values = found.reduction()
+        return cls(matrix - lost, [*values, -of_values], found)
 
 
 def solve(problem: MemberProblem, normals: Normals, spread: np.ndarray, draw: bool) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean (or a draw of the posterior) and variances, (unknown,) each; unknowns that are off are 0.
 
-    Diagonal effects meet each other nowhere, so they are eliminated first (Schur complement).
+    Diagonal effects meet each other nowhere, so they are eliminated first (Schur complement), unless regional anomalies were: these they
+    have in common.
 
     Parameters
     ----------
@@ -127,7 +146,7 @@ def solve(problem: MemberProblem, normals: Normals, spread: np.ndarray, draw: bo
     for effect, value in zip(problem.estimated(), spread, strict=True):
         part = layout.place(effect.name)
         sd[part] = np.where(sd[part] > 0, value, 0.0)
-    diagonal = np.repeat([e.diagonal for e in layout.effects], [e.size for e in layout.effects])
+    diagonal = np.repeat([e.diagonal and normals.anomaly is None for e in layout.effects], [e.size for e in layout.effects])
     other, apart = np.flatnonzero((sd > 0) & ~diagonal), np.flatnonzero((sd > 0) & diagonal)
     precision = np.divide(1.0, sd**2, out=np.zeros(len(sd)), where=sd > 0)
     values = np.zeros(len(sd))
@@ -179,27 +198,31 @@ def estimate(problems: list[MemberProblem], centre: np.ndarray) -> tuple[np.ndar
                 _new_sd(e, square[at], variance[at], before, start)
                 for e, at, before, start in zip(effects, places, spread, centre, strict=True)
             ])  # fmt: skip
-        solutions = [mean for mean, _ in found]
+        solutions = [p.whole(n, mean) for p, n, (mean, _) in zip(problems, normals, found, strict=True)]
     return spread, normals
 
 
 def draw_member(problem: MemberProblem, solution: np.ndarray, spread: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A draw of the posterior, (unknown,), its heavy-tailed data's weights drawn too: unknowns and weights in turns (Gibbs).
+    """A draw of the posterior, like `solution`, its heavy-tailed data's weights drawn too: unknowns and weights in turns (Gibbs).
 
     Parameters
     ----------
     solution : array, (unknown,)
-        Where the turns begin: the posterior mean with the weights expected there.
+        Where the turns begin: the posterior mean with the weights expected there, regional anomalies behind it.
     spread : array, (effect,)
         See `estimate`.
     random : Generator
         The same of both members of an antithetic pair: their weights, too, are alike.
     """
+    alone = None if problem.anomaly is None else replace(problem.anomaly, noise=problem.sign * problem.anomaly.noise)
     for _ in range(SWEEPS):
-        normals = problem.normals(solution, Draw(random, 1.0))
-        fresh = replace(problem, prior_noise=random.standard_normal(len(solution)))
-        solution = solve(fresh, normals, spread, draw=True)[0]
-    return solve(problem, problem.normals(solution, Draw(random, problem.sign)), spread, draw=True)[0]
+        fresh = replace(problem, prior_noise=random.standard_normal(len(problem.trained)), anomaly=alone)
+        solution = _draw_at(fresh, fresh.normals(solution, Draw(random, 1.0)), spread)
+    return _draw_at(problem, problem.normals(solution, Draw(random, problem.sign)), spread)
+
+
+def _draw_at(problem: MemberProblem, normals: Normals, spread: np.ndarray) -> np.ndarray:
+    return problem.whole(normals, solve(problem, normals, spread, draw=True)[0], draw=True)
 
 
 def _new_sd(effect: Effect, square: np.ndarray, variance: np.ndarray, before: float, centre: float) -> float:

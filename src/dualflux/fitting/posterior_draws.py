@@ -7,8 +7,8 @@ does and average to its mean. The sds of the spatial effect and of g's slopes ar
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,11 @@ import numpy as np
 from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
 from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan, generator
 from dualflux.cube import DeviceCube
+from dualflux.fitting.anomaly_elimination import AnomalyProblem
 from dualflux.fitting.linear_posterior import MemberProblem, draw_member, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Parallel, Program, unstack
+from dualflux.model.anomaly_effect import AnomalyPrior
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
 from dualflux.model.spatial_effect import HARMONICS, SpatialSettings
 from dualflux.model.time_effect import ZONES
@@ -58,6 +60,8 @@ class LinearStep:
         Seed of each member's draw and, last, its sign: one seed with both signs is an antithetic pair.
     series_sd : float
         Prior sd of the coefficients of predictors of time alone [gC m-2 d-1], of members that inversions constrain: it is chosen on these.
+    anomaly : AnomalyPrior or None
+        Of what no predictor carries of regions and months, of members that see regional anomalies; None leaves it out.
     """
 
     landscape: Landscape
@@ -69,15 +73,17 @@ class LinearStep:
     family: np.ndarray
     seeds: list[tuple[int, ...]]
     series_sd: float
+    anomaly: AnomalyPrior | None = None
 
     @classmethod
     def create(
         cls, landscape: Landscape, constraints: Sequence[Constraint], cube: DeviceCube, settings: SpatialSettings,
         plans: Sequence[Plan], family: np.ndarray, seeds: list[tuple[int, ...]], series_sd: float = 0.0,
+        anomaly: AnomalyPrior | None = None,
     ) -> "LinearStep":  # fmt: skip
         """Ask every constraint for its equations."""
         linear = [c.linear(landscape) for c in constraints]
-        return cls(landscape, constraints, linear, cube, settings, plans, family, seeds, series_sd)
+        return cls(landscape, constraints, linear, cube, settings, plans, family, seeds, series_sd, anomaly)
 
     def layout(self, width: int) -> Layout:
         """All unknowns: those of the model, then what constraints bring along; a name stands once, whoever loads on it."""
@@ -125,14 +131,22 @@ class LinearStep:
             own_sd["series"] = 0.0
         prior_sd = self._prior_sd(layout, own_sd)
         trained = np.where(prior_sd > 0, self.trained(model, layout), 0.0)
-        equations = []
+        equations, years = [], self.anomaly_years(member)
         for constraint, linear, own in zip(self.constraints, self.linear, columns, strict=True):
             kept = model.own.get(constraint.name)
             random = generator(seed[:-1], constraint.name)
-            view = LinearMember(kept, parts[constraint.name], sd, own, layout, trained, self.plans[member], random, seed[-1])
+            view = LinearMember(kept, parts[constraint.name], sd, own, layout, trained, self.plans[member], random, seed[-1], years)
             equations.append(linear.equations(view))
         noise = np.concatenate([generator(seed[:-1], e.name).standard_normal(e.size) for e in layout.effects])
-        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * noise, seed[-1])
+        alone = None if years is None or self.anomaly is None else AnomalyProblem.create(self.anomaly, years, seed)
+        return MemberProblem(layout, trained, prior_sd, equations, seed[-1] * noise, seed[-1], alone)
+
+    def anomaly_years(self, member: int) -> np.ndarray | None:
+        """Years whose regional anomalies are unknowns of a member; None: it has none."""
+        if self.anomaly is None:
+            return None
+        seen = [years for c in self.constraints if (years := c.anomaly_years(self.plans[member])) is not None]
+        return seen[0] if seen else None
 
     @staticmethod
     def _prior_sd(layout: Layout, sd: dict[str, float]) -> np.ndarray:
@@ -166,7 +180,24 @@ def _of_g(g: Representativeness) -> dict[str, Any]:
     return {"representativeness_mean": g.intercept, "representativeness": g.coefficient}
 
 
-def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxModel, dict[str, np.ndarray]]:
+class Drawn(NamedTuple):
+    """Members with their linear parts drawn.
+
+    Attributes
+    ----------
+    model : FluxModel
+    spread : dict of str to array, (member,)
+        Estimated sds of effects: of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
+    anomalies : list of array (year, region, 12), or None, (member,)
+        Of the fitted years [gC m-2 d-1]; None: the member has none.
+    """
+
+    model: FluxModel
+    spread: dict[str, np.ndarray]
+    anomalies: list[np.ndarray | None]
+
+
+def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> Drawn:
     """Replace every member's linear parts by a draw of their posterior.
 
     Parameters
@@ -176,32 +207,30 @@ def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple
         Trained members, stacked.
     members : Member
         Stacked, with the sds of effects as estimated in training.
-
-    Returns
-    -------
-    model : FluxModel
-    spread : dict of str to array, (member,)
-        Estimated sds of effects: of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
     """
     count = len(step.family)
     layout = step.layout(model.network.readout.shape[-1])
     names = [e.name for e in layout.effects if e.estimate is not None]
-    parameters, spread = [np.empty(0)] * count, np.empty((count, len(names)))
+    parameters, spread, anomalies = [np.empty(0)] * count, np.empty((count, len(names))), list[np.ndarray | None]([None] * count)
     for mine, problems in step.problems(model, members, np.arange(count)):
         spread[mine], normals = estimate(problems, step.centre(layout, members, mine))
         for i, problem, normal in zip(mine, problems, normals, strict=True):
-            mean = solve(problem, normal, spread[i], draw=False)[0]
-            parameters[i] = draw_member(problem, mean, spread[i], generator(step.seeds[i][:-1], "weights"))
+            mean = problem.whole(normal, solve(problem, normal, spread[i], draw=False)[0])
+            whole = draw_member(problem, mean, spread[i], generator(step.seeds[i][:-1], "weights"))
+            parameters[i] = whole[: layout.size]
+            if problem.anomaly is not None:
+                anomalies[i] = whole[layout.size :].reshape(-1, len(step.landscape.cells.region_names), 12)
     drawn = with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), layout)
-    return drawn, dict(zip(names, spread.T, strict=True))
+    return Drawn(drawn, dict(zip(names, spread.T, strict=True)), anomalies)
 
 
 def renew_representativeness(step: LinearStep, model: FluxModel, members: Member) -> np.ndarray:
     """Prior sd of g's slopes as the members in training have it now, (member,); 0 where g is off.
 
     g is trained with a stated sd at first. Estimated once more while training goes on, it leaves to f what
-    towers share with their landscape.
+    towers share with their landscape. Regional anomalies are left out of it: they hardly touch a difference between places.
     """
+    step = replace(step, anomaly=None)
     found = np.array(members.sd["representativeness"])
     layout = step.layout(model.network.readout.shape[-1])
     place = [e.name for e in layout.effects if e.estimate is not None].index("representativeness")

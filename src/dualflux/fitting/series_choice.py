@@ -16,9 +16,10 @@ from dualflux.constraints.base import generator
 from dualflux.constraints.inversions.constraint import Inversions
 from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.equations import series_integrals
-from dualflux.constraints.inversions.observations import Maker
+from dualflux.constraints.inversions.observations import Maker, RegionalConstraint
 from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.cube import Cube
+from dualflux.errors import InputError
 from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.posterior_draws import integrate_features
@@ -61,11 +62,29 @@ class SeriesChoice(NamedTuple):
 NOTHING = SeriesChoice(0.0, 0.0, 1.0, np.zeros(len(CANDIDATE_SDS)))
 
 
-def choose_series(
-    objective: Objective, make: Maker, terms: Variant, cube: Cube, cells: LandCells, network: NetworkSettings,
-    tower_term: TowerTermSettings, training: TrainingSettings, weight: float, seed: int, checkpoint: Checkpoint | None = None,
-) -> SeriesChoice:  # fmt: skip
+def choose_series(residual: np.ndarray, full: RegionalConstraint, cube: Cube, cells: LandCells, seed: int) -> SeriesChoice:
     """The prior sd of the coefficients of a cube's predictors of time alone.
+
+    Parameters
+    ----------
+    residual : array, (region, year, 12)
+        Of `left_out_residuals`.
+    full : RegionalConstraint
+        The inversions of all these years.
+    """
+    areas = Areas(cells.region_area, full.month.ravel())
+    columns = series_integrals(areas, cube, cells)
+    return choose_prior(residual, columns.reshape(*residual.shape, columns.shape[-1]), full.error, seed)
+
+
+def left_out_residuals(
+    objective: Objective, make: Maker, terms: Variant, cube: Cube, network: NetworkSettings, tower_term: TowerTermSettings,
+    training: TrainingSettings, weight: float, seed: int, checkpoint: Checkpoint | None = None,
+    count: int = TRIAL_MEMBERS,
+) -> np.ndarray:  # fmt: skip
+    """Inversions minus what members predict who have not seen the year, (region, year, 12) [PgC month-1].
+
+    Blocks of neighbouring years are left out in turn; of each `count` members are trained half as long, on the data as they are.
 
     Parameters
     ----------
@@ -78,36 +97,36 @@ def choose_series(
     weight : float
         Tempering power of the inversions.
     """
-    residual = left_out_residuals(objective, make, terms, cube, network, tower_term, training, weight, seed, checkpoint)
     full = make(None, None)
-    areas = Areas(cells.region_area, full.month.ravel())
-    columns = series_integrals(areas, cube, cells)
-    return choose_prior(residual, columns.reshape(*residual.shape, columns.shape[-1]), full.error, seed)
-
-
-def left_out_residuals(
-    objective: Objective, make: Maker, terms: Variant, cube: Cube, network: NetworkSettings, tower_term: TowerTermSettings,
-    training: TrainingSettings, weight: float, seed: int, checkpoint: Checkpoint | None = None,
-) -> np.ndarray:  # fmt: skip
-    """Inversions minus what members predict who have not seen the year, (region, year, 12) [PgC month-1].
-
-    Blocks of neighbouring years are left out in turn; of each a few members are trained half as long, on the data as they are.
-    """
-    full = make(None, None)
-    blocks = [block for block in np.array_split(full.years, BLOCKS) if len(block)]
+    blocks = blocks_of(full.years)
     runs = [
-        Run(f"series_{b[0]}_{b[-1]}", "trial", terms, (ALL_SITES,), TRIAL_MEMBERS, {"inversions": make(None, (int(b[0]), int(b[-1])))})
-        for b in blocks
+        Run(f"series_{first}_{last}", "trial", terms, (ALL_SITES,), count, {"inversions": make(None, (first, last))})
+        for first, last in ((int(b[0]), int(b[-1])) for b in blocks)
     ]
     stack = stack_members(objective.constraints, runs, tower_term, [{"inversions": weight}] * len(runs), seed, draw=False)
     short = training.model_copy(update={"steps": max(training.steps // 2, 10), "checkpoints": 2})
-    family, columns = np.repeat(np.arange(len(runs)), TRIAL_MEMBERS), cube.columns
+    family, columns = np.repeat(np.arange(len(runs)), count), cube.columns
     members = stack.in_training(objective)
     found = fit(objective, members, family, network, short, len(columns.names), columns.invariant, checkpoint=checkpoint)
     predicted = _mean_integrals(objective["inversions"], found.snapshots[-1], len(runs), full.years)
     unseen = np.stack([np.isin(full.years, block) for block in blocks])
     residual: np.ndarray = full.observed - np.einsum("bryi,by->ryi", predicted, unseen)
     return residual
+
+
+def blocks_of(years: np.ndarray) -> list[np.ndarray]:
+    """Neighbouring years that are left out together."""
+    return [block for block in np.array_split(years, BLOCKS) if len(block)]
+
+
+def can_leave_out(make: Maker) -> bool:
+    """Whether the inversions of the other years suffice when a block is left out."""
+    try:
+        for block in blocks_of(make(None, None).years):
+            make(None, (int(block[0]), int(block[-1])))
+    except InputError:
+        return False
+    return True
 
 
 def _mean_integrals(inversions: Inversions, models: FluxModel, blocks: int, years: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dualflux.in_python.folder import RunFiles, outdated, read_run_files
 from dualflux.in_python.html import mean_annual, page
 from dualflux.in_python.periods import sums_over
 from dualflux.units import PETAGRAM, days_in_month
+from dualflux.variants import ANALYSIS
 
 if TYPE_CHECKING:
     from dualflux.in_python.plots import Plots
@@ -101,7 +102,8 @@ class Run:
         -------
         Dataset
             ``nee`` (time, lat, lon) [gC m-2 d-1, per m2 of land, positive to the atmosphere], ``nee_tower``, ``nee_std``,
-            ``nee_std_total``, ``nee_member`` (member, time, lat, lon; absent above 2 GB), ``land_area`` (lat, lon) [m2], ``applicability``.
+            ``nee_std_total``, ``nee_member`` (member, time, lat, lon; absent above 2 GB), ``land_area`` (lat, lon) [m2], ``applicability``;
+            of variants that inversions constrain ``nee_analysis`` and ``nee_analysis_std``, missing outside the fitted years.
 
         Raises
         ------
@@ -147,6 +149,7 @@ class Run:
         region : str
             One of `regions`.
         variant : str
+            Or a variant's analysis of the fitted years, such as `dual_analysis`.
         freq : str
             A pandas frequency: MS, ME; QS, QE (QE-NOV: seasons); YS, YE.
 
@@ -161,13 +164,15 @@ class Run:
         InputError
             An unknown region, variant or frequency.
         """
-        self.files.product(variant)
+        self.files.product(variant.removesuffix(ANALYSIS))
         if region not in self.regions:
             raise InputError(f"{self.folder}: no region `{region}`; it has {', '.join(self.regions)}; of any other area: run.aggregate")
         rows = self._regional
         rows = rows[(rows["product"] == variant) & (rows["region"] == region)]
         mean = rows[rows["member"].isna()].set_index("time")["value"]
         members = rows[rows["member"].notna()].pivot(index="time", columns="member", values="value")
+        if mean.empty and variant.endswith(ANALYSIS):
+            raise InputError(f"{self.folder}: {variant.removesuffix(ANALYSIS)} has no analysis: no inversions constrain it")
         if mean.empty:
             raise outdated(self.folder, self.version, f"tables/regional_monthly.csv has no rows of {variant} for {region}")
         return sums_over(mean, members, freq, {"region": region, "variant": variant})

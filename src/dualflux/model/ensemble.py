@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualflux.errors import InputError
+from dualflux.model.anomaly_effect import AnomalyEffect
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.files import whole_or_nothing
 
 FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
+
+_ANOMALY = "anomaly_"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Ensemble:
         Names of the input columns, in order.
     basis : SpatialBasis
         Of the members' spatial effect.
+    anomaly : AnomalyEffect or None
+        What no predictor carries of regions and months; None where no regional anomalies were fitted, and in files of before.
     """
 
     model: FluxModel
@@ -42,6 +47,7 @@ class Ensemble:
     network: NetworkSettings
     predictors: tuple[str, ...]
     basis: SpatialBasis
+    anomaly: AnomalyEffect | None = None
 
     @property
     def size(self) -> int:
@@ -50,7 +56,8 @@ class Ensemble:
 
     def select(self, members: np.ndarray) -> "Ensemble":
         """The chosen members."""
-        return replace(self, model=jax.tree.map(lambda a: a[members], self.model), fold=self.fold[members])
+        alone = None if self.anomaly is None else self.anomaly.select(members)
+        return replace(self, model=jax.tree.map(lambda a: a[members], self.model), fold=self.fold[members], anomaly=alone)
 
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
@@ -62,6 +69,8 @@ class Ensemble:
             "series": self.model.series.shape[1],
         }
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
+        if self.anomaly is not None:
+            arrays |= {f"{_ANOMALY}{name}": values for name, values in self.anomaly.arrays().items()}
         with whole_or_nothing(path) as partial, partial.open("wb") as file:
             np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
 
@@ -78,14 +87,16 @@ class Ensemble:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
-                leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(len(file.files) - 4)]
+                leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(sum(name.startswith("leaf_") for name in file.files))]
+                alone = {name.removeprefix(_ANOMALY): file[name] for name in file.files if name.startswith(_ANOMALY)}
             if "series" not in about:  # files of before predictors of time alone have no such leaf
                 leaves.append(jnp.zeros((len(fold), 0, len(ZONES))))
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
             kept = about.get("own", FIRST_OWN)
             own = {name: namedtuple(name, fields)(*[jnp.zeros(0)] * len(fields)) for name, fields in kept.items()}
             template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings))
-            return cls(jax.tree.unflatten(jax.tree.structure(template), leaves), fold, settings, names, basis)
+            model, effect = jax.tree.unflatten(jax.tree.structure(template), leaves), AnomalyEffect.of_arrays(alone) if alone else None
+            return cls(model, fold, settings, names, basis, effect)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error
 

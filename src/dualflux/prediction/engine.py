@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.cube import Steps
+from dualflux.errors import InputError
 from dualflux.grid import LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.model.time_effect import time_fields
-from dualflux.prediction.kernel import EnsembleKernel, Found, Members, Statistics, Tile, field_to_lanes, months_of
+from dualflux.prediction.kernel import TILE, EnsembleKernel, Found, Members, Statistics, Tile, field_to_lanes, months_of
 from dualflux.prediction.tiles import Tiles
 
 KEPT_TILES = 64  # whose invariant columns are kept: the same tiles are walked over one span after the other
@@ -38,12 +40,15 @@ class Engine:
         `fields` of the members at some cells (a slice), (member, 3 + series, cell) [gC m-2 d-1].
     each_step : bool
         Statistics of each step too.
+    anomaly : RegionalAnomalies, optional
+        What no predictor carries, drawn for each member and month of `steps`.
     """
 
     def __init__(
-        self, model: FluxModel, source: Tiles, steps: Steps, effect: Callable[[slice], np.ndarray], each_step: bool = False
-    ) -> None:
-        self.source, self.steps, self.effect, self.each_step = source, steps, effect, each_step
+        self, model: FluxModel, source: Tiles, steps: Steps, effect: Callable[[slice], np.ndarray], each_step: bool = False,
+        anomaly: "RegionalAnomalies | None" = None,
+    ) -> None:  # fmt: skip
+        self.source, self.steps, self.effect, self.each_step, self.anomaly = source, steps, effect, each_step, anomaly
         self.cells = source.tiles()
         self.members = len(model.spatial)
         self.kernel = EnsembleKernel(model, source.shape, each_step)
@@ -90,7 +95,14 @@ class Engine:
     def read(self, tile: int, span: slice) -> Tile:
         """What the kernel needs of a tile over a span."""
         static, seasonal, field = self._invariant(tile)
-        return Tile(static, seasonal, self.source.read(tile, span), field)
+        return Tile(static, seasonal, self.source.read(tile, span), field, self._anomaly(self.cells[tile], span))
+
+    def _anomaly(self, cells: slice, span: slice) -> np.ndarray:
+        """Of a tile over a span, padded to the months of a whole one."""
+        found = np.zeros((self.source.shape.months, self.members, TILE), dtype=np.float32)
+        if self.anomaly is not None:
+            found[: span.stop - span.start, :, : cells.stop - cells.start] = self.anomaly.at(cells, span)
+        return found
 
     def _read_invariant(self, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return *self.source.invariant(tile), field_to_lanes(self.effect(self.cells[tile]))
@@ -99,6 +111,55 @@ class Engine:
         members = (np.empty((months, self.members, cells), dtype=np.float32) for _ in Members._fields)
         steps = (np.empty((months, self.source.shape.steps, cells), dtype=np.float32) for _ in Statistics._fields)
         return Found(Members(*members), Statistics(*steps) if self.each_step else None)
+
+
+class RegionalAnomalies(NamedTuple):
+    """Anomalies of regions as cells have them.
+
+    Attributes
+    ----------
+    flux : array, (member, month, region)
+        [gC m-2 d-1]
+    share : callable
+        Part of each cell's land that a region has, of some cells (a slice), (region, cell).
+    """
+
+    flux: np.ndarray
+    share: Callable[[slice], np.ndarray]
+
+    def at(self, cells: slice, span: slice) -> np.ndarray:
+        """Of some cells over a span of months, (month, member, cell)."""
+        return np.asarray(np.einsum("kmr,rc->mkc", self.flux[:, span], self.share(cells)))
+
+
+def drawn_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: LandCells) -> RegionalAnomalies:
+    """What members of some ensembles, one after the other, do not know of any months: draws of the prior; 0 of those without.
+
+    Raises
+    ------
+    InputError
+        Other regions than those of training.
+    """
+    for effect in (e.anomaly for e in ensembles if e.anomaly is not None):
+        if effect.regions != cells.region_names:
+            raise InputError(
+                f"regions: the networks were trained with {', '.join(effect.regions)}; now there are {', '.join(cells.region_names)}; use "
+                "the regions of their training"
+            )
+    nothing = (len(months), len(cells.region_names))
+    each = [np.zeros((e.size, *nothing)) if e.anomaly is None else e.anomaly.prior_draws(months) for e in ensembles]
+    return RegionalAnomalies(np.concatenate(each), _shares(cells))
+
+
+def learnt_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: LandCells) -> RegionalAnomalies:
+    """What data have told members of the same: draws of the posterior; NaN where there is none, outside the fitted years too."""
+    nothing = (len(months), len(cells.region_names))
+    each = [np.full((e.size, *nothing), np.nan) if e.anomaly is None else e.anomaly.posterior_draws(months) for e in ensembles]
+    return RegionalAnomalies(np.concatenate(each), _shares(cells))
+
+
+def _shares(cells: LandCells) -> Callable[[slice], np.ndarray]:
+    return lambda own: np.asarray(cells.region_fraction[:, own], dtype=np.float64)
 
 
 def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:

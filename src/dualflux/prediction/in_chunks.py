@@ -12,7 +12,7 @@ import pandas as pd
 from dualflux.errors import NumericalError
 from dualflux.fitting.parallel import cores
 from dualflux.model.ensemble import Ensemble
-from dualflux.prediction.engine import Engine, fields, integrate_months, stack_ensembles
+from dualflux.prediction.engine import Engine, drawn_anomalies, fields, integrate_months, stack_ensembles
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import Found
 from dualflux.prediction.layout import Layout, Task
@@ -68,7 +68,8 @@ class Worker:
             own = self.layout.part(cells)
             return fields(ensemble.model, ensemble.basis.at(own.lat(), own.lon()), own.lat())
 
-        self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily)
+        alone = drawn_anomalies([ensemble], self.layout.steps.months, self.layout.cells)
+        self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily, alone)
 
     @cached_property
     def monthly(self) -> MapStore:

@@ -9,7 +9,7 @@ from dualflux.cube import Cube
 from dualflux.errors import NumericalError
 from dualflux.fitting.parallel import cores
 from dualflux.model.flux_model import FluxModel
-from dualflux.prediction.engine import Engine, fields
+from dualflux.prediction.engine import Engine, RegionalAnomalies, fields
 from dualflux.prediction.tiles import CubeTiles
 
 
@@ -30,8 +30,9 @@ class MonthlyFlux(NamedTuple):
 
 
 def monthly_fluxes(
-    model: FluxModel, cube: Cube, place: np.ndarray, at: tuple[np.ndarray, np.ndarray] | None = None
-) -> Iterator[MonthlyFlux]:
+    model: FluxModel, cube: Cube, place: np.ndarray, at: tuple[np.ndarray, np.ndarray] | None = None,
+    anomaly: RegionalAnomalies | None = None,
+) -> Iterator[MonthlyFlux]:  # fmt: skip
     """Predict month after month.
 
     Parameters
@@ -43,6 +44,8 @@ def monthly_fluxes(
     at : (array, array), optional
         Latitude and longitude of the cells, for the message of a flux that is not finite (NumericalError); needed where the model has
         predictors of time alone.
+    anomaly : RegionalAnomalies, optional
+        What members have of the cube's months that no predictor carries.
 
     Notes
     -----
@@ -52,7 +55,7 @@ def monthly_fluxes(
         raise ValueError("predictors of time alone act by latitude: say where the cells are")
     effect = fields(model, place, np.zeros(len(place)) if at is None else at[0])
     source = CubeTiles(cube)
-    engine = Engine(model, source, cube.steps, lambda cells: effect[..., cells])
+    engine = Engine(model, source, cube.steps, lambda cells: effect[..., cells], anomaly=anomaly)
     for m in range(len(cube.steps.months)):
         found = engine.walk(range(len(source.tiles())), slice(m, m + 1), cores()).months
         require_finite_flux(found.landscape[0], cube, m, at)

@@ -34,12 +34,15 @@ class Tile(NamedTuple):
     field : array float32, (member, 3 + series, lane)
         What the time functions are multiplied by [gC m-2 d-1]: mean, cosine and sine of the members' spatial effect (see `spatial_effect`),
         then of each predictor of time alone (see `time_effect`).
+    anomaly : array float32, (month, member, lane)
+        What no predictor carries of a month (see `anomaly_effect`) [gC m-2 d-1].
     """
 
     static: Any
     seasonal: Any
     dynamic: Any
     field: Any
+    anomaly: Any
 
 
 class Months(NamedTuple):
@@ -137,6 +140,7 @@ class Shape:
             (12, self.steps, len(c.seasonal)),
             (self.months, self.steps, len(c.dynamic)),
             (members, HARMONICS + series),
+            (self.months, members),
         )
         return Tile(*(jax.ShapeDtypeStruct((*size, TILE), jnp.float32) for size in sizes))
 
@@ -209,23 +213,23 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
     # Turned once for all steps: a product is faster whose left matrix is stored as it is used.
     turned = Network([w.swapaxes(1, 2) for w in model.network.weights], model.network.biases, model.network.activation)
 
-    def month(one: tuple[jax.Array, Months]) -> Found:
-        dynamic, (place, count, series) = one
+    def month(one: tuple[jax.Array, jax.Array, Months]) -> Found:
+        dynamic, anomaly, (place, count, series) = one
         seasonal = tile.seasonal[place]
         time = jnp.concatenate([wave[place], series], axis=1) if series.shape[1] else wave[place]
 
-        def member(own: tuple[Network, jax.Array]) -> jax.Array:
-            network, field = own
+        def member(own: tuple[Network, jax.Array, jax.Array]) -> jax.Array:
+            network, field, unknown = own
             start = network.weights[0][:, :statics] @ tile.static + network.biases[0][:, None]
-            step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + s[2] @ field  # noqa: E731
+            step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + (s[2] @ field + unknown)  # noqa: E731
             return jax.lax.map(step, (seasonal, dynamic, time), batch_size=steps if _wide() else None)
 
-        flux = jax.lax.map(member, (turned, tile.field))
+        flux = jax.lax.map(member, (turned, tile.field, anomaly))
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
         invariant = jnp.concatenate([jnp.repeat(tile.static[:, None], steps, axis=1), seasonal.swapaxes(0, 1)])
         return Found(_members(model, flux, invariant, share), _statistics(model, flux, invariant) if each_step else None)
 
-    found: Found = jax.lax.map(month, (tile.dynamic, months))
+    found: Found = jax.lax.map(month, (tile.dynamic, tile.anomaly, months))
     return found
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.errors import InputError
 from dualflux.grid import Grid, LandCells
-from dualflux.prediction.product import MAP, Product, Variable, land_map, layer_values
+from dualflux.prediction.product import MAP, Product, Variable, analysis_values, land_map, layer_values
 from dualflux.run_folder.hdf5_output import PatientFile
 from dualflux.units import PETAGRAM, days_in_month
 
@@ -95,7 +95,7 @@ class ProductWriter:
     ----------
     path : Path
         The file; its folder is made. An older file is replaced at the end.
-    cells, members, attrs, land_area_map, applicability
+    cells, members, attrs, land_area_map, applicability, analysis
         See `product.Product`.
     times_monthly : DatetimeIndex
         First day of each month, ascending.
@@ -117,12 +117,13 @@ class ProductWriter:
         attrs: Mapping[str, Any],
         land_area_map: np.ndarray,
         applicability: np.ndarray | None = None,
+        analysis: bool = False,
     ) -> None:
         times = times_monthly
         if len(times) == 0 or not (times.is_month_start.all() and times.is_monotonic_increasing and times.is_unique):
             raise ValueError("times must be the first days of months, ascending, each once")
         land_area = np.asarray(land_area_map, dtype=np.float64)
-        self.product = Product(cells, land_area, times, times + pd.offsets.MonthBegin(1), members, dict(attrs), applicability)
+        self.product = Product(cells, land_area, times, times + pd.offsets.MonthBegin(1), members, dict(attrs), applicability, analysis)
         self.file = NetcdfFile(path, self.product)
         self._written = np.zeros(len(times), dtype=bool)
 
@@ -137,7 +138,9 @@ class ProductWriter:
             lacking = self.product.times[~self._written].strftime("%Y-%m")
             raise ValueError(f"{self.file.path}: {len(lacking)} months were never written, the first {lacking[0]}; the file was not made")
 
-    def write(self, t: int, landscape: np.ndarray, tower_like: np.ndarray, total_variance_extra: np.ndarray) -> None:
+    def write(
+        self, t: int, landscape: np.ndarray, tower_like: np.ndarray, total_variance_extra: np.ndarray, analysis: np.ndarray | None = None
+    ) -> None:
         """Write month `t`.
 
         Parameters
@@ -150,10 +153,14 @@ class ProductWriter:
             f + g [gC m-2 d-1]; equal to `landscape` where there is no g.
         total_variance_extra : array, (cell,)
             Variance of a cell beyond the members [(gC m-2 d-1)^2]: ``nee_std_total = sqrt(nee_std^2 + extra)``; NaN where nobody knows it.
+        analysis : array, (member, cell), optional
+            What members say that the month had [gC m-2 d-1]; None where there is no analysis of it: it stays missing.
         """
         extra = np.asarray(total_variance_extra, dtype=np.float64)
         self._check_month(t, landscape, tower_like, extra)
         for name, values in layer_values(landscape, tower_like, extra).items():
+            self.file.put(name, t, self._map(values))
+        for name, values in ({} if analysis is None else analysis_values(analysis)).items():
             self.file.put(name, t, self._map(values))
         for m in range(len(landscape) if self.product.members is not None else 0):
             self.file.put("nee_member", (m, t), self._map(landscape[m]))

@@ -50,6 +50,22 @@ _LAYERS: dict[str, dict[str, str]] = {
         "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
     },
 }
+_FITTED_YEARS = "defined in the years that inversions constrain, missing in others: an analysis, never a prediction"
+_ANALYSIS_LAYERS: dict[str, dict[str, str]] = {
+    "nee_analysis": {
+        **_FLUX,
+        "long_name": "net ecosystem exchange, best estimate given the atmosphere: nee with regional anomalies that no predictor carries",
+        "cell_methods": f"{_CELL_METHODS} realization: mean",
+        "ancillary_variables": "nee_analysis_std",
+        "comment": _FITTED_YEARS,
+    },
+    "nee_analysis_std": {
+        **_FLUX,
+        "long_name": "standard deviation of the members of nee_analysis (of antithetic pairs)",
+        "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
+        "comment": _FITTED_YEARS,
+    },
+}
 _MEMBER_LAYER = {**_FLUX, "long_name": "net ecosystem exchange of each member", "cell_methods": _CELL_METHODS}
 
 
@@ -101,6 +117,8 @@ class Product:
         Attributes of the whole. Conventions is ours.
     applicability : array or None, (cell,)
         Distance of each cell's predictors to the training towers over its cross-validation quantile [1].
+    analysis : bool
+        Whether it has the layers of the analysis too, see `analysis_values`.
 
     Raises
     ------
@@ -115,6 +133,7 @@ class Product:
     members: int | None
     attrs: Mapping[str, Any]
     applicability: np.ndarray | None = None
+    analysis: bool = False
 
     def __post_init__(self) -> None:
         if self.land_area.shape != self.cells.grid.shape:
@@ -153,7 +172,7 @@ class Product:
 
     def layers(self) -> dict[str, Layer]:
         """The fluxes by name."""
-        found = {name: Layer(("time", *MAP), attrs) for name, attrs in _LAYERS.items()}
+        found = {name: Layer(("time", *MAP), attrs) for name, attrs in (_LAYERS | (_ANALYSIS_LAYERS if self.analysis else {})).items()}
         return found if self.members is None else {**found, "nee_member": Layer(("member", "time", *MAP), _MEMBER_LAYER)}
 
 
@@ -170,6 +189,12 @@ def layer_values(landscape: np.ndarray, tower_like: np.ndarray, unseen: np.ndarr
     landscape, tower_like = (np.asarray(x, dtype=np.float64) for x in (landscape, tower_like))
     std = paired_std(landscape)
     return {"nee": landscape.mean(axis=0), "nee_tower": tower_like.mean(axis=0), "nee_std": std, "nee_std_total": total_std(std, unseen)}
+
+
+def analysis_values(landscape: np.ndarray) -> dict[str, np.ndarray]:
+    """The layers of the analysis of one month, by name, each (cell,) [gC m-2 d-1], of members (member, cell) with what the month had."""
+    landscape = np.asarray(landscape, dtype=np.float64)
+    return {"nee_analysis": landscape.mean(axis=0), "nee_analysis_std": paired_std(landscape)}
 
 
 def total_std(std: np.ndarray, unseen: np.ndarray | float | None) -> np.ndarray:

@@ -70,6 +70,8 @@ def evaluate(study: Study, out: Path) -> None:
         "site_representativeness": representativeness_table(predictions),
         "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
     }  # fmt: skip
+    if (out / "models/anomaly.csv").is_file():
+        tables["anomaly"] = pd.read_csv(out / "models/anomaly.csv")
     if prepared.cube.series_standard.names:
         tables["series"] = pd.read_csv(out / "models/series.csv")
     for name, table in tables.items():

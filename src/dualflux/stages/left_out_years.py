@@ -20,14 +20,14 @@ from dualflux.fitting.ensembles import ALL_SITES, Run, is_fitted_again, stack_me
 from dualflux.fitting.fit_ensembles import build_objective, landscape_of, train_all
 from dualflux.fitting.without_year import cube_without_year, rows_without_year
 from dualflux.model.ensemble import Ensemble
-from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.engine import drawn_anomalies, integrate_month, stack_ensembles
 from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.progress import progress_bar
 from dualflux.sources.adjustments import Target
 from dualflux.stages.observations import regional_maker, tower_constraint
-from dualflux.stages.train import inversion_weight, series_prior
+from dualflux.stages.train import from_left_out_years, inversion_weight
 from dualflux.study.settings import Study, StudySettings
 from dualflux.variants import Variant
 
@@ -144,8 +144,9 @@ def member_integrals(study: Study, prepared: Prepared, year: int) -> np.ndarray:
     runs = runs_without(study, year)
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     landscape = landscape_of(prepared.cube, prepared.cells, s.spatial_term)
-    series = series_prior(study, objective, make, prepared.cube, prepared.cells, weight, None)
-    fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term, series_sd=series.prior_sd)
+    series, anomaly = from_left_out_years(study, objective, make, prepared.cube, prepared.cells, weight, None)
+    place = (landscape, device, s.network, s.training, s.spatial_term)
+    fitted = train_all(objective, stack, *place, series_sd=series.prior_sd, anomaly=anomaly)
     return regional_integrals([fitted.ensembles[run.name, run.variant] for run in runs], prepared)
 
 
@@ -154,7 +155,8 @@ def regional_integrals(ensembles: list[Ensemble], prepared: Prepared) -> np.ndar
     cells, steps = prepared.cells, prepared.cube.steps
     place = ensembles[0].basis.at(cells.lat(), cells.lon())
     found = np.empty((sum(e.size for e in ensembles), len(steps.months), len(cells.region_names) + 1))
-    for month in monthly_fluxes(stack_ensembles(ensembles), prepared.cube, place, (cells.lat(), cells.lon())):
+    alone = drawn_anomalies(ensembles, steps.months, cells)
+    for month in monthly_fluxes(stack_ensembles(ensembles), prepared.cube, place, (cells.lat(), cells.lon()), alone):
         found[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
     return found
 

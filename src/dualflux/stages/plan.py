@@ -97,7 +97,8 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     }
     optional = {
         "prepare": [f"prepared/{name}" for name in _PREPARED_OF_SOME],
-        "train": ["models/structure.csv", "models/left_out/*/*/weights.npz", "models/left_out/*/*/history.csv"],
+        "train": ["models/structure.csv", "models/anomaly.csv", "models/left_out/*/*/weights.npz", "models/left_out/*/*/history.csv"],
+        "evaluate": ["tables/anomaly.csv"],
         "report": [f"figures/{name}.png" for name in FIGURES_OF_SOME],
     }
     return outputs, optional

@@ -11,12 +11,22 @@ from rich.console import Console
 from dualflux.constraints.inversions.observations import Maker
 from dualflux.constraints.inversions.representative import structure_table
 from dualflux.cube import Cube, DeviceCube
+from dualflux.fitting import anomaly_choice
 from dualflux.fitting.ensembles import plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, train_all
 from dualflux.fitting.objective import Objective
-from dualflux.fitting.series_choice import NOTHING, SeriesChoice, choose_series, said_of, series_table
-from dualflux.fitting.weight import choose_weight, stated_weight
+from dualflux.fitting.series_choice import (
+    NOTHING,
+    SeriesChoice,
+    can_leave_out,
+    choose_series,
+    left_out_residuals,
+    said_of,
+    series_table,
+)
+from dualflux.fitting.weight import TRIAL_MEMBERS, choose_weight, stated_weight
 from dualflux.grid import LandCells
+from dualflux.model.anomaly_effect import AnomalyPrior
 from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prepared import Prepared, load
@@ -54,35 +64,58 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     )  # fmt: skip
     for_weight, for_series, for_networks = checkpoints
     weight, trial = inversion_weight(study, objective, make, cube, for_weight)
-    series = series_prior(study, objective, make, cube, cells, weight, for_series)
-    if cube.series_standard.names:
-        console.print(said_of(series, cube.series_standard.names), highlight=False, markup=False, soft_wrap=True)
+    series, anomaly = from_left_out_years(study, objective, make, cube, cells, weight, for_series)
+    for line in choices_in_words(series, cube.series_standard.names, anomaly, cells.region_names):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     runs = plan_runs(s.variants, s.network, s.holdout, make)
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     landscape = landscape_of(cube, cells, s.spatial_term)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
         place = (landscape, device, s.network, s.training, s.spatial_term)
-        fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd)
+        fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd, anomaly)
     save_models(out / "models", fitted, prepared, {"inversion_weight": weight})
     trial.to_csv(out / "models/weight.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)
         series_table(series, cube.series_standard.names, coefficient).to_csv(out / "models/series.csv", index=False)
+    effects = {variant: e.anomaly for (name, variant), e in fitted.ensembles.items() if not name and e.anomaly is not None}
+    if make is not None and effects:
+        anomaly_choice.anomaly_table(effects, make(None, None), cells).to_csv(out / "models/anomaly.csv", index=False)
     structure = None if make is None else objective["inversions"].in_training()
     if structure is not None:
         structure_table(structure, cells.region_names).to_csv(out / "models/structure.csv", index=False)
 
 
-def series_prior(
+def from_left_out_years(
     study: Study, objective: Objective, make: Maker | None, cube: Cube, cells: LandCells, weight: float, checkpoint: Checkpoint | None
-) -> SeriesChoice:  # fmt: skip
-    """How strongly predictors of time alone act, where the study has any and a variant that inversions constrain."""
+) -> tuple[SeriesChoice, AnomalyPrior | None]:  # fmt: skip
+    """How strongly predictors of time alone act, and how large anomalies are that no predictor carries: both from the same short trials.
+
+    Where the study has inversions and a variant that they constrain; without enough years to leave some out, no anomalies.
+    """
     s = study.settings
     name = with_inversions(s.variants)
-    if make is None or name is None or not cube.series_standard.names:
-        return NOTHING
-    terms, settings = s.variants[name], (s.network, s.tower_term, s.training)
-    return choose_series(objective, make, terms, cube, cells, *settings, weight, s.seed, checkpoint)
+    if make is None or name is None:
+        return NOTHING, None
+    full, names = make(None, None), cube.series_standard.names
+    alone = s.inversion_term.anomaly_effect and len(full.years) >= anomaly_choice.LEAST_YEARS and can_leave_out(make)
+    if not names and not alone:
+        return NOTHING, None
+    count = TRIAL_MEMBERS if names else anomaly_choice.TRIAL_MEMBERS
+    settings = (s.network, s.tower_term, s.training)
+    residual = left_out_residuals(objective, make, s.variants[name], cube, *settings, weight, s.seed, checkpoint, count)
+    series = choose_series(residual, full, cube, cells, s.seed) if names else NOTHING
+    return series, anomaly_choice.estimate_anomaly(residual, full, cells) if alone else None
+
+
+def choices_in_words(
+    series: SeriesChoice, names: Sequence[str], anomaly: AnomalyPrior | None, regions: Sequence[str]
+) -> list[str]:  # fmt: skip
+    """What came of left-out years."""
+    return [
+        *([said_of(series, names)] if names else []),
+        *([] if anomaly is None else [anomaly_choice.said_of(anomaly, regions)]),
+    ]
 
 
 def with_inversions(variants: Mapping[str, Variant]) -> str | None:

@@ -7,9 +7,9 @@ import numpy as np
 
 from dualflux import __version__
 from dualflux.evaluation.regional import integral_rows
-from dualflux.model.ensemble import load_models
+from dualflux.model.ensemble import Ensemble, load_models
 from dualflux.prediction.at_towers import read_tower_predictions
-from dualflux.prediction.engine import integrate_month, stack_ensembles
+from dualflux.prediction.engine import RegionalAnomalies, drawn_anomalies, integrate_month, learnt_anomalies, stack_ensembles
 from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prediction.netcdf_product import ProductWriter
 from dualflux.prediction.product import members_to_write
@@ -17,7 +17,7 @@ from dualflux.prediction.uncertainty import cell_scale_variance, similarity
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.run_folder import CITATIONS
 from dualflux.study.settings import Study
-from dualflux.variants import words
+from dualflux.variants import ANALYSIS, words
 
 
 def upscale(study: Study, out: Path) -> None:
@@ -31,7 +31,9 @@ def upscale(study: Study, out: Path) -> None:
     ends = np.cumsum([e.size for e in own.values()])
     similar = similarity(prepared)
     unseen = unseen_cell_variance(out, prepared)
-    integrals = np.empty((sum(e.size for e in [*own.values(), *left_out.values()]), len(steps.months), len(cells.region_names) + 1))
+    every = [*own.values(), *left_out.values()]
+    unknown, learnt = drawn_anomalies(every, steps.months, cells), learnt_anomalies(every, steps.months, cells)
+    integrals = np.empty((2, sum(e.size for e in every), len(steps.months), len(cells.region_names) + 1))
     with ExitStack() as open_files:
         writers = {}
         for variant, ensemble in own.items():
@@ -39,19 +41,41 @@ def upscale(study: Study, out: Path) -> None:
             path = out / "products" / variant / "nee_monthly.nc"
             attrs = product_attributes(study, prepared, variant)
             writers[variant] = open_files.enter_context(
-                ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar)
+                ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar, ensemble.anomaly is not None)
             )
-        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon())):
-            integrals[:, month.month] = integrate_month(month.landscape, cells, steps.month_days[month.month])
+        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon()), unknown):
+            analysis = month.landscape + _change(unknown, learnt, month.month)
+            for layer, values in enumerate((month.landscape, analysis)):
+                integrals[layer, :, month.month] = integrate_month(values, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
-                mine = slice(end - own[variant].size, end)
-                writer.write(
-                    month.month, month.landscape[mine], month.tower_like[mine], np.full(len(cells.index), unseen.get(variant, np.nan))
-                )
+                mine, beyond = slice(end - own[variant].size, end), np.full(len(cells.index), unseen.get(variant, np.nan))
+                known = analysis[mine] if np.isfinite(analysis[mine]).all() else None
+                writer.write(month.month, month.landscape[mine], month.tower_like[mine], beyond, known)
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
         (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
     ]
-    write_members(out / "tables/regional_members.csv", labels, integrals, prepared)
+    write_members(out / "tables/regional_members.csv", *with_analyses(labels, every, integrals), prepared)
+
+
+def _change(unknown: RegionalAnomalies, learnt: RegionalAnomalies, month: int) -> np.ndarray:
+    """From what members do not know of a month to what the data have told of it, (member, cell); NaN where there is no analysis."""
+    difference = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share)
+    return difference.at(slice(None), slice(month, month + 1))[0]
+
+
+def with_analyses(
+    labels: list[tuple[str, str, int]], ensembles: list[Ensemble], integrals: np.ndarray
+) -> tuple[list[tuple[str, str, int]], np.ndarray]:
+    """Labels and integrals of products, then of the analyses that there are, as variants of their own.
+
+    Parameters
+    ----------
+    labels : list of (run, variant, member)
+    integrals : array, (product or analysis, label, month, region)
+    """
+    there = np.repeat([e.anomaly is not None for e in ensembles], [e.size for e in ensembles])
+    more = [(run, f"{variant}{ANALYSIS}", m) for (run, variant, m), has in zip(labels, there, strict=True) if has]
+    return [*labels, *more], np.concatenate([integrals[0], integrals[1, there]])
 
 
 def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.ndarray, prepared: Prepared) -> None:

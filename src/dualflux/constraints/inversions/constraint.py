@@ -79,6 +79,11 @@ class Inversions(Constraint):
         """Number of monthly integrals."""
         return float(self.data.observed.size)
 
+    def anomaly_years(self, plan: Plan) -> np.ndarray | None:
+        """The years that a member uses, where they are two or more."""
+        years = self.data_of(plan).years
+        return years if plan.weight(self.name) > 0 and len(years) > 1 else None
+
     def parts(self, plans: Sequence[Plan]) -> InversionPart:
         """Each member's draw, R and years."""
         draws: dict[tuple[int, int], np.ndarray] = {}

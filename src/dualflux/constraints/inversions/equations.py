@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.base import AnomalyPart, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.cube import Cube, Steps
 from dualflux.grid import LandCells
@@ -28,12 +28,18 @@ class RegionalEquations:
         Integrals of u's columns [PgC month-1 per gC m-2 d-1].
     series : array, (region, year, 12, series x zone)
         The same of predictors of time alone.
+    overlap : array, (region, region)
+        Land of a region that carries another's anomaly [1e15 m2], see `overlap_of`.
+    days : array, (year, 12)
+        Of the months.
     """
 
     data: RegionalConstraint
     areas: Areas
     spatial: np.ndarray
     series: np.ndarray
+    overlap: np.ndarray
+    days: np.ndarray
     rows: np.ndarray | None = None
 
     @classmethod
@@ -42,7 +48,10 @@ class RegionalEquations:
         cube, cells, basis = landscape
         areas, shape = Areas(cells.region_area, data.month.ravel()), (len(cells.region_area), *data.month.shape)
         spatial, series = spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis), series_integrals(areas, cube, cells)
-        return cls(data, areas, spatial.reshape(*shape, spatial.shape[-1]), series.reshape(*shape, series.shape[-1]))
+        days = cube.steps.month_days[data.month].astype(np.float64)
+        return cls(
+            data, areas, spatial.reshape(*shape, spatial.shape[-1]), series.reshape(*shape, series.shape[-1]), overlap_of(cells), days
+        )  # fmt: skip
 
     def equations(self, member: LinearMember) -> Equations:
         """Of a member's years, tempered: with R / weight the draw's deviation grows by 1 / sqrt(weight)."""
@@ -60,8 +69,46 @@ class RegionalEquations:
         mean, anomaly, draw = (np.asarray(p, np.float64) for p in (part.mean_precision, part.anomaly_precision, part.target[:, use]))
         matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
         weight = float(part.weight)
-        found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
+        alone = None
+        if member.anomaly_years is not None:
+            alone = anomaly_part(self.of_anomalies(use), columns, observed, draw, anomaly, weight)
+        found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)], alone)
         return lambda parameters, draw=None: found
+
+    def of_anomalies(self, use: np.ndarray) -> np.ndarray:
+        """Integral of a region where another's anomaly is 1, (year, region, region, 12) [PgC month-1 per gC m-2 d-1]."""
+        return np.einsum("rs,yi->yrsi", self.overlap, self.days[use])
+
+
+def overlap_of(cells: LandCells) -> np.ndarray:
+    """Land of a region that carries another's anomaly, (region, region) [1e15 m2]: cells that they share see both by their shares."""
+    return np.asarray(cells.region_area @ cells.region_fraction.T / PETAGRAM, dtype=np.float64)
+
+
+def anomaly_part(
+    load: np.ndarray, columns: np.ndarray, observed: np.ndarray, draw: np.ndarray, precision: np.ndarray, weight: float
+) -> AnomalyPart:  # fmt: skip
+    """What the inversions' anomalies say of regional anomalies, whose integrals sum to zero: the mean over years sees nothing of them.
+
+    Parameters
+    ----------
+    load : array, (year, region, region, 12)
+        Of `RegionalEquations.of_anomalies`.
+    columns, observed, draw, precision
+        As in `regional_normal`; `precision` is B.
+    weight : float
+        Tempering power.
+    """
+    design = np.concatenate([columns, observed[..., None], (draw - observed)[..., None]], axis=-1)
+    design = design - design.mean(axis=1, keepdims=True)
+    years, size = len(load), 12 * len(columns)
+    blocks, couple = np.empty((years, size, size)), np.empty((years, size, design.shape[-1]))
+    for year, own in enumerate(load):
+        weighted = precision.reshape(size, size) @ design[:, year].reshape(size, -1)
+        couple[year] = np.einsum("rsi,riq->siq", own, weighted.reshape(len(columns), 12, -1), optimize=True).reshape(size, -1)
+        blocks[year] = np.einsum("rsi,rium,utm->sitm", own, precision, own, optimize=True).reshape(size, size)
+    flat = couple.reshape(years * size, -1)
+    return AnomalyPart(weight * flat[:, :-2], flat[:, -2:] * [weight, np.sqrt(weight)], blocks=weight * blocks)
 
 
 def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:

@@ -54,6 +54,10 @@ class InversionTermSettings(BaseModel):
         description="error of the mean of n products, s2 (k2 + 1/n): k, what they have in common, is drawn (common), 1 (exchangeable: "
         "truth is one more product) or 0 (centred: the products centre on it)",
     )
+    anomaly_effect: bool = Field(
+        True,
+        description="regional anomalies that no predictor carries are unknowns too; their size is estimated from left-out years",
+    )
     minimum_spread: Annotated[float, Field(gt=0)] | None = Field(
         None, description="least sd of every region's annual flux, and of each part of the error [PgC yr-1], where products do not differ"
     )

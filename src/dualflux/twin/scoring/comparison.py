@@ -18,7 +18,7 @@ from dualflux.features import tower_rows
 from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
-from dualflux.prediction.engine import stack_ensembles
+from dualflux.prediction.engine import RegionalAnomalies, drawn_anomalies, learnt_anomalies, stack_ensembles
 from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.sources.adjustments import Target
 from dualflux.sources.towers.cells import tower_cells
@@ -27,6 +27,7 @@ from dualflux.twin.scoring.by_part import Scores, cell_parts, part_unit, regiona
 from dualflux.twin.scoring.cell_scores import Months, Tally, cell_scores, map_robustness, site_scores, tally
 from dualflux.twin.scoring.rivals import activity_field, monthly_cube, predicted_difference, regional_shift, shifted
 from dualflux.twin.scoring.scores import UNITS, each_region, regional_interval_scores, regional_scores, tropical_regions
+from dualflux.variants import ANALYSIS
 
 UNSEEN_YEARS = "_unseen_years"
 RESCALED = ("rescaled_uniform", "rescaled_activity")
@@ -165,6 +166,9 @@ def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, En
         candidate = Candidate(field, extra, _at_towers(case, ensemble, rows), ensemble.fold)
         found = _tally(case, candidate)
         tables.append(_score(case, name, candidate, found))
+        if ensemble.anomaly is not None:
+            analysis = _analysis(case, candidate, ensemble)
+            tables.append(_score(case, f"{name}{ANALYSIS}", analysis, _tally(case, analysis), ("",)))
         if name == "towers":
             tables += [_score(case, rival, one, _tally(case, one)) for rival, one in _rescaled(case, candidate, found)]
     return pd.concat(tables, ignore_index=True)
@@ -184,6 +188,21 @@ def compare_boosted_trees(case: Case, trees: BoostedTrees) -> pd.DataFrame:
     """Scores of the boosted trees, as `compare` gives them for products; at a tower they predict what they predict anywhere."""
     at_towers = case.monthly(trees.predict(case.tower_predictors()).mean(axis=0, dtype=np.float64))
     return _score_fields(case, "boosted_trees", tree_months(trees, case.cube), at_towers, trees.fold)
+
+
+def _analysis(case: Case, product: Candidate, ensemble: Ensemble) -> Candidate:
+    """A product's analysis of the fitted years: members with what the months had in place of what they do not know; others as they are."""
+    unknown, learnt = (draws([ensemble], case.months, case.cells) for draws in (drawn_anomalies, learnt_anomalies))
+    there = np.isfinite(learnt.flux)
+    change = RegionalAnomalies(np.where(there, learnt.flux - unknown.flux, 0.0), unknown.share)
+    mean = RegionalAnomalies(np.where(there, learnt.flux, 0.0).mean(axis=0, keepdims=True), unknown.share)
+    at_cells = mean.at(slice(None), slice(None))[:, 0]
+
+    def field() -> Iterator[np.ndarray]:
+        for month, values in enumerate(product.field()):
+            yield values + change.at(slice(None), slice(month, month + 1))[0]
+
+    return Candidate(field, product.extra, product.tower_like + at_cells[:, case.sites.cell.to_numpy()], product.fold)
 
 
 def _score_fields(case: Case, name: str, field: Months, at_towers: np.ndarray, fold: np.ndarray | None) -> pd.DataFrame:
@@ -256,11 +275,12 @@ def _rescaled(case: Case, towers: Candidate, found: Tally) -> Iterator[tuple[str
         yield name, Candidate(field, np.zeros_like(activity), towers.tower_like + at_towers, None)
 
 
-def _score(case: Case, name: str, candidate: Candidate, found: Tally) -> pd.DataFrame:
+def _score(case: Case, name: str, candidate: Candidate, found: Tally, only: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """Scores of a product in all periods, or `only` in some."""
     area, names = case.cells.land_area, case.cells.region_names
     tropical, mean = tropical_regions(case.cells), found.integral.mean(axis=0)
     sample, tables = sampled_cells(case.cells), []
-    for period, use in case.periods.items():
+    for period, use in ((p, u) for p, u in case.periods.items() if only is None or p in only):
 
         def years(integral: np.ndarray, use: np.ndarray = use) -> np.ndarray:
             return integral[..., use].reshape(*integral.shape[:-1], -1, 12)

@@ -1,0 +1,202 @@
+"""Regional anomalies a eliminated from a member's normal equations, exactly, one year after the other.
+
+With the other unknowns w, what is minimised is w' M w + 2 w' C' a + a' K a - 2 (w' v + a' z) subject to S a = 0 (see
+`model.anomaly_effect`). K has a dense block for every year, and neighbouring years meet in January alone: its Cholesky factor
+takes a block after the other. What lasts at towers ties all years together: where they see anomalies K is taken whole. With
+G = K^-1 - K^-1 S' (S K^-1 S')^-1 S K^-1, the inverse on the subspace,
+
+    w:  (M - C' G C) w = v - C' G z,    a = G (z - C w).
+
+K changes with the towers' weights, not with the sds of other effects, so this is done once for each set of weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from dualflux.constraints.base import AnomalyPart
+from dualflux.model.anomaly_effect import OF_POSTERIOR, AnomalyPrior, days
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyProblem:
+    """What of a member's anomalies does not change with weights.
+
+    Attributes
+    ----------
+    prior : AnomalyPrior
+    years : array of int, (year,)
+        That the member is fitted to.
+    blocks, corner : array
+        Of `AnomalyPrior.precision`.
+    noise : array, (year x region x 12,)
+        The precision times a draw of the prior.
+    """
+
+    prior: AnomalyPrior
+    years: np.ndarray
+    blocks: np.ndarray
+    corner: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def create(cls, prior: AnomalyPrior, years: np.ndarray, seed: Sequence[int]) -> "AnomalyProblem":
+        """Of a member whose draws have a seed; the last is their sign."""
+        blocks, corner = prior.precision(years)
+        drawn = seed[-1] * prior.draw(seed[:-1], OF_POSTERIOR, years, years).reshape(len(years), -1)
+        return cls(prior, years, blocks, corner, _times(blocks, corner, drawn).ravel())
+
+    @property
+    def size(self) -> int:
+        """Number of unknowns."""
+        return self.noise.size
+
+    def eliminate(self, parts: Sequence[tuple[np.ndarray, AnomalyPart]], unknowns: int) -> "Eliminated":
+        """Solve for a as a function of the other unknowns.
+
+        Parameters
+        ----------
+        parts : sequence of (array of int, AnomalyPart)
+            Positions of the unknowns that a constraint's part couples, and the part.
+        unknowns : int
+            Number of all others.
+        """
+        blocks, right = self.blocks.copy(), np.zeros((self.size, unknowns + 2))
+        for place, part in parts:
+            blocks += 0.0 if part.blocks is None else part.blocks
+            right[:, place] += part.couple
+            right[:, -2:] += part.values
+        right[:, -1] += self.noise
+        dense = [part.dense for _, part in parts if part.dense is not None]
+        factor = WholeFactor.create(blocks, self.corner, dense) if dense else YearFactor.create(blocks, self.corner)
+        forward = factor.forward(right)
+        sums = factor.forward(_constraint(self.years, blocks.shape[1] // 12))
+        triangle = np.linalg.cholesky(sums.T @ sums)
+        project = solve_triangular(triangle, sums.T, lower=True, check_finite=False)  # rows of unit length
+        forward -= project.T @ (project @ forward)
+        return Eliminated(factor, forward[:, :-2], forward[:, -2:])
+
+
+@dataclass(frozen=True, eq=False)
+class Eliminated:
+    """a as a function of the other unknowns, by half-solved columns; those of the constraint are projected out of them.
+
+    Attributes
+    ----------
+    factor : YearFactor or WholeFactor
+    couple : array, (anomaly, unknown)
+    values : array, (anomaly, 2)
+    """
+
+    factor: "YearFactor | WholeFactor"
+    couple: np.ndarray
+    values: np.ndarray
+
+    def reduction(self) -> tuple[np.ndarray, np.ndarray]:
+        """C' G C and C' G z: what the other unknowns' equations lose, (unknown, unknown) and (unknown, 2)."""
+        return self.couple.T @ self.couple, self.couple.T @ self.values
+
+    def anomalies(self, solution: np.ndarray, draw: bool) -> np.ndarray:
+        """a of the other unknowns' solution, (year x region x 12,); `draw` as they were drawn."""
+        half = self.values[:, 0] + draw * self.values[:, 1] - self.couple @ solution
+        return self.factor.backward(half)
+
+
+@dataclass(frozen=True, eq=False)
+class YearFactor:
+    """L of K = L L': lower triangular in a year, and what a year's January takes over from the year before.
+
+    Attributes
+    ----------
+    diagonal : array, (year, n, n)
+        n = region x 12.
+    beside : array, (year - 1, region, n)
+        Rows: January.
+    """
+
+    diagonal: np.ndarray
+    beside: np.ndarray
+
+    @classmethod
+    def create(cls, blocks: np.ndarray, corner: np.ndarray) -> "YearFactor":
+        """Factor a block-tridiagonal matrix.
+
+        Parameters
+        ----------
+        blocks : array, (year, n, n)
+        corner : array, (year - 1, region, region)
+        """
+        regions = blocks.shape[1] // 12
+        january, december = np.arange(regions) * 12, np.arange(regions) * 12 + 11
+        factors, beside = [np.linalg.cholesky(blocks[0])], []
+        for block, link in zip(blocks[1:], corner, strict=True):
+            last = np.zeros((block.shape[0], regions))
+            last[december, range(regions)] = 1.0
+            beside.append(link @ solve_triangular(factors[-1], last, lower=True, check_finite=False).T)
+            rest = block.copy()
+            rest[np.ix_(january, january)] -= beside[-1] @ beside[-1].T
+            factors.append(np.linalg.cholesky(rest))
+        return cls(np.stack(factors), np.array(beside).reshape(len(blocks) - 1, regions, -1))
+
+    def forward(self, right: np.ndarray) -> np.ndarray:
+        """L^-1 of columns (year x n, column)."""
+        years, size = self.diagonal.shape[:2]
+        found, january = right.reshape(years, size, -1).copy(), np.arange(size // 12) * 12
+        for y in range(years):
+            if y:
+                found[y, january] -= self.beside[y - 1] @ found[y - 1]
+            found[y] = solve_triangular(self.diagonal[y], found[y], lower=True, check_finite=False)
+        return np.asarray(found.reshape(right.shape))
+
+    def backward(self, right: np.ndarray) -> np.ndarray:
+        """L'^-1 of one column (year x n,)."""
+        years, size = self.diagonal.shape[:2]
+        found, january = right.reshape(years, size).copy(), np.arange(size // 12) * 12
+        for y in reversed(range(years)):
+            if y + 1 < years:
+                found[y] -= self.beside[y].T @ found[y + 1, january]
+            found[y] = solve_triangular(self.diagonal[y], found[y], lower=True, trans="T", check_finite=False)
+        return np.asarray(found.ravel())
+
+
+@dataclass(frozen=True, eq=False)
+class WholeFactor:
+    """L of K = L L' where a constraint ties years together: what lasts at a tower does, (year x n, year x n)."""
+
+    lower: np.ndarray
+
+    @classmethod
+    def create(cls, blocks: np.ndarray, corner: np.ndarray, dense: Sequence[np.ndarray]) -> "WholeFactor":
+        """Factor block-tridiagonal and dense parts together; shapes as in `YearFactor.create`."""
+        size, january, december = blocks.shape[1], slice(0, None, 12), slice(11, None, 12)
+        whole = sum(dense[1:], dense[0].copy())
+        view = whole.reshape(len(blocks), size, len(blocks), size)
+        for y, block in enumerate(blocks):
+            view[y, :, y] += block
+        for y, link in enumerate(corner):
+            view[y + 1, january, y, december] += link
+            view[y, december, y + 1, january] += link.T
+        return cls(np.linalg.cholesky(whole))
+
+    def forward(self, right: np.ndarray) -> np.ndarray:
+        """L^-1 of columns (year x n, column)."""
+        return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))
+
+    def backward(self, right: np.ndarray) -> np.ndarray:
+        """L'^-1 of one column (year x n,)."""
+        return np.asarray(solve_triangular(self.lower, right, lower=True, trans="T", check_finite=False))
+
+
+def _constraint(years: np.ndarray, regions: int) -> np.ndarray:
+    """S', (year x region x 12, region x 12)."""
+    return np.concatenate([np.diag(np.tile(row, regions)) for row in days(years)])
+
+
+def _times(blocks: np.ndarray, corner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The block-tridiagonal matrix times values (year, n)."""
+    found = np.einsum("yij,yj->yi", blocks, values)
+    found[1:, 0::12] += np.einsum("yrs,ys->yr", corner, values[:-1, 11::12])
+    found[:-1, 11::12] += np.einsum("yrs,yr->ys", corner, values[1:, 0::12])
+    return np.asarray(found)

@@ -1,0 +1,115 @@
+"""Elimination of regional anomalies against dense Gaussian conditioning."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualflux.constraints.base import AnomalyPart, Effect, Layout, Normal
+from dualflux.constraints.towers.records import Records
+from dualflux.constraints.towers.regional_anomalies import RowsInRegions
+from dualflux.fitting.anomaly_elimination import AnomalyProblem
+from dualflux.fitting.linear_posterior import MemberProblem, solve
+from test_anomaly_effect import PRIOR, YEARS, sums
+
+OTHERS, DATA = 7, 400
+SIZE = 12 * 3 * len(YEARS)
+PRIOR_SD = np.array([1.0, 0.5, 0.8, 2.0, 0.7, 0.3, 0.4])
+
+
+class World:
+    """Data y = X w + A a + e; every datum sees anomalies of one year."""
+
+    def __init__(self, seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        self.design = random.normal(size=(DATA, OTHERS))
+        year = random.integers(0, len(YEARS), DATA)
+        self.load = np.zeros((DATA, len(YEARS), 36))
+        self.load[np.arange(DATA), year] = random.normal(size=(DATA, 36)) * (random.random((DATA, 36)) < 0.2)
+        self.load = self.load.reshape(DATA, -1)
+        self.precision = random.uniform(0.5, 2.0, DATA)
+        self.observed, self.noise = random.normal(size=(2, DATA))
+
+    def normal(self, whole: bool = False) -> Normal:
+        weighted = self.precision[:, None] * self.load
+        right = np.column_stack([self.precision * self.observed, np.sqrt(self.precision) * self.noise])
+        gram = (self.load.T @ weighted).reshape(len(YEARS), 36, len(YEARS), 36)
+        blocks = np.stack([gram[y, :, y] for y in range(len(YEARS))])
+        part = AnomalyPart(
+            weighted.T @ self.design, self.load.T @ right, **({"dense": self.load.T @ weighted} if whole else {"blocks": blocks})
+        )
+        design = self.precision[:, None] * self.design
+        return Normal(np.arange(OTHERS), self.design.T @ design, self.design.T @ right, part)
+
+    def problem(self, sign: float = 1.0, whole: bool = False) -> MemberProblem:
+        layout = Layout((Effect("readout", "flux", 4), Effect("site_effect", "nuisance", 3, diagonal=True)))
+        anomaly = AnomalyProblem.create(PRIOR, YEARS, (11, 1, sign))
+        trained = np.zeros(OTHERS)
+        return MemberProblem(layout, trained, PRIOR_SD, [lambda parameters, draw=None: self.normal(whole)], np.zeros(OTHERS), sign, anomaly)
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of (w, a) by conditioning on the data."""
+        prior = np.zeros((OTHERS + SIZE,) * 2)
+        prior[:OTHERS, :OTHERS], prior[OTHERS:, OTHERS:] = np.diag(PRIOR_SD**2), PRIOR.covariance(YEARS)
+        all_columns = np.concatenate([self.design, self.load], axis=1)
+        gain = np.linalg.solve(all_columns @ prior @ all_columns.T + np.diag(1 / self.precision), all_columns @ prior).T
+        return gain @ self.observed, prior - gain @ all_columns @ prior
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_posterior_mean_and_variance_are_those_of_dense_conditioning(whole: bool) -> None:
+    """Year by year, and with all years together, as where towers see anomalies."""
+    world = World()
+    problem, (mean, covariance) = world.problem(whole=whole), world.dense()
+    normals = problem.normals(problem.trained)
+    found, variance = solve(problem, normals, np.empty(0), draw=False)
+    assert np.allclose(problem.whole(normals, found), mean, atol=1e-9)
+    assert np.allclose(variance, np.diag(covariance)[:OTHERS], atol=1e-10)
+
+
+def test_anomalies_of_a_solution_sum_to_zero_also_when_they_are_drawn() -> None:
+    problem = World().problem()
+    normals = problem.normals(problem.trained)
+    for draw in (False, True):
+        whole = problem.whole(normals, solve(problem, normals, np.empty(0), draw)[0], draw)
+        assert np.abs(sums(YEARS, 3) @ whole[OTHERS:]).max() < 1e-9
+
+
+def test_draws_have_the_posterior_covariance() -> None:
+    """The perturbed solution is linear in its noise, so its covariance follows from the response to each draw."""
+    world, deviations = World(), []
+    random = np.random.default_rng(5)
+    for k in range(3000):
+        world.noise = random.normal(size=DATA)
+        base = world.problem()
+        drawn = AnomalyProblem.create(PRIOR, YEARS, (3, k, 1.0))
+        problem = MemberProblem(base.layout, base.trained, PRIOR_SD, base.equations, random.normal(size=OTHERS), drawn)
+        normals = problem.normals(problem.trained)
+        deviations.append(problem.whole(normals, solve(problem, normals, np.empty(0), draw=True)[0], draw=True))
+    mean, covariance = world.dense()
+    off = np.array(deviations) - mean
+    scale = np.sqrt(np.diag(covariance))
+    assert np.abs((off.T @ off / len(off) - covariance) / np.outer(scale, scale)).max() < 0.11
+
+
+def test_a_pair_averages_to_the_posterior_mean() -> None:
+    world = World()
+    both = []
+    for sign in (1.0, -1.0):
+        world.noise = sign * np.abs(world.noise)
+        problem = world.problem(sign)
+        normals = problem.normals(problem.trained)
+        both.append(problem.whole(normals, solve(problem, normals, np.empty(0), draw=True)[0], draw=True))
+    assert np.allclose(np.mean(both, axis=0), world.dense()[0], atol=1e-9)
+
+
+def test_rows_of_other_years_see_nothing_and_shared_cells_see_both() -> None:
+    share = np.array([[1.0, 0.25], [0.0, 0.75], [0.0, 0.0]])  # of two sites' cells
+    time = pd.DatetimeIndex(["2002-03-05", "2003-01-01", "2004-12-01", "2004-12-02"])
+    records = Records.create(np.array([0, 1, 1, 1]), time, 2)
+    rows = RowsInRegions.create(records, time, share)
+    load, shape = rows.of_months(YEARS), (len(YEARS), 3, 12)
+    found = np.stack([rows.at_rows(load, one) for one in np.eye(int(np.prod(shape)))], axis=-1).reshape(4, *shape)
+    wanted = np.zeros((4, *shape))
+    wanted[0, 1, 0, 2] = 1.0
+    wanted[2:, 2, 0, 11], wanted[2:, 2, 1, 11] = 0.25, 0.75
+    assert np.array_equal(found, wanted)
