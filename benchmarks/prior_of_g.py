@@ -70,7 +70,7 @@ def rows(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -
     for variant in ("plain", "dual"):
         trained, stack, linear = train(settings, prepared, towers, variant)
         members = stack.members._replace(sd={**stack.members.sd, **{n: jnp.asarray(a) for n, a in trained.sd.items()}})
-        model, spread = draw_posterior(linear, trained.model, members)
+        model, spread, _ = draw_posterior(linear, trained.model, members)
         name = "plain" if variant == "plain" else "estimated"
         yield row(name, float(spread["representativeness"].mean()), model, stack, linear)
     for sd in STRENGTHS:

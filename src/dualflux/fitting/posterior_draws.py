@@ -17,6 +17,7 @@ import numpy as np
 from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
 from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan, generator
 from dualflux.cube import DeviceCube
+from dualflux.fitting.identifiability import effect_variances
 from dualflux.fitting.linear_posterior import MemberProblem, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Parallel, Program, unstack
@@ -166,7 +167,9 @@ def _of_g(g: Representativeness) -> dict[str, Any]:
     return {"representativeness_mean": g.intercept, "representativeness": g.coefficient}
 
 
-def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple[FluxModel, dict[str, np.ndarray]]:
+def draw_posterior(
+    step: LinearStep, model: FluxModel, members: Member
+) -> tuple[FluxModel, dict[str, np.ndarray], list[dict[str, tuple[int, float, float]]]]:  # fmt: skip
     """Replace every member's linear parts by a draw of their posterior.
 
     Parameters
@@ -182,17 +185,21 @@ def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> tuple
     model : FluxModel
     spread : dict of str to array, (member,)
         Estimated sds of effects: of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
+    variances : list of dict, (member,)
+        By effect, what the data say of it, see `identifiability.effect_variances`.
     """
     count = len(step.family)
     layout = step.layout(model.network.readout.shape[-1])
     names = [e.name for e in layout.effects if e.estimate is not None]
     parameters, spread = [np.empty(0)] * count, np.empty((count, len(names)))
+    variances = [dict[str, tuple[int, float, float]]()] * count
     for mine, problems in step.problems(model, members, np.arange(count)):
         spread[mine], normals = estimate(problems, step.centre(layout, members, mine))
         for i, problem, normal in zip(mine, problems, normals, strict=True):
-            parameters[i] = solve(problem, normal, spread[i], draw=True)[0]
+            parameters[i], posterior = solve(problem, normal, spread[i], draw=True)
+            variances[i] = effect_variances(layout, problem.sds(spread[i]), posterior)
     drawn = with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), layout)
-    return drawn, dict(zip(names, spread.T, strict=True))
+    return drawn, dict(zip(names, spread.T, strict=True)), variances
 
 
 def renew_representativeness(step: LinearStep, model: FluxModel, members: Member) -> np.ndarray:

@@ -65,6 +65,8 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd)
     sizes = {} if towers is None else {"effective_observations": float(towers.weight.sum())}
     save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **sizes})
+    (out / "tables").mkdir(exist_ok=True)
+    fitted.identifiability.to_csv(out / "tables/identifiability.csv", index=False)
     trial.to_csv(out / "models/weight.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)
