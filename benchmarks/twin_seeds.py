@@ -32,6 +32,7 @@ from dualflux.twin.scoring.paired import PRODUCTS, Record, mean_table, paired_te
 from dualflux.twin.scoring.part_records import part_record, part_table
 from dualflux.twin.scoring.rivals import train_oracle
 from dualflux.twin.scoring.scores import KEYS
+from dualflux.twin.truth import FACTS
 
 PROGRAM = ("pipeline", "twin", "twin.scoring.comparison", "twin.scoring.part_records", "twin.scoring.boosted_trees")
 TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
@@ -51,8 +52,9 @@ def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> li
     tables = [pd.read_csv(study.out / "tables/summary.csv"), oracle_scores(study), *([tree_scores(study)] if trees else [])]
     table = pd.concat(tables, ignore_index=True)
     table = table[table.metric.str.startswith("truth_")]
-    products = [p for p in PRODUCTS if trees or p != "boosted_trees"]
-    about = {"seed": seed, "world": world, "settings": settings_of(world, trees)}
+    products = [p for p in PRODUCTS if p in set(table["product"])]
+    share = json.loads((folder / "world/truth" / FACTS).read_text(encoding="utf-8"))["common_share"]
+    about = {"seed": seed, "world": world, "common_share": share, "settings": settings_of(world, trees)}
     return [{**about, "product": p, **headline(table, p, (*KEYS, "coverage_cases")), **part_record(table, p)} for p in products]
 
 

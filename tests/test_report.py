@@ -125,6 +125,9 @@ def save_tables(out: Path, regional: pd.DataFrame, predictions: pd.DataFrame) ->
         terms = {"step": steps, "member": 0, "towers": 2 + 3 * np.exp(-steps / (150 + 50 * i)), "inversions": 40 * np.exp(-steps / 200) + 1}
         (out / f"models/{variant}").mkdir(parents=True, exist_ok=True)
         pd.DataFrame(terms).to_csv(out / f"models/{variant}/history.csv", index=False)
+    known = {"unknowns": [3, 1], "prior_variance": [0.25, 0.18], "posterior_variance": [0.01, 0.18], "ratio": [0.04, 1.0]}
+    effects = pd.DataFrame({"variant": "dual", "effect": ["spatial_lasting", "common_share"], **known})
+    effects.to_csv(out / "tables/identifiability.csv", index=False)
     inputs = [{"path": "towers & <script>alert(1)</script>.csv", "bytes": 12345, "sha256": "ab" * 32}]
     stages = [{"name": "train", "seconds": 61.2, "peak_memory_gb": 1.25}]
     provenance = {"versions": {"numpy": "2.0"}, "seed": 7, "inputs": inputs, "stages": stages, "citations": ["Upton et al. 2024"]}
@@ -199,6 +202,15 @@ def test_text_from_files_is_escaped(html: str) -> None:
     assert "<script>alert(1)" not in html and "&lt;script&gt;alert(1)" in html
     assert "<b>world</b>" not in html and "drawn &lt;b&gt;world&lt;/b&gt;" in html
     assert "Lateral terms &lt;missing&gt; here." in html
+
+
+def test_what_the_data_decide_stands_beside_the_diagnostics(html: str) -> None:
+    """Standard deviations are roots of the table's variances; how to read the ratio is said."""
+    section = html[html.index("<h2>Diagnostics</h2>") : html.index('<section id="tables">')]
+    table = section[section.index("<table") :]
+    assert "near 1: they say nothing, and the prior decides" in table and "u, lasting patterns of the landscape" in table
+    keys = [float(a["data-key"] or "nan") for a in Page(table).all("td")]
+    np.testing.assert_allclose(keys, [3, 0.5, 0.1, 0.04, 1, 0.18**0.5, 0.18**0.5, 1.0])
 
 
 def test_regions_can_be_picked_and_tables_sorted(html: str) -> None:

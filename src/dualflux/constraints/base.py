@@ -318,6 +318,10 @@ class Constraint(eqx.Module):
         """The same where training has an error of its own, which the linear step has not."""
         return parts
 
+    def never_updated(self) -> dict[str, float]:
+        """Sds, by name, of what has a stated prior and is drawn from it for every member: no data change it."""
+        return {}
+
     def effect_sd(self, plan: Plan) -> dict[str, float]:
         """Prior sd of its effects in a member, until data say more."""
         return {effect.name: effect.sd for effect in self.effects()}

@@ -19,6 +19,7 @@ from dualflux.cube import Columns, Cube, DeviceCube
 from dualflux.errors import InputError
 from dualflux.fitting.choose_locations import choose, refresh
 from dualflux.fitting.ensembles import Stack
+from dualflux.fitting.identifiability import identifiability_table
 from dualflux.fitting.objective import Control, Member, Objective
 from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, renew_representativeness
 from dualflux.fitting.training import Fit, TrainingSettings, fit
@@ -78,10 +79,13 @@ class Fitted(NamedTuple):
     history : DataFrame
         run, variant, fold, step, criterion, what each constraint notes, site_effect_sd, chosen, and the sds that the linear step
         estimates.
+    identifiability : DataFrame
+        What the data say of each effect, see `identifiability`.
     """
 
     ensembles: dict[tuple[str, str], Ensemble]
     history: pd.DataFrame
+    identifiability: pd.DataFrame
 
 
 class Trained(NamedTuple):
@@ -162,13 +166,14 @@ def draw_members(trained: Trained, stack: Stack, linear: LinearStep, network: Ne
     """The second part of `train_all`: posterior draws, with exact integrals and R as it is."""
     table = stack.table
     members = stack.members._replace(sd={**stack.members.sd, **{n: jnp.asarray(a) for n, a in trained.sd.items()}})
-    drawn, spread, anomalies = draw_posterior(linear, trained.model, members)
+    drawn, spread, anomalies, variances = draw_posterior(linear, trained.model, members)
     history = trained.history.merge(_spread_table(table, spread), on=["run", "variant", "fold"])
     names = linear.landscape.cube.columns.names
     whole = Ensemble(drawn, table.fold.to_numpy(), network, names, linear.landscape.basis)
     pairs = list(dict.fromkeys(zip(table.run, table.variant, strict=True)))
     of = {(r, v): np.flatnonzero((table.run == r) & (table.variant == v)) for r, v in pairs}
-    return Fitted({p: replace(whole.select(i), anomaly=_anomaly_of(i, stack, linear, anomalies)) for p, i in of.items()}, history)
+    known = identifiability_table(table, variances, linear.constraints, stack.plans)
+    return Fitted({p: replace(whole.select(i), anomaly=_anomaly_of(i, stack, linear, anomalies)) for p, i in of.items()}, history, known)
 
 
 def _anomaly_of(index: np.ndarray, stack: Stack, linear: LinearStep, anomalies: list[np.ndarray | None]) -> AnomalyEffect | None:

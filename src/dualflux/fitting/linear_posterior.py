@@ -91,6 +91,14 @@ class MemberProblem:
         """Effects whose sd is estimated."""
         return [e for e in self.layout.effects if e.estimate is not None]
 
+    def sds(self, spread: np.ndarray) -> np.ndarray:
+        """Prior sds, (unknown,), with those of `estimated` effects as in `spread`, (effect,)."""
+        sd = self.prior_sd.copy()
+        for effect, value in zip(self.estimated(), spread, strict=True):
+            part = self.layout.place(effect.name)
+            sd[part] = np.where(sd[part] > 0, value, 0.0)
+        return sd
+
     def normals(self, parameters: np.ndarray, draw: Draw | None = None) -> "Normals":
         """Normal equations of all constraints, heavy-tailed data weighted as at `parameters`, or weights and errors drawn given them."""
         return Normals.create([one(parameters, draw) for one in self.equations], len(self.trained), self.anomaly)
@@ -142,10 +150,7 @@ def solve(problem: MemberProblem, normals: Normals, spread: np.ndarray, draw: bo
     draw : bool
         Add the perturbation of data and priors.
     """
-    sd, layout = problem.prior_sd.copy(), problem.layout
-    for effect, value in zip(problem.estimated(), spread, strict=True):
-        part = layout.place(effect.name)
-        sd[part] = np.where(sd[part] > 0, value, 0.0)
+    sd, layout = problem.sds(spread), problem.layout
     diagonal = np.repeat([e.diagonal and normals.anomaly is None for e in layout.effects], [e.size for e in layout.effects])
     other, apart = np.flatnonzero((sd > 0) & ~diagonal), np.flatnonzero((sd > 0) & diagonal)
     precision = np.divide(1.0, sd**2, out=np.zeros(len(sd)), where=sd > 0)

@@ -18,6 +18,7 @@ from dualflux.constraints.areas import Walk, deal_out, integrate_values, walk_of
 from dualflux.constraints.base import Constraint, Landscape, Layout, Linear, LinearMember, Plan, generator
 from dualflux.cube import DeviceCube
 from dualflux.fitting.anomaly_elimination import AnomalyProblem
+from dualflux.fitting.identifiability import effect_variances
 from dualflux.fitting.linear_posterior import MemberProblem, draw_member, effects_of_flux, estimate, solve
 from dualflux.fitting.objective import Member
 from dualflux.fitting.parallel import Parallel, Program, unstack
@@ -190,11 +191,14 @@ class Drawn(NamedTuple):
         Estimated sds of effects: of u's lasting and seasonal part and of g's slopes [gC m-2 d-1].
     anomalies : list of array (year, region, 12), or None, (member,)
         Of the fitted years [gC m-2 d-1]; None: the member has none.
+    variances : list of dict, (member,)
+        By effect, what the data say of it, see `identifiability.effect_variances`.
     """
 
     model: FluxModel
     spread: dict[str, np.ndarray]
     anomalies: list[np.ndarray | None]
+    variances: list[dict[str, tuple[int, float, float]]]
 
 
 def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> Drawn:
@@ -212,16 +216,18 @@ def draw_posterior(step: LinearStep, model: FluxModel, members: Member) -> Drawn
     layout = step.layout(model.network.readout.shape[-1])
     names = [e.name for e in layout.effects if e.estimate is not None]
     parameters, spread, anomalies = [np.empty(0)] * count, np.empty((count, len(names))), list[np.ndarray | None]([None] * count)
+    variances = [dict[str, tuple[int, float, float]]()] * count
     for mine, problems in step.problems(model, members, np.arange(count)):
         spread[mine], normals = estimate(problems, step.centre(layout, members, mine))
         for i, problem, normal in zip(mine, problems, normals, strict=True):
-            mean = problem.whole(normal, solve(problem, normal, spread[i], draw=False)[0])
-            whole = draw_member(problem, mean, spread[i], generator(step.seeds[i][:-1], "weights"))
+            mean, posterior = solve(problem, normal, spread[i], draw=False)
+            variances[i] = effect_variances(layout, problem.sds(spread[i]), posterior)
+            whole = draw_member(problem, problem.whole(normal, mean), spread[i], generator(step.seeds[i][:-1], "weights"))
             parameters[i] = whole[: layout.size]
             if problem.anomaly is not None:
                 anomalies[i] = whole[layout.size :].reshape(-1, len(step.landscape.cells.region_names), 12)
     drawn = with_parameters(jax.tree.map(np.asarray, model), np.stack(parameters), layout)
-    return Drawn(drawn, dict(zip(names, spread.T, strict=True)), anomalies)
+    return Drawn(drawn, dict(zip(names, spread.T, strict=True)), anomalies, variances)
 
 
 def renew_representativeness(step: LinearStep, model: FluxModel, members: Member) -> np.ndarray:

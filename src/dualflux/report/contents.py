@@ -31,6 +31,7 @@ _FURTHER = {
     "attribution": ("attribution", ATTRIBUTION_COLUMNS),
     "left_out_years": ("left_out_years", list(YEAR_COLUMNS)),
     "series": ("series", ["series", "zone", "prior_sd", "coefficient", "sd", "gain", "p_value"]),
+    "identifiability": ("identifiability", ["variant", "effect", "unknowns", "prior_variance", "posterior_variance", "ratio"]),
     "classes": ("site_classes", CLASS_COLUMNS),
     "differences": ("site_differences", DIFFERENCE_COLUMNS),
     "taylor": ("taylor", TAYLOR_COLUMNS),
@@ -66,8 +67,8 @@ class Contents:
         Training history of each variant that has one: `step`, optionally `member`, and one column per term.
     references : frozenset of str
         Products that are neither variants nor inversions.
-    left_out, left_out_coverage, attribution, left_out_years, series, classes, differences, taylor, independent, budget_terms,
-    shown : DataFrame
+    left_out, left_out_coverage, attribution, left_out_years, series, identifiability, classes, differences, taylor, independent,
+    budget_terms, shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
         product, site, observed, tower_like of left-out towers; empty where there are none.
@@ -96,6 +97,7 @@ class Contents:
     attribution: pd.DataFrame
     left_out_years: pd.DataFrame
     series: pd.DataFrame
+    identifiability: pd.DataFrame
     classes: pd.DataFrame
     differences: pd.DataFrame
     taylor: pd.DataFrame

@@ -12,7 +12,7 @@ import pandas as pd
 import dualflux
 from dualflux.errors import InputError
 from dualflux.report.contents import Contents
-from dualflux.report.tables import headline_table, provenance_tables, study_tables, verdict_tables
+from dualflux.report.tables import headline_table, identifiability_table, provenance_tables, study_tables, verdict_tables
 from dualflux.report.text import methods
 
 LARGEST = 15_000_000  # bytes of report.html
@@ -65,6 +65,7 @@ def render(
         verdicts=[] if verdict is None else verdict_tables(verdict, contents.judged),
         notes=list(notes),
         sections=_sections(pictures),
+        beside={"Diagnostics": identifiability_table(contents)},
         images=_embedded(pictures),
         tables=study_tables(contents),
         methods=methods(study),

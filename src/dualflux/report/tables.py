@@ -168,6 +168,33 @@ def series_table(contents: Contents) -> Table:
     return _table("Predictors of time alone: flux per standard deviation [gC m⁻² d⁻¹], gain on left-out years and its p", contents.series)
 
 
+_EFFECTS = {
+    "readout": "readout of the network",
+    "spatial_lasting": "u, lasting patterns of the landscape",
+    "spatial_seasonal": "u, seasonal patterns of the landscape",
+    "series": "predictors of time alone",
+    "representativeness_mean": "g, its mean: what towers have in common",
+    "representativeness": "g, its slopes",
+    "site_effect": "b, effects of single sites",
+    "common_share": "k, share of error that all inversions have in common: never updated",
+}
+
+
+def identifiability_table(contents: Contents) -> Table:
+    """How far the data decide each effect."""
+    caption = (
+        "What the data decide: standard deviation of each effect before the data and after. A ratio of variances near 0: the data know it; "
+        "near 1: they say nothing, and the prior decides"
+    )
+    table = contents.identifiability
+    shown = pd.DataFrame({
+        "variant": table["variant"], "effect": table["effect"].map(lambda name: _EFFECTS.get(name, str(name).replace("_", " "))),
+        "unknowns": table["unknowns"], "sd before": np.sqrt(table["prior_variance"].astype(float)),
+        "sd after": np.sqrt(table["posterior_variance"].astype(float)), "ratio of variances": table["ratio"],
+    })  # fmt: skip
+    return _table(caption, shown)
+
+
 def coverage_table(contents: Contents) -> Table:
     """Coverage of left-out inversions by the intervals of what was predicted without them."""
     rows = contents.left_out_coverage.assign(

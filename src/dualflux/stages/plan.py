@@ -87,6 +87,7 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     outputs = {
         "prepare": [f"prepared/{name}" for name in (*_PREPARED, *of_sources)],
         "train": [
+            "tables/identifiability.csv",
             *(f"models/{name}" for name in ("tower_predictions.csv", "facts.json", "weight.csv", *(["series.csv"] if alone else []))),
             *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
         ],

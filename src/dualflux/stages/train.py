@@ -74,6 +74,8 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
         place = (landscape, device, s.network, s.training, s.spatial_term)
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd, anomaly)
     save_models(out / "models", fitted, prepared, {"inversion_weight": weight})
+    (out / "tables").mkdir(exist_ok=True)
+    fitted.identifiability.to_csv(out / "tables/identifiability.csv", index=False)
     trial.to_csv(out / "models/weight.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)

@@ -3,6 +3,9 @@
 Each product is the true net biosphere exchange with errors of six kinds: offsets that cancel between neighbouring
 regions, seasonal amplitude and phase, year-to-year amplitude, trend, red noise, and a wrong pattern inside regions;
 part of the errors is common to all products; products cover different years.
+
+No spread between products shows what they have in common, so no world may fix it either: the common error has k times the size of a
+product's own, and k is another one from world to world.
 """
 
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from dualflux.twin.geography import Geography, random_generator, smooth_patterns
 from dualflux.units import PETAGRAM
 
 NAMES = ("Inversion A", "Inversion B", "Inversion C", "Inversion D", "Inversion E", "Inversion F")
+COMMON_SHARES = (0.0, 0.4, 0.8, 1.2)  # k
 _STARTS_LATE, _ENDS_EARLY = {"Inversion E": 3}, {"Inversion F": 3}  # years
 _NEIGHBOURS = (
     ("USA", "CAN"), ("USA", "CAM"), ("CAM", "NSA"), ("NSA", "BRA"), ("BRA", "SSA"), ("EU", "RUS"), ("EU", "NAF"), ("EU", "MIDE"),
@@ -32,16 +36,25 @@ class AtmosphericProducts:
     names : tuple of str
     flux : array, (product, month, cell)
         Net biosphere exchange per m2 of land [gC m-2 d-1]; NaN in years without data.
+    common_share : float
+        k: sd of the error that all have in common over that of a product's own.
     """
 
     names: tuple[str, ...]
     flux: np.ndarray
+    common_share: float
+
+
+def common_share_of(seed: int) -> float:
+    """k of a world. Seeds 0 to 3, 4 to 7, ... have each of `COMMON_SHARES` once, in random order: few seeds in a row see most of them."""
+    order = random_generator(seed // len(COMMON_SHARES), "inversions, common share").permutation(COMMON_SHARES)
+    return float(order[seed % len(COMMON_SHARES)])
 
 
 def invert(
     geography: Geography, months: pd.DatetimeIndex, exchange: np.ndarray, activity: np.ndarray, size: float, seed: int
 ) -> AtmosphericProducts:
-    """Six products from the true exchange.
+    """Six products from the true exchange; what they have in common has the share `common_share_of(seed)`.
 
     Parameters
     ----------
@@ -52,19 +65,19 @@ def invert(
     size : float
         Factor on every error; 1 is the default world.
     """
-    shared = random_generator(seed, "inversions, common")
+    share, shared = common_share_of(seed), random_generator(seed, "inversions, common")
     weight = geography.cells.region_area / geography.cells.region_area.sum(axis=1, keepdims=True)
     truth = exchange @ weight.T  # (month, region) mean density
     days = months.days_in_month.to_numpy()
     to_density = PETAGRAM / geography.cells.region_area.sum(axis=1)
-    common = _regional_error(geography, truth, to_density, days, 0.4 * size, shared)
+    common = _regional_error(geography, truth, to_density, days, share * size, shared)
     flux = np.empty((len(NAMES), *exchange.shape), np.float32)
     for i, name in enumerate(NAMES):
         generator = random_generator(seed, name)
         error = common + _regional_error(geography, truth, to_density, days, size, generator)
         flux[i] = _inside_regions(geography, weight, exchange, activity, truth, error, size, generator)
         flux[i][~_covered(months, name)] = np.nan
-    return AtmosphericProducts(NAMES, flux)
+    return AtmosphericProducts(NAMES, flux, share)
 
 
 def _regional_error(

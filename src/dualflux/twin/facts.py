@@ -22,9 +22,11 @@ def world_facts(world: World) -> dict[str, float]:
         PgC per year: `gpp`, `nee`, `nee_sd` (year to year), `nee_trend` (PgC yr-2), `fire`, `lateral`, `exchange`; for
         global, Europe (`EU`) and Brazil (`BRA`): `nee_X` [PgC yr-1], `amplitude_X` (highest less lowest month of
         the mean cycle), `uptake_X` (lowest month) [PgC per month], `peak_month_X` (1 to 12, month of greatest uptake);
-        gC m-2 yr-1: `tower_nee`, `tower_cell_nee` (mean over sites of true fluxes), `tower_bias` (recorded less true).
+        gC m-2 yr-1: `tower_nee`, `tower_cell_nee` (mean over sites of true fluxes), `tower_bias` (recorded less true);
+        `common_share`: sd of the inversions' common error over that of one product's own.
     """
     facts = {"towers": float((~world.sites.table.unseen).sum()), "cells": float(world.geography.lat.size)}
+    facts["common_share"] = world.inversions.common_share
     annual = monthly_integral(world, world.nee).reshape(-1, 12).sum(axis=1)
     facts |= {"nee": annual.mean(), "nee_sd": annual.std(ddof=1), "nee_trend": np.polyfit(np.arange(annual.size), annual, 1)[0]}
     lateral = sum(world.emissions.lateral.values(), np.zeros(world.geography.lat.size))

@@ -1,5 +1,6 @@
 """The truth of the synthetic world, in files that no study reads."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +8,25 @@ import pandas as pd
 import xarray as xr
 
 from dualflux.run_folder.hdf5_output import write_netcdf
-from dualflux.twin.facts import monthly_integral
+from dualflux.twin.facts import monthly_integral, world_facts
 from dualflux.twin.world import World, monthly_means
+
+FACTS = "facts.json"
 
 
 def write_truth(world: World, folder: Path) -> None:
-    """Write `nee_monthly.nc`, `regional_monthly.csv`, `tower_flux.csv` and `sites.csv`.
+    """Write `nee_monthly.nc`, `regional_monthly.csv`, `tower_flux.csv`, `sites.csv` and `facts.json`.
 
     `nee_monthly.nc` holds `nee` and `gpp` (time, lat, lon) [gC m-2 d-1, per m2 of land] and `land_area` [m2].
     `tower_flux.csv` holds, for all sites and all steps of the world's time step, `tower_flux` (true flux at the tower),
-    `cell_flux` (true flux of its cell) [gC m-2 d-1] and the tower's meteorology; `sites.csv` says which sites are unseen.
+    `cell_flux` (true flux of its cell) [gC m-2 d-1] and the tower's meteorology; `sites.csv` says which sites are unseen;
+    `facts.json` holds `world_facts`.
     """
     _write_fields(world, folder / "nee_monthly.nc")
     regional_truth(world).to_csv(folder / "regional_monthly.csv", index=False)
     tower_truth(world).to_csv(folder / "tower_flux.csv", index=False, float_format="%.5g")
     world.sites.table.to_csv(folder / "sites.csv", index=False)
+    (folder / FACTS).write_text(json.dumps(world_facts(world), indent=1) + "\n", encoding="utf-8")
 
 
 def _write_fields(world: World, path: Path) -> None:

@@ -84,6 +84,11 @@ class Inversions(Constraint):
         years = self.data_of(plan).years
         return years if plan.weight(self.name) > 0 and len(years) > 1 else None
 
+    def never_updated(self) -> dict[str, float]:
+        """k, what products have in common, where it is drawn."""
+        drawn = self.data.drawn
+        return {} if drawn is None or drawn.share_sd == 0 else {"common_share": drawn.share_sd}
+
     def parts(self, plans: Sequence[Plan]) -> InversionPart:
         """Each member's draw, R and years."""
         draws: dict[tuple[int, int], np.ndarray] = {}

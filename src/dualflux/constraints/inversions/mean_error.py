@@ -52,6 +52,11 @@ class MeanError:
         return COMMON_SHARE_SD**2 if self.spread == "common" else FIXED_SHARE[self.spread] ** 2
 
     @property
+    def share_sd(self) -> float:
+        """Sd of k in its prior; the posterior is the same."""
+        return COMMON_SHARE_SD * float(np.sqrt(1 - 2 / np.pi)) if self.spread == "common" else 0.0
+
+    @property
     def inflation(self) -> np.ndarray:
         """Mean of the drawn over the estimated variance, nu / (nu - 2), (part,)."""
         return self.own.freedom / (self.own.freedom - 2)

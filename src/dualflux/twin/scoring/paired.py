@@ -10,9 +10,9 @@ from scipy.stats import binom
 from dualflux.metrics.probability import LEVELS
 from dualflux.twin.scoring.scores import KEYS
 
-PRODUCTS = (
-    "towers", "inversions", "plain", "dual", "dual_analysis", "oracle", "rescaled_uniform", "rescaled_activity", "inversion_mean",
-    "boosted_trees",
+PRODUCTS = (  # in the order of tables; a run need not have all
+    "towers", "inversions", "plain", "dual", "dual_analysis",
+    "oracle", "rescaled_uniform", "rescaled_activity", "inversion_mean", "boosted_trees",
 )  # fmt: skip
 _BEST = {"amplitude_ratio": 1.0, "variability_sd_ratio": 1.0, "coverage_50": 0.5, "coverage_68": 0.68, "coverage_90": 0.9}
 _LARGER_IS_BETTER = ("cell_month_nse", "cell_month_nse_centred", "unseen_site_nse", "unseen_site_flux_nse", "variability_r")
