@@ -23,7 +23,6 @@ from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.posterior_draws import integrate_features
 from dualflux.fitting.training import TrainingSettings, fit
-from dualflux.fitting.weight import TRIAL_MEMBERS
 from dualflux.grid import LandCells
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.time_effect import ZONES
@@ -33,6 +32,7 @@ from dualflux.variants import Variant
 CANDIDATE_SDS = (0.0, 0.03, 0.1, 0.3)  # gC m-2 d-1 per standard deviation of a series
 BLOCKS = 4  # of neighbouring years, each left out once
 PERMUTATIONS = 100
+TRIAL_MEMBERS = 4  # of each block
 LEVEL = 0.05
 COLUMNS = ["series", "zone", "prior_sd", "coefficient", "sd", "gain", "p_value"]
 

@@ -13,6 +13,7 @@ from dualflux.constraints.areas import Areas, walk_of
 from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
 from dualflux.constraints.inversions.covariance import EnsembleError, with_further_error
 from dualflux.constraints.inversions.equations import RegionalEquations
+from dualflux.constraints.inversions.held_out import predictive_loss
 from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations, exact_integrals, integrate
 from dualflux.constraints.inversions.locations import draw_locations, stratify
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines
@@ -175,18 +176,12 @@ class Inversions(Constraint):
         return {"region_misfit": float(np.mean(scores.region_misfit))}
 
     def held_out(self, scores: InversionScore, models: Any, parts: InversionPart, everything: RegionalConstraint) -> np.ndarray:
-        """Half the quadratic form of the years a member has not used, in the R of all years, (member,)."""
-        mean, anomaly = (jnp.asarray(p, jnp.float32) for p in self.error_in_training(everything.error).precisions())
-        observed = jnp.asarray(everything.observed, jnp.float32)
-
-        def loss(constraint: "Inversions", model: Flux, part: InversionPart) -> jax.Array:
-            other = InversionPart(observed, 1 - part.year_use, mean, anomaly, part.weight)
-            keys = jax.random.split(jax.random.key(1))
-            residuals = constraint.residuals(model, other, jnp.arange(len(everything.years)), keys)
-            return quadratic_form(*residuals, other, other.year_use, other.year_use.sum()) / 2
-
+        """Negative log density of years that members have not used, if R is as large as their weight says (`held_out`), (member, unit)."""
         # The constraint goes in as an argument: closed over, its whole cube would be compiled in as a constant.
-        return np.asarray(jax.jit(lambda c, a: jax.lax.map(lambda one: loss(c, *one), a))(self, (models, parts)))
+        found = jax.jit(lambda c, each: jax.lax.map(lambda one: exact_integrals(one, c.regions), each))(self, models)
+        residual = np.asarray(found, np.float64) - everything.observed
+        seen, weight = np.asarray(parts.year_use[0]) > 0, np.asarray(parts.weight, np.float64)
+        return predictive_loss(residual, seen, everything.error.anomaly, weight)
 
     def in_training(self) -> RepresentativeLocations | None:
         """Weights of representative locations may be fitted anew."""
