@@ -24,6 +24,7 @@ from dualflux.fitting.objective import Objective
 from dualflux.fitting.posterior_draws import integrate_features
 from dualflux.fitting.training import TrainingSettings, fit
 from dualflux.grid import LandCells
+from dualflux.metrics.pairs import paired_std
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -188,7 +189,7 @@ def held_out_misfit(gram: np.ndarray, order: np.ndarray, sds: Sequence[float] = 
 
 def series_table(choice: SeriesChoice, names: Sequence[str], coefficient: np.ndarray) -> pd.DataFrame:
     """Rows series and zones: `COLUMNS`, coefficient and sd over members (member, series, zone) [gC m-2 d-1 per standard deviation]."""
-    mean, sd = coefficient.mean(axis=0), coefficient.std(axis=0, ddof=1)
+    mean, sd = coefficient.mean(axis=0), paired_std(coefficient)
     rows = [
         (name, zone, choice.prior_sd, mean[k, j], sd[k, j], choice.gain, choice.p_value)
         for k, name in enumerate(names) for j, zone in enumerate(ZONES)
