@@ -27,6 +27,7 @@ from dualflux.fitting.fit_ensembles import build_objective, landscape_of, train_
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.weight import choose_weight
 from dualflux.metrics import site_metrics
+from dualflux.metrics.pairs import paired_std
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_predictions
 from dualflux.prediction.engine import integrate_month, stack_ensembles
@@ -148,7 +149,7 @@ def regional_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prep
     target = np.concatenate([target, target.sum(axis=0, keepdims=True)]).T
     error = (cycle - cycle.mean(axis=0)) - (target - target.mean(axis=0))
     columns = {
-        "mean_annual": annual.mean(axis=0), "mean_annual_sd": annual.std(axis=0, ddof=1),
+        "mean_annual": annual.mean(axis=0), "mean_annual_sd": paired_std(annual),
         "cycle_amplitude": np.ptp(cycle, axis=0), "cycle_rmse": np.sqrt((error**2).mean(axis=0)),
     }  # fmt: skip
     names = ["global", *prepared.cells.region_names]

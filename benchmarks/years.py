@@ -20,6 +20,7 @@ import pandas as pd
 
 from dualflux import pipeline
 from dualflux.metrics.left_out_years import year_scores
+from dualflux.metrics.pairs import paired_std
 from dualflux.run_folder.files import write_atomically
 from dualflux.study.settings import load_study
 
@@ -53,7 +54,7 @@ def years_after(tables: Path, last: int) -> pd.DataFrame:
     members = monthly[monthly["member"].notna()].assign(year=lambda t: t["time"].dt.year)
     annual = members[members["year"] > last].groupby(["year", "region", "product", "member"])["value"].sum()
     grouped = annual.groupby(["year", "region", "product"])
-    table = pd.DataFrame({"predicted": grouped.mean(), "sd": grouped.std(ddof=1)}).reset_index()
+    table = pd.DataFrame({"predicted": grouped.mean(), "sd": grouped.agg(lambda one: paired_std(one.to_numpy()))}).reset_index()
     budget = pd.read_csv(tables / "independent.csv")
     residual = budget[budget["product"] == RESIDUAL].set_index("year")["value"]
     return table.assign(observed=table["year"].map(residual).where(table["region"] == "global"))

@@ -96,6 +96,8 @@ WRONG = {
     "negative weight": ({"inversion_term": {"weight": -1.0}}, "inversion_term.weight", "greater than 0"),
     "weight of nothing": ({"inversion_term": {"weight": 0}}, "inversion_term.weight", "greater than 0"),
     "absurd weight": ({"inversion_term": {"weight": 1e6}}, "inversion_term.weight", "less than or equal to 1000"),
+    "a block of no year": ({"inversion_term": {"resample_years": 0}}, "inversion_term.resample_years", "greater than or equal to 1"),
+    "a block of all years": ({"inversion_term": {"resample_years": 40}}, "inversion_term.resample_years", "use a smaller number"),
     "fewer steps than checkpoints": ({"training": {"steps": 10, "checkpoints": 11}}, "training", "use at most 10 `checkpoints`"),
     "more anchors than checkpoints": ({"training": {"anchors": 6}}, "training", "use at most 5 `anchors`"),
     "absurd learning rate": ({"training": {"learning_rate": 0.51}}, "training.learning_rate", "less than or equal to 0.5"),

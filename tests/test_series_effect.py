@@ -21,7 +21,9 @@ from dualflux.cube import Cube, DeviceCube, SeriesStandard
 from dualflux.fitting.fit_ensembles import build_objective, linear_step, train_all
 from dualflux.fitting.linear_posterior import solve
 from dualflux.fitting.posterior_draws import with_parameters
-from dualflux.fitting.series_choice import CANDIDATE_SDS, choose_prior, choose_series, gram_of_years, held_out_misfit, left_out_residuals
+from dualflux.fitting.series_choice import (
+    CANDIDATE_SDS, NOTHING, choose_prior, choose_series, gram_of_years, held_out_misfit, left_out_residuals, series_table,
+)  # fmt: skip
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
 from dualflux.model.time_effect import zones
@@ -285,6 +287,12 @@ def columns_of(cube: Cube) -> np.ndarray:
     """Integrals of the effect's columns, (column, region, year, 12)."""
     found = series_integrals(Areas(CELLS.region_area, np.arange(12 * YEARS_OF_WORLD)), cube, CELLS)
     return np.moveaxis(found, -1, 0).reshape(-1, 2, YEARS_OF_WORLD, 12)
+
+
+def test_the_sd_over_members_is_that_of_antithetic_pairs() -> None:
+    """Two pairs of 1 +- .3 in every zone: sd .3, not .35 of a divisor n - 1."""
+    coefficient = 1 + 0.3 * np.array([1.0, -1, 1, -1])[:, None, None] * np.ones((1, 1, 3))
+    np.testing.assert_allclose(series_table(NOTHING, ("co2",), coefficient).sd, 0.3)
 
 
 def test_a_response_is_found_in_training() -> None:

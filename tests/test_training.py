@@ -21,7 +21,7 @@ from dualflux.constraints.inversions.integrals import RegionData, exact_integral
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.constraint import SMALLEST_SITE_EFFECT_SD, TowerScore, site_effect_spread
-from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting import fit_ensembles as experiments
 from dualflux.fitting import training
@@ -29,7 +29,6 @@ from dualflux.fitting.ensembles import ALL_SITES, Run, Stack, plan_runs
 from dualflux.fitting.fit_ensembles import Fitted, train_all
 from dualflux.fitting.objective import Control, Member, Objective, score
 from dualflux.fitting.training import Fit, TrainingSettings, control_times, optimiser_of, start
-from dualflux.fitting.weight import CANDIDATE_WEIGHTS, choose_weight, stated_weight
 from dualflux.model.flux_model import FluxModel
 from dualflux.variants import VARIANTS
 from small_world import (
@@ -758,27 +757,3 @@ def test_every_ensemble_knows_where_its_spatial_effect_stands(fitted: Fitted) ->
     for ensemble in fitted.ensembles.values():
         np.testing.assert_array_equal(ensemble.basis.centre, BASIS.centre)
         assert ensemble.model.spatial.shape == (ensemble.size, 3, BASIS.size) and np.asarray(ensemble.model.spatial).all()
-
-
-# The weight
-
-
-def test_a_stated_weight_is_taken_as_it_stands() -> None:
-    weight, trial = stated_weight(0.3)
-    assert weight == 0.3 and trial.empty
-
-
-def weigh(regional: RegionalConstraint) -> tuple[float, pd.DataFrame]:
-    make = constraint_maker(make_target(len(regional.years)), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
-    objective = make_objective(CUBE, TOWERS, regional, years=3)
-    return choose_weight(objective, "inversions", make, VARIANTS["dual"], NETWORK, TowerTermSettings(), TRAINING, CUBE.columns, 1)
-
-
-def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> None:
-    """Four years: one is held out. Every candidate has a finite score; of those near the best the closest to 1 is taken."""
-    weight, trial = weigh(REGIONAL)
-    assert tuple(trial.weight) == CANDIDATE_WEIGHTS and np.isfinite(trial[["score", "standard_error"]]).all(axis=None)
-    assert trial.chosen.sum() == 1 and trial.weight[trial.chosen].iloc[0] == weight
-    best = trial.score.idxmax()
-    near = trial[trial.score[best] - trial.score <= trial.standard_error[best]]
-    assert abs(np.log(weight)) == np.abs(np.log(near.weight)).min()

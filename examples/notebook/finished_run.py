@@ -97,7 +97,7 @@ for ax, region in zip(axes, ["BRA", "EU", "global"], strict=True):
         ax.plot(mean.index, mean, color=colour, label=name)
         own = members[(members["product"] == name) & (members.region == region)]
         if len(own):
-            spread = own.groupby("member").apply(cycle, include_groups=False).std()
+            spread = paired_std(own.groupby("member").apply(cycle, include_groups=False).to_numpy())
             ax.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
     if len(truth):
         mean = cycle(truth[truth.region == region])

@@ -15,7 +15,8 @@ import pandas as pd
 from dualflux.cube import Steps
 from dualflux.errors import InputError
 from dualflux.fitting.series_choice import BLOCKS
-from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS
+from dualflux.fitting.series_choice import TRIAL_MEMBERS as SERIES_MEMBERS
+from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS, TRIAL_SHARE
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
 from dualflux.sources.predictors.settings import of_network, of_time
@@ -106,8 +107,8 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     widths = [_input_columns(study), *s.network.hidden, 1]
     weights = sum(a * b for a, b in pairwise(widths))
     left_out, everywhere = _left_out(study, products), cells * _steps(study)
-    trial = 0.5 * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0  # of half the steps
-    trial += 0.5 * TRIAL_MEMBERS * BLOCKS if of_time(s.predictors) else 0.0
+    trial = TRIAL_SHARE * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0
+    trial += 0.5 * SERIES_MEMBERS * BLOCKS if of_time(s.predictors) else 0.0  # of half the steps
     on_towers = sum(_members(study, v) for v in s.variants if s.variants[v].towers) + left_out * ("dual" in s.variants) + trial
     on_inversions = sum(_members(study, v) for v in s.variants if "inversions" in s.variants[v].constraints) + trial
     on_inversions += left_out * sum(v in s.variants for v in ("inversions", "dual"))

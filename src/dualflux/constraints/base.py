@@ -371,7 +371,11 @@ class Constraint(eqx.Module):
         return {}
 
     def held_out(self, scores: Any, models: Any, parts: Any, everything: Any) -> np.ndarray | float:
-        """Negative log density of data that members were not given, (member,), `everything` being all data: the choice of weights."""
+        """Negative log density of data that members were not given, `everything` being all data: the choice of weights.
+
+        (member,); or (member, unit), a column for each of several independent units that all members were not given, such as years.
+        Normalised, and under the member's own weight: see `inversions.held_out`.
+        """
         return 0.0
 
     def in_training(self) -> Any:

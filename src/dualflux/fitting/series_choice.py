@@ -24,8 +24,8 @@ from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.posterior_draws import integrate_features
 from dualflux.fitting.training import TrainingSettings, fit
-from dualflux.fitting.weight import TRIAL_MEMBERS
 from dualflux.grid import LandCells
+from dualflux.metrics.pairs import paired_std
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -34,6 +34,7 @@ from dualflux.variants import Variant
 CANDIDATE_SDS = (0.0, 0.03, 0.1, 0.3)  # gC m-2 d-1 per standard deviation of a series
 BLOCKS = 4  # of neighbouring years, each left out once
 PERMUTATIONS = 100
+TRIAL_MEMBERS = 4  # of each block
 LEVEL = 0.05
 COLUMNS = ["series", "zone", "prior_sd", "coefficient", "sd", "gain", "p_value"]
 
@@ -207,7 +208,7 @@ def held_out_misfit(gram: np.ndarray, order: np.ndarray, sds: Sequence[float] = 
 
 def series_table(choice: SeriesChoice, names: Sequence[str], coefficient: np.ndarray) -> pd.DataFrame:
     """Rows series and zones: `COLUMNS`, coefficient and sd over members (member, series, zone) [gC m-2 d-1 per standard deviation]."""
-    mean, sd = coefficient.mean(axis=0), coefficient.std(axis=0, ddof=1)
+    mean, sd = coefficient.mean(axis=0), paired_std(coefficient)
     rows = [
         (name, zone, choice.prior_sd, mean[k, j], sd[k, j], choice.gain, choice.p_value)
         for k, name in enumerate(names) for j, zone in enumerate(ZONES)

@@ -75,7 +75,7 @@ class Contents:
     places : DataFrame
         Index site; lat, lon, igbp.
     weights : DataFrame
-        weight, score, standard_error, chosen: weights of the inversions that were tried.
+        weight, score, difference, standard_error, chosen: weights of the inversions that were tried.
     against : str
         What the plain metric names refer to.
     compared : Path or None
@@ -224,7 +224,7 @@ def read_contents(out: Path, study: Mapping[str, Any]) -> Contents:
         shown=_optional(out / "tables/figure_regions.csv", _TABLES["regional_monthly"]).assign(time=lambda t: pd.to_datetime(t["time"])),
         predictions=_optional(out / "models/tower_predictions.csv", ["product", "site", "observed", "tower_like"]),
         places=_optional(out / "prepared/sites.csv", ["site", "lat", "lon", "igbp"]).set_index("site"),
-        weights=_optional(out / "models/weight.csv", ["weight", "score", "standard_error", "chosen"]),
+        weights=_optional(out / "models/weight.csv", ["weight", "score", "difference", "standard_error", "chosen"]),
         against=str(study.get("against") or "target"),
         compared=out / "maps.nc" if (out / "maps.nc").is_file() else None,
         wanted_regions=tuple(study.get("figure_regions") or ()),

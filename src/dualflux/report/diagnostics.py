@@ -54,13 +54,14 @@ def _plain_logarithm(axis: Axis) -> None:
 
 def _draw_weights(ax: Axes, trial: pd.DataFrame) -> None:
     trial = trial.sort_values("weight")
-    ax.errorbar(trial["weight"], trial["score"], trial["standard_error"], color="#1a1a1a", marker="o", markersize=5, capsize=3)
+    ax.errorbar(trial["weight"], -trial["difference"], trial["standard_error"], color="#1a1a1a", marker="o", markersize=5, capsize=3)
     chosen = trial[trial["chosen"].astype(str).str.lower() == "true"]
-    ax.plot(chosen["weight"], chosen["score"], "o", markersize=12, markerfacecolor="none", color="#0072B2")
-    ax.set(xscale="log", xlabel="weight of the inversions [1]", ylabel="held-out log predictive density [1]")
+    ax.plot(chosen["weight"], -chosen["difference"], "o", markersize=12, markerfacecolor="none", color="#0072B2")
+    ax.set(xscale="log", xlabel="weight of the inversions [1]", ylabel="held-out log predictive density less the best [1]")
+    ax.set_yscale("symlog", linthresh=10.0)  # weights that are far off are worse by orders of magnitude
     used = f" (ring: used, {number(float(chosen['weight'].iloc[0]))}" if len(chosen) else ""
     ax.set_title(f"weights tried ± standard error{used}", fontsize=10)
-    ax.set_xticks(trial["weight"], [f"{w:g}" for w in trial["weight"]])
+    ax.set_xticks(trial["weight"], [f"{w:.2g}" for w in trial["weight"]])
     ax.minorticks_off()
 
 

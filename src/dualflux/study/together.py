@@ -74,6 +74,10 @@ def _years(keys: Keys) -> Iterator[Said]:
         yield ("predictors",), f"{', '.join(keys.series)}: {why}; the study fits {len(fitted)} ({span}): remove the series"
     if held is not None and not (held[0] in fitted and held[1] in fitted):
         yield ("holdout", "years"), f"came {held[0]} to {held[1]}; whole years that are fitted: {span}; choose years inside"
+    block = keys.term.resample_years
+    if block is not None and block >= len(fitted):
+        why = f"a block is shorter than the {len(fitted)} whole years that are fitted ({span})"
+        yield ("inversion_term", "resample_years"), f"came {block}; {why}: use a smaller number, or remove the key"
     if keys.term.states_years and keys.term.years > len(fitted):
         use = f"use at most {len(fitted)}, or remove the key"
         yield ("inversion_term", "years"), f"came {keys.term.years}; the study fits {len(fitted)} whole years ({span}): {use}"

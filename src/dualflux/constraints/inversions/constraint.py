@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualflux.constraints.areas import Areas, walk_of
-from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term
+from dualflux.constraints.base import Constraint, Flux, Landscape, Plan, Term, generator
 from dualflux.constraints.inversions.covariance import EnsembleError, with_further_error
 from dualflux.constraints.inversions.equations import RegionalEquations
+from dualflux.constraints.inversions.held_out import predictive_loss
 from dualflux.constraints.inversions.integrals import RegionData, RepresentativeLocations, exact_integrals, integrate
 from dualflux.constraints.inversions.locations import draw_locations, stratify
-from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines
+from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines, resampled
 from dualflux.cube import Cube, DeviceCube
 from dualflux.grid import LandCells
 
@@ -28,11 +29,13 @@ class InversionPart(NamedTuple):
     target : array, (region, year, 12)
         Its draw of the inversions [PgC month-1].
     year_use : array, (year,)
-        1 where the year constrains this member.
+        1 where the place in the record constrains this member.
     mean_precision, anomaly_precision : array, (region, 12, region, 12)
         Of the mean over years, and of one year's anomalies.
     weight : array, ()
         0 leaves inversions out.
+    year : array of int, (year,)
+        Which year stands at a place of the record: its own, or with resampled years any, some more than once.
     """
 
     target: jax.Array
@@ -40,6 +43,7 @@ class InversionPart(NamedTuple):
     mean_precision: jax.Array
     anomaly_precision: jax.Array
     weight: jax.Array
+    year: jax.Array
 
 
 class InversionScore(NamedTuple):
@@ -59,6 +63,7 @@ class Inversions(Constraint):
     locations: int = eqx.field(static=True)
     years: int = eqx.field(static=True)
     data: RegionalConstraint = eqx.field(static=True)
+    block: int | None = eqx.field(static=True)
 
     @classmethod
     def create(
@@ -67,7 +72,7 @@ class Inversions(Constraint):
         """Move what regional integrals need to the device."""
         flat, _ = walk_of(device, cube.steps, [Areas(cells.region_area, data.month.ravel())])
         regions = RegionData(flat.in_months(data.month.shape), stratify(cells, cube.mean_year()))
-        return cls(regions, settings.estimator, settings.locations, min(settings.years, len(data.years)), data)
+        return cls(regions, settings.estimator, settings.locations, min(settings.years, len(data.years)), data, settings.resample_years)
 
     @staticmethod
     def check_lines(data: RegionalConstraint) -> list[str]:
@@ -93,17 +98,21 @@ class Inversions(Constraint):
         """Each member's draw, R and years."""
         draws: dict[tuple[int, int], np.ndarray] = {}
         each = [self._part(plan, draws) for plan in plans]
-        return InversionPart(*(jnp.asarray(np.stack(leaves), dtype=jnp.float32) for leaves in zip(*each, strict=True)))
+        *leaves, year = (np.stack(leaves) for leaves in zip(*each, strict=True))
+        return InversionPart(*(jnp.asarray(one, jnp.float32) for one in leaves), jnp.asarray(year, jnp.int32))
 
     def _part(self, plan: Plan, draws: dict[tuple[int, int], np.ndarray]) -> tuple[np.ndarray, ...]:
         data = self.data_of(plan)
         mine = id(data), plan.total
         if plan.draw and mine not in draws:
-            draws[mine] = data.draws(plan.total, plan.seed)
+            draws[mine] = data.draws(plan.total, plan.seed, self.block is not None)
         target = draws[mine][plan.place] if plan.draw else data.observed
-        use = np.isin(self.data.years, data.years).astype(float)
-        own = on_years(target, data.years, self.data.years)
-        return own, use, *data.error.precisions(), np.asarray(plan.weight(self.name))
+        use = np.isin(self.data.years, data.years)
+        own, place = on_years(target, data.years, self.data.years), np.flatnonzero(use)
+        year = np.arange(len(use))
+        if plan.draw and self.block is not None:  # both of a pair see the same years: what they draw beside has opposite signs
+            year[use] = place[resampled(len(place), self.block, generator((plan.seed, plan.place // 2), "resampled years"))]
+        return own, use.astype(float), *data.error.precisions(), np.asarray(plan.weight(self.name)), year
 
     def data_of(self, plan: Plan) -> RegionalConstraint:
         """What a member is fitted to."""
@@ -130,12 +139,12 @@ class Inversions(Constraint):
         """r' R^-1 r: exact, or unbiased from two independent samples of locations and days in the same random years."""
         years = part.year_use.sum()
         if self.estimator == "exact":
-            residual = exact_integrals(model, self.regions) - part.target
+            residual = (exact_integrals(model, self.regions) - part.target)[:, part.year]
             return quadratic_form(residual, residual, part, part.year_use, years)
         year_key, *keys = jax.random.split(key, 3)
         scores = jnp.where(part.year_use > 0, jax.random.gumbel(year_key, part.year_use.shape), -jnp.inf)
         chosen = jax.lax.top_k(scores, self.years)[1]
-        return quadratic_form(*self.residuals(model, part, chosen, keys, control), part, part.year_use[chosen], years)
+        return quadratic_form(*self.residuals(model, part, part.year[chosen], keys, control), part, part.year_use[chosen], years)
 
     def residuals(
         self, model: Flux, part: InversionPart, chosen: jax.Array, keys: Sequence[jax.Array] | jax.Array, control: Any = None
@@ -173,7 +182,7 @@ class Inversions(Constraint):
 
     def score(self, model: Flux, part: InversionPart, sd: dict[str, jax.Array]) -> InversionScore:
         """The misfit over all years, from locations that are the same each time."""
-        residuals = self.residuals(model, part, jnp.arange(len(part.year_use)), jax.random.split(jax.random.key(0)))
+        residuals = self.residuals(model, part, part.year, jax.random.split(jax.random.key(0)))
         return InversionScore(quadratic_form(*residuals, part, part.year_use, part.year_use.sum()))
 
     def criterion(self, scores: InversionScore, parts: InversionPart) -> float:
@@ -185,18 +194,12 @@ class Inversions(Constraint):
         return {"region_misfit": float(np.mean(scores.region_misfit))}
 
     def held_out(self, scores: InversionScore, models: Any, parts: InversionPart, everything: RegionalConstraint) -> np.ndarray:
-        """Half the quadratic form of the years a member has not used, in the R of all years, (member,)."""
-        mean, anomaly = (jnp.asarray(p, jnp.float32) for p in self.error_in_training(everything.error).precisions())
-        observed = jnp.asarray(everything.observed, jnp.float32)
-
-        def loss(constraint: "Inversions", model: Flux, part: InversionPart) -> jax.Array:
-            other = InversionPart(observed, 1 - part.year_use, mean, anomaly, part.weight)
-            keys = jax.random.split(jax.random.key(1))
-            residuals = constraint.residuals(model, other, jnp.arange(len(everything.years)), keys)
-            return quadratic_form(*residuals, other, other.year_use, other.year_use.sum()) / 2
-
+        """Negative log density of years that members have not used, if R is as large as their weight says (`held_out`), (member, unit)."""
         # The constraint goes in as an argument: closed over, its whole cube would be compiled in as a constant.
-        return np.asarray(jax.jit(lambda c, a: jax.lax.map(lambda one: loss(c, *one), a))(self, (models, parts)))
+        found = jax.jit(lambda c, each: jax.lax.map(lambda one: exact_integrals(one, c.regions), each))(self, models)
+        residual = np.asarray(found, np.float64) - everything.observed
+        seen, weight = np.asarray(parts.year_use[0]) > 0, np.asarray(parts.weight, np.float64)
+        return predictive_loss(residual, seen, everything.error.anomaly, weight)
 
     def in_training(self) -> RepresentativeLocations | None:
         """Weights of representative locations may be fitted anew."""

@@ -54,15 +54,17 @@ class RegionalEquations:
         )  # fmt: skip
 
     def equations(self, member: LinearMember) -> Equations:
-        """Of a member's years, tempered: with R / weight the draw's deviation grows by 1 / sqrt(weight)."""
+        """Of a member's years (one that was drawn twice stands there twice), tempered: with R / weight the draw's deviation grows by
+        1 / sqrt(weight)."""
         part, shared = member.part, member.layout.shared_by("inversions")
         place = member.layout.places([*member.layout.of_flux(), *(e.name for e in shared)])
         if part.weight == 0:
             nothing = Normal(place, np.zeros((len(place), len(place))), np.zeros((len(place), 2)))
             return lambda parameters, draw=None: nothing
         data = cast(RegionalConstraint, member.plan.data.get("inversions", self.data))
-        use = part.year_use > 0
-        observed = data.observed[:, np.isin(data.years, self.data.years[use])]
+        use = np.asarray(part.year)[np.asarray(part.year_use) > 0]
+        there = np.isin(self.data.years, data.years)
+        observed = data.observed[:, (np.cumsum(there) - 1)[use]]
         features = member.columns.reshape(len(member.columns), *self.data.month.shape, -1)
         loadings = [np.asarray(e.loading["inversions"])[:, use] for e in shared]
         columns = np.concatenate([features[:, use], self.spatial[:, use], self.series[:, use], *loadings], axis=-1).astype(np.float64)

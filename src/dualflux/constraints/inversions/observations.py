@@ -58,6 +58,11 @@ class InversionTermSettings(BaseModel):
         True,
         description="regional anomalies that no predictor carries are unknowns too; their size is estimated from left-out years",
     )
+    resample_years: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="length of a block [years]: each pair of members is fitted to years drawn in such blocks with replacement, in place of "
+        "draws of the anomalies' errors; default: all years, and draws",
+    )
     minimum_spread: Annotated[float, Field(gt=0)] | None = Field(
         None, description="least sd of every region's annual flux, and of each part of the error [PgC yr-1], where products do not differ"
     )
@@ -112,15 +117,29 @@ class RegionalConstraint:
     month: np.ndarray
     drawn: MeanError | None = None
 
-    def draws(self, count: int, seed: int) -> np.ndarray:
-        """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`."""
+    def draws(self, count: int, seed: int, lasting: bool = False) -> np.ndarray:
+        """Targets of `count` members, (member, region, year, 12): antithetic pairs, so that they average to `observed`.
+
+        `lasting`: with what errors have in common in all years alone, no anomalies.
+        """
         random = generator((seed,), "inversions")
         error = self.error if self.drawn is None else self.drawn
         pairs = [error.draw(random, len(self.years)) for _ in range((count + 1) // 2)]
+        if lasting:
+            pairs = [np.broadcast_to(e.mean(axis=1, keepdims=True), e.shape) for e in pairs]
         errors = [sign * e for e in pairs for sign in (1.0, -1.0)]
         if count % 2:
             errors[count - 1] = np.zeros_like(errors[0])
         return self.observed + np.stack(errors[:count])
+
+
+def resampled(years: int, block: int, random: np.random.Generator) -> np.ndarray:
+    """Positions of years drawn with replacement in blocks of neighbours, (year,): as many as there are, the first follows the last.
+
+    The circular block bootstrap of Politis and Romano (1992): every year is drawn equally often on average.
+    """
+    first = random.integers(years, size=-(-years // block))
+    return np.asarray((first[:, None] + np.arange(block)).ravel()[:years] % years)
 
 
 def check_lines(regional: RegionalConstraint) -> list[str]:
