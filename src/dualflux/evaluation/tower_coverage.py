@@ -107,8 +107,10 @@ def tower_coverage(
         product, region (`towers`), metric, value, unit: rows of `summary.csv`; coverage_50|68|90_tower_like of data and
         coverage_50|68|90_site_mean of means over a site's data.
     """
-    rows = []
-    for variant, own in spread.items() if towers is not None else ():
+    rows: list[tuple[str, str, float]] = []
+    for variant, own in spread.items():
+        if towers is None:
+            continue
         mine = predictions[predictions["product"] == variant]
         for name, probability in zip(("tower_like", "site_mean"), _below(mine, ensembles[variant], own, towers, freedom), strict=True):
             for level in LEVELS:

@@ -98,7 +98,7 @@ def best_weight(scores: Sequence[np.ndarray], weights: Sequence[float]) -> tuple
     best = int(np.argmax(total))
     error = np.sqrt(sum(variance_of_total(one[best] - one) for one in scores))
     difference = total[best] - total
-    chosen = min(np.flatnonzero(difference <= error), key=lambda i: abs(np.log(weights[i])))
+    chosen = min(map(int, np.flatnonzero(difference <= error)), key=lambda i: abs(np.log(weights[i])))
     table = pd.DataFrame({"weight": weights, "score": total, "difference": difference, "standard_error": error})
     return weights[chosen], table.assign(chosen=table.index == chosen)
 

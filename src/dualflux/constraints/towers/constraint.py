@@ -67,7 +67,7 @@ class TowerPart(NamedTuple):
         1 for the inner validation sites.
     rows : array of int, (row,)
         Rows in training, site after site, and their number.
-    count : array, ()
+    row_count : array, ()
     validation_rows : array of int, (row,)
         All rows of the inner validation sites, and their number.
     validation_count : array, ()
@@ -78,7 +78,7 @@ class TowerPart(NamedTuple):
     use: jax.Array
     validation: jax.Array
     rows: jax.Array
-    count: jax.Array
+    row_count: jax.Array
     validation_rows: jax.Array
     validation_count: jax.Array
     weight: jax.Array
@@ -185,7 +185,7 @@ class Towers(Constraint):
         network's residuals become smaller than its errors.
         """
         one, other = jax.random.split(key)
-        rows = self.draw_runs(part.rows, part.count, one)
+        rows = self.draw_runs(part.rows, part.row_count, one)
         held = self.draw_runs(part.validation_rows, part.validation_count, other)
         there = part.validation_count > 0
         now = there & (jax.random.uniform(other) < UNSEEN_SHARE)
@@ -195,7 +195,7 @@ class Towers(Constraint):
             fixed = own._replace(**{n: jnp.where(there, jax.lax.stop_gradient(getattr(own, n)), getattr(own, n)) for n in ERROR_SIZES})
             seen = self.losses(model, fixed, rows, part, sd)[self.warm_up :].mean()
             unseen = jax.lax.cond(now, lambda: self.unseen_loss(jax.lax.stop_gradient(model), own, held, sd), lambda: 0.0)
-            return part.count * (seen + unseen)
+            return part.row_count * (seen + unseen)
 
         return part.weight, loss
 
@@ -299,7 +299,7 @@ class Towers(Constraint):
         for name in np.unique(family):
             mine = np.flatnonzero(family == name)
             before = {part: float(sd[own][mine[0]]) for part, own in NAMES.items()}
-            after = spread_of_sites([self._unseen_rows(scores, parts, i) for i in mine], before, self.degrees_of_freedom)
+            after = spread_of_sites([self._unseen_rows(scores, parts, int(i)) for i in mine], before, self.degrees_of_freedom)
             for part, own in NAMES.items():
                 found[own][mine] = after[part]
         return found

@@ -87,8 +87,8 @@ def read_inversions(
         problems.add("inversions: none given; list at least one file")
     for source in sources:
         with problems.collect():
-            more = {"accept": source.implausible == "accept", "family": source.family}
-            records += [replace(record, **more) for record in _read(source, root, place)]
+            accept, family = source.implausible == "accept", source.family
+            records += [replace(record, accept=accept, family=family) for record in _read(source, root, place)]
     names = [r.product for r in records]
     for name in sorted({n for n in names if names.count(n) > 1}):
         where = ", ".join(r.source for r in records if r.product == name)
