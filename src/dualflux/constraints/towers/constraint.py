@@ -25,7 +25,8 @@ from dualflux.constraints.towers.site_spread import PARTS, UnseenRows, spread_of
 INNER_SHARE = 0.2
 INITIAL_SD = {"offset": 1.0, "cycle": 0.5, "trend": 0.3, "year": 0.3}  # until the first scores estimate them
 NAMES = {part: f"site_{part}" for part in PARTS}
-MEMORY_DAYS = 20.0  # e-folding time of the error's memory where training begins
+MEMORY_DAYS, MEMORY_FACTOR = 20.0, 1.5  # e-folding time of the error's memory where training begins, and the sd of its logarithm's prior
+SHARE_SD = 2.0  # of the prior of the logit of its share: as good as flat between .02 and .98
 WARM_UP_DAYS = 120  # rows this long before the first one that counts tell a run what the error remembers,
 WARM_UP_ROWS = (4, 16)  # ... at least and at most so many of them
 RUN = 4  # warm-ups long is a run
@@ -240,11 +241,12 @@ class Towers(Constraint):
         return jnp.where(sd["representativeness"] > 0, tower_like, landscape)
 
     def negative_log_prior(self, model: Flux, sd: dict[str, jax.Array]) -> jax.Array:
-        """Of b, with tails, and of years; a term that is off stays at zero."""
+        """Of b, with tails, of years, and of how errors hang together; a term that is off stays at zero."""
         own, freedom = model.own[self.name], self.degrees_of_freedom
         effect = ((own.site_effect.reshape(-1, len(OWN)) / jnp.maximum(self.own_sd(sd), 1e-6)) ** 2).sum(axis=1)
         years = (own.site_year**2).sum() / (2 * jnp.maximum(sd[NAMES["year"]], 1e-6) ** 2)
-        return jnp.where(sd[NAMES["offset"]] > 0, (freedom + len(OWN)) / 2 * jnp.log1p(effect / freedom).sum() + years, 0.0)
+        memory = (own.memory_logit / SHARE_SD) ** 2 / 2 + ((own.log_memory_days - np.log(MEMORY_DAYS)) / MEMORY_FACTOR) ** 2 / 2
+        return memory + jnp.where(sd[NAMES["offset"]] > 0, (freedom + len(OWN)) / 2 * jnp.log1p(effect / freedom).sum() + years, 0.0)
 
     def own_sd(self, sd: dict[str, jax.Array]) -> jax.Array:
         """Prior sds of b, (site, function), see `site_spread.own_sd`."""

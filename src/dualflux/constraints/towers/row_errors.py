@@ -16,6 +16,8 @@ from scipy import linalg
 
 from dualflux.constraints.towers.records import Records
 
+CLOSEST = 1 - 1e-9  # correlation of s between two rows: two data of one moment have the same s but for rounding
+
 
 @dataclass(frozen=True, eq=False)
 class RowErrors:
@@ -54,7 +56,7 @@ class RowErrors:
         cls, records: Records, white: np.ndarray, memory: np.ndarray, memory_days: float, lasting: np.ndarray
     ) -> "RowErrors":  # fmt: skip
         """Factorise; arrays as in the attributes, the memory's e-folding time in days."""
-        decay = np.exp(-records.gap / memory_days)
+        decay = np.minimum(np.exp(-records.gap / memory_days), CLOSEST)
         diagonal, below = markov_precision(decay)
         factor = linalg.cholesky_banded(np.stack([diagonal + memory**2 * white, below]), lower=True, overwrite_ab=True)
         bare = cls(records, white, memory, memory_days, decay, lasting, factor, np.empty(0))
