@@ -82,7 +82,7 @@ def test_draws_have_the_posterior_covariance() -> None:
         world.noise = random.normal(size=DATA)
         base = world.problem()
         drawn = AnomalyProblem.create(PRIOR, YEARS, (3, k, 1.0))
-        problem = MemberProblem(base.layout, base.trained, PRIOR_SD, base.equations, random.normal(size=OTHERS), drawn)
+        problem = MemberProblem(base.layout, base.trained, PRIOR_SD, base.equations, random.normal(size=OTHERS), anomaly=drawn)
         normals = problem.normals(problem.trained)
         deviations.append(problem.whole(normals, solve(problem, normals, np.empty(0), draw=True)[0], draw=True))
     mean, covariance = world.dense()
