@@ -110,14 +110,11 @@ def test_daily_worlds_have_days_and_a_name_of_their_own(tmp_path: Path, monkeypa
     monkeypatch.setattr(twin_seeds, "load_study", lambda file, out: file)
     for world in ("default", "daily", "hostile"):
         twin_seeds.make_study(7, world, tmp_path)
-    assert [(s.kind, s.time_step, s.seed) for s, _ in built] == [
-        ("default", "monthly", 7),
-        ("default", "daily", 7),
-        ("hostile", "monthly", 7),
-    ]
+    kinds = [(s.kind, s.time_step) for s, _ in built]
+    assert kinds == [("default", "monthly"), ("default", "daily"), ("hostile", "monthly")] and {s.seed for s, _ in built} == {7}
     assert len({twin_seeds.settings_of(world, False) for world in ("default", "daily", "hostile")}) == 3
-    (monthly, *_), (days, *_) = ([o[key] for key in ("training", "network")] for _, o in built[:2])
-    assert days["steps"] <= monthly["steps"] and built[0][1]["network"] == built[1][1]["network"]
+    months, days = (options for _, options in built[:2])
+    assert days["training"]["steps"] <= months["training"]["steps"] and days["network"] == months["network"]
     out = tmp_path / "seeds.json"
     out.write_text(json.dumps([{"seed": 1, "settings": twin_seeds.settings_of("default", False)}]))
     monkeypatch.setattr(sys, "argv", ["twin_seeds.py", "--daily", "--out", str(out)])
@@ -132,9 +129,7 @@ def test_a_record_has_the_products_that_the_run_has(tmp_path: Path, monkeypatch:
     """Products that are in no table are absent, not empty; each record names the world's common share."""
     tables = tmp_path / "run/tables"
     tables.mkdir(parents=True)
-    summary = pd.DataFrame(
-        [("dual", "global", "truth_global_error", 0.1, "PgC yr-1")], columns=["product", "region", "metric", "value", "unit"]
-    )
+    summary = pd.DataFrame([("dual", "global", "truth_global_error", 0.1, "PgC yr-1")], columns=COLUMNS)
     summary.to_csv(tables / "summary.csv", index=False)
     (tmp_path / "world/truth").mkdir(parents=True)
     (tmp_path / "world/truth/facts.json").write_text(json.dumps({"common_share": 0.8}))
