@@ -251,6 +251,11 @@ def inside_share(rank: np.ndarray, level: float) -> np.ndarray:
     return np.clip(np.minimum(rank + 1, high) - np.maximum(rank, low), 0, 1)
 
 
+def worst(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Largest distance of a coverage from its level in binomial standard errors of that many cases."""
+    return max(abs(r["coverage"] - r["level"]) * float(np.sqrt(r["cases"] / (r["level"] * (1 - r["level"])))) for r in rows)
+
+
 def pooled(found: Sequence[Mapping[tuple[str, str], np.ndarray]], where: str) -> tuple[float, float]:
     """Coverage less its level, mean over levels and parts of one `where`, and its standard error over draws: one number, hence sharp."""
     each = [[(inside_share(v[0], p) - p).mean() for (w, _), v in one.items() if w == where for p in LEVELS] for one in found]
