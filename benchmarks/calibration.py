@@ -6,9 +6,9 @@ A truth of all unknowns (readout, u, g, b) is drawn from its own prior, on fixed
 the project's operators and with errors drawn here: those of towers from their stated scale, those of inversions by drawing every single
 product (own and common error, with the share and the variances drawn too) and averaging. The project's own `solve` then draws members. If
 its algebra and all variances are right, the truth's rank among independent members is uniform (Talts et al. 2018,
-arXiv:1804.06788), in every unknown and in every part of every region and cell.
+arXiv:1804.06788), in every unknown, at every site, and in every part of every region and cell.
 
-Writes a list of records: part, level, coverage, where (unknowns, regions, total, cells), cases (effective number), standard_error,
+Writes a list of records: part, level, coverage, where (unknowns, sites, regions, total, cells), cases (effective number), standard_error,
 coverage_normal (of intervals as in the tables: mean and sd over members), and rank_p_value (chi-square of the ranks, one per draw).
 """
 
@@ -174,7 +174,8 @@ def draw(seed: int, freedom: float = GAUSSIAN, wider: Mapping[str, float] = WIDE
     problems = _problems(fix.world, step, fix.columns, stack, 2 * PAIRS)
     solution = _mode(problems[0], spread, freedom)
     members = np.stack([solve(p, p.normals(solution), spread, draw=True)[0] for p in problems])
-    return dict(_values(fix, layout, members, truth, flux))
+    everything = np.concatenate([members, truth[None]])
+    return {**dict(_of_unknowns(fix, layout, everything)), **dict(_of_flux(fix, everything[:, flux]))}
 
 
 def _problems(world: World, step: LinearStep, columns: list[np.ndarray], stack: Stack, count: int) -> list[MemberProblem]:
@@ -192,17 +193,25 @@ def _mode(problem: MemberProblem, spread: np.ndarray, freedom: float) -> np.ndar
     return solution
 
 
-def _values(
-    fix: Fixed, layout: Layout, members: np.ndarray, truth: np.ndarray, flux: np.ndarray
-) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    """Ranks and distances of every unknown, and of every part of regions, their total and cells."""
-    everything = np.concatenate([members, truth[None]])
+def _of_unknowns(fix: Fixed, layout: Layout, everything: np.ndarray) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    """Ranks and distances of every unknown, and of what towers see without their errors: a site's mean, and its months about it."""
     for effect in layout.effects:
         if effect.size:
             yield ("unknowns", effect.name), _compare(everything[:, layout.place(effect.name)])
-    of_flux = everything[:, flux]
-    regions = np.einsum("ryik,mk->mryi", region_design(fix), of_flux, optimize=True)
-    cells = np.einsum("cyik,mk->mcyi", fix.cells, of_flux, optimize=True)
+    equations = _equations(fix.step, TowerEquations)
+    place, columns = layout.places(equations.names()), fix.columns[0]
+    seen = np.stack([equations.expected(columns, one[place]) for one in everything])
+    month = np.add.reduceat(seen, equations.start, axis=1) / np.diff(np.r_[equations.start, seen.shape[1]])
+    month = month.reshape(len(seen), -1, 12)  # towers have whole years
+    mean = month.mean(axis=2, keepdims=True)
+    for part, values in (("offset", mean), ("cycle", month - mean)):
+        yield ("sites", part), _compare(values.reshape(len(values), -1))
+
+
+def _of_flux(fix: Fixed, everything: np.ndarray) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    """Ranks and distances of every part of regions, their total and cells."""
+    regions = np.einsum("ryik,mk->mryi", region_design(fix), everything, optimize=True)
+    cells = np.einsum("cyik,mk->mcyi", fix.cells, everything, optimize=True)
     for where, series in (("regions", regions), ("total", regions.sum(axis=1, keepdims=True)), ("cells", cells)):
         for part, values in split_months(series).items():
             yield (where, part), _compare(values.reshape(len(values), -1))
@@ -243,8 +252,15 @@ def inside_share(rank: np.ndarray, level: float) -> np.ndarray:
 
 
 def worst(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Largest distance of a coverage from its level in standard errors of that many independent cases."""
-    return max(abs(r["coverage"] - r["level"]) * np.sqrt(r["cases"] / (r["level"] * (1 - r["level"]))) for r in rows)
+    """Largest distance of a coverage from its level in binomial standard errors of that many cases."""
+    return max(abs(r["coverage"] - r["level"]) * float(np.sqrt(r["cases"] / (r["level"] * (1 - r["level"])))) for r in rows)
+
+
+def pooled(found: Sequence[Mapping[tuple[str, str], np.ndarray]], where: str) -> tuple[float, float]:
+    """Coverage less its level, mean over levels and parts of one `where`, and its standard error over draws: one number, hence sharp."""
+    each = [[(inside_share(v[0], p) - p).mean() for (w, _), v in one.items() if w == where for p in LEVELS] for one in found]
+    of_draw = np.mean(each, axis=1)
+    return float(of_draw.mean()), float(of_draw.std(ddof=1) / np.sqrt(len(of_draw)))
 
 
 def main() -> None:

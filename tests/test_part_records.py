@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import twin_seeds
 
 from dualflux.twin.scoring.by_part import NAME
 from dualflux.twin.scoring.comparison import COLUMNS
+from dualflux.twin.scoring.paired import wide
 from dualflux.twin.scoring.part_records import PART_KEYS, coverage_errors, part_record, part_table
 
 
@@ -93,3 +95,49 @@ def test_a_killed_benchmark_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(computed) == 4 and [r["seed"] for r in json.loads(out.read_text())] == [11, 12, 13]
     with pytest.raises(SystemExit, match=r"records of another world, study or program.*name another --out"):
         run("--world", "hostile")
+
+
+def test_daily_worlds_have_days_and_a_name_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--daily` is the default world in days: settings and checksum differ, and its records are not mixed with those of months."""
+    built = []
+
+    def write(settings: object, folder: Path, **options: object) -> Path:
+        built.append((settings, options))
+        return folder
+
+    monkeypatch.setattr(twin_seeds, "build_world", lambda settings: settings)
+    monkeypatch.setattr(twin_seeds, "write_world", write)
+    monkeypatch.setattr(twin_seeds, "load_study", lambda file, out: file)
+    for world in ("default", "daily", "hostile"):
+        twin_seeds.make_study(7, world, tmp_path)
+    kinds = [(s.kind, s.time_step) for s, _ in built]
+    assert kinds == [("default", "monthly"), ("default", "daily"), ("hostile", "monthly")] and {s.seed for s, _ in built} == {7}
+    assert len({twin_seeds.settings_of(world, False) for world in ("default", "daily", "hostile")}) == 3
+    months, days = (options for _, options in built[:2])
+    assert days["training"]["steps"] <= months["training"]["steps"] and days["network"] == months["network"]
+    out = tmp_path / "seeds.json"
+    out.write_text(json.dumps([{"seed": 1, "settings": twin_seeds.settings_of("default", False)}]))
+    monkeypatch.setattr(sys, "argv", ["twin_seeds.py", "--daily", "--out", str(out)])
+    with pytest.raises(SystemExit, match="another world"):
+        twin_seeds.main()
+    monkeypatch.setattr(sys, "argv", ["twin_seeds.py", "--daily", "--world", "hostile", "--out", str(out)])
+    with pytest.raises(SystemExit, match="2"):
+        twin_seeds.main()
+
+
+def test_a_record_has_the_products_that_the_run_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products that are in no table are absent, not empty; each record names the world's common share."""
+    tables = tmp_path / "run/tables"
+    tables.mkdir(parents=True)
+    summary = pd.DataFrame([("dual", "global", "truth_global_error", 0.1, "PgC yr-1")], columns=COLUMNS)
+    summary.to_csv(tables / "summary.csv", index=False)
+    (tmp_path / "world/truth").mkdir(parents=True)
+    (tmp_path / "world/truth/facts.json").write_text(json.dumps({"common_share": 0.8}))
+    monkeypatch.setattr(twin_seeds, "make_study", lambda seed, world, folder: SimpleNamespace(out=folder / "run"))
+    monkeypatch.setattr(twin_seeds.pipeline, "run", lambda *a: None)
+    monkeypatch.setattr(twin_seeds, "oracle_scores", lambda study: summary.assign(product="oracle"))
+    found = twin_seeds.seed_records(3, "daily", tmp_path)
+    assert [(r["product"], r["world"], r["common_share"], r["global_error"]) for r in found] == [
+        ("dual", "daily", 0.8, 0.1), ("oracle", "daily", 0.8, 0.1)
+    ]  # fmt: skip
+    assert list(wide(found, "global_error")) == ["dual", "oracle"]

@@ -1,0 +1,63 @@
+"""The calibration benchmark: its designs are the project's products, its coverage that of uniform ranks, and a wrong variance is seen."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import calibration
+from calibration import GAUSSIAN, PAIRS, WIDER, draw, fixed, inside_share, pooled, records, region_design
+
+from dualflux.fitting.posterior_draws import with_parameters
+from dualflux.prediction.in_memory import monthly_fluxes
+from dualflux.units import PETAGRAM
+
+
+def test_the_designs_are_what_products_and_inversions_are_made_of() -> None:
+    """Drawn unknowns put into the model: `monthly_fluxes` of cells, and their sums over land and days."""
+    fix = fixed(GAUSSIAN)
+    cells, cube, layout = fix.world.cells, fix.world.cube, fix.prior.layout
+    unknowns = 0.3 * np.random.default_rng(0).normal(size=(2, layout.size))
+    model = with_parameters(jax.tree.map(lambda a: np.stack([a, a]), fix.world.model), unknowns, layout)
+    place = fix.world.landscape.basis.at(cells.lat(), cells.lon())
+    flux = np.stack([m.landscape for m in monthly_fluxes(model, cube, place)], axis=1)  # (member, month, cell)
+    own = unknowns[:, layout.places(layout.of_flux())]
+    found = np.einsum("cyik,mk->myic", fix.cells, own).reshape(flux.shape)
+    np.testing.assert_allclose(found, flux, atol=2e-4)
+    wanted = (flux * cube.steps.month_days[:, None]) @ cells.region_area.T / PETAGRAM
+    regional = np.einsum("ryik,mk->myir", region_design(fix), own).reshape(wanted.shape)
+    np.testing.assert_allclose(regional, wanted, atol=2e-5 * np.abs(wanted).max() + 2e-5)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.68, 0.9])
+def test_uniform_ranks_have_the_coverage_of_the_level(level: float) -> None:
+    ranks = np.arange(PAIRS + 1)
+    share = inside_share(ranks, level)
+    np.testing.assert_allclose(share, share[::-1], atol=1e-12)
+    assert share.mean() == pytest.approx(level)
+    assert inside_share(np.array([0, PAIRS]), level).max() < inside_share(np.array([PAIRS // 2]), level)[0] == 1
+
+
+def drawn(count: int, **wider: float) -> list[dict[tuple[str, str], np.ndarray]]:
+    return [draw(seed, wider={**WIDER, **wider}) for seed in range(count)]
+
+
+@pytest.mark.slow
+def test_truths_from_the_priors_are_one_more_member() -> None:
+    """60 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
+    found = drawn(60)
+    assert calibration.worst(records(found)) < 4
+    for where in ("unknowns", "sites", "regions", "total", "cells"):
+        mean, error = pooled(found, where)
+        assert abs(mean) < 3 * error, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wrong", "where", "draws"), [("towers", "sites", 60), ("prior", "unknowns", 60), ("inversions", "regions", 150)])
+def test_a_variance_wrong_by_one_and_a_half_is_seen(wrong: str, where: str, draws: int) -> None:
+    """The truth varies more than the project is told: intervals hold it too seldom, by more than three standard errors."""
+    mean, error = pooled(drawn(draws, **{wrong: 1.5}), where)
+    assert mean < -3 * error
