@@ -85,7 +85,8 @@ def errors_at(
 
 
 def tower_coverage(
-    predictions: pd.DataFrame, ensembles: dict[str, Ensemble], spread: dict[str, pd.DataFrame], towers: TowerConstraint | None, freedom: float
+    predictions: pd.DataFrame, ensembles: dict[str, Ensemble], spread: dict[str, pd.DataFrame], towers: TowerConstraint | None,
+    freedom: float,
 ) -> pd.DataFrame:  # fmt: skip
     """Coverage of central intervals at left-out towers, for variants that were trained on towers.
 
