@@ -61,7 +61,6 @@ class LandLinear(NamedTuple):
         right = np.column_stack([design.T @ self.observed / self.sd**2, design.T @ error])
         found = Normal(place, design.T @ design / self.sd**2, right)
 
-
         def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
             if draw is None:
                 return found
@@ -196,6 +195,7 @@ def test_a_constraint_more_changes_no_others_draws() -> None:
         )
         layout = problem.layout
         readout, towers = layout.place("readout"), problem.equations[-2](problem.trained)
-        found.append([terms["towers"], terms["inversions"], stack.members.parts["inversions"].target, problem.prior_noise[readout], towers.values])  # fmt: skip
+        found.append([terms["towers"], terms["inversions"], stack.members.parts["inversions"].target, problem.prior_noise[readout],
+                      towers.values])  # fmt: skip
     for one_value, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one_value, other)
