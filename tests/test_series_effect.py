@@ -16,7 +16,7 @@ from dualflux.constraints.areas import Areas
 from dualflux.constraints.inversions.covariance import independent
 from dualflux.constraints.inversions.equations import RegionalEquations, flux_integrals, series_integrals
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, constraint_maker
-from dualflux.constraints.towers.equations import TowerEquations
+from dualflux.constraints.towers.equations import EFFECTS, TowerEquations
 from dualflux.cube import Cube, DeviceCube, SeriesStandard
 from dualflux.fitting.fit_ensembles import build_objective, linear_step, train_all
 from dualflux.fitting.linear_posterior import solve
@@ -179,7 +179,7 @@ def test_the_posterior_is_that_of_dense_algebra() -> None:
 
 
 def test_towers_see_what_is_predicted_of_them() -> None:
-    """Expected fluxes of the equations at any parameters: f + g + b of a member with these parameters."""
+    """Expected fluxes of the equations at any parameters: f + g of a member with these parameters."""
     stack = make_stack(OBJECTIVE, study_runs(("dual",)))
     step = linear_step(OBJECTIVE, stack, make_landscape(CUBE), DeviceCube.of(CUBE), SPATIAL, 0.2)
     towers = next(linear for linear in step.linear if isinstance(linear, TowerEquations))
@@ -191,9 +191,8 @@ def test_towers_see_what_is_predicted_of_them() -> None:
     predicted = tower_fluxes(ensemble, TOWERS.predictors, site.lat.to_numpy(), site.lon.to_numpy(), wave_of(CUBE, TOWERS.time))[1]
     features = np.asarray(jax.tree.map(lambda a: a[0], drawn).network.features(jnp.asarray(towers.rows)), np.float64)
     columns = np.column_stack([features, towers.series])
-    expected = towers.expected(columns, parameters[0][layout.places(towers.names())])
-    effect = parameters[0][layout.place("site_effect")][TOWERS.site]
-    np.testing.assert_allclose(expected, (predicted[0] + effect)[towers.order], rtol=1e-4, atol=2e-4)
+    expected = towers.expected(columns, parameters[0][layout.places(EFFECTS)])
+    np.testing.assert_allclose(expected, predicted[0][towers.records.order], rtol=1e-4, atol=2e-4)
     regional = next(linear for linear in step.linear if isinstance(linear, RegionalEquations))
     assert regional.series.shape == (2, 4, 12, 6)
 

@@ -21,7 +21,7 @@ def _cube() -> Cube:
 
 def with_observed(towers: TowerConstraint, observed: np.ndarray) -> TowerConstraint:
     return TowerConstraint(
-        towers.predictors, towers.site, observed.astype(np.float32), towers.uncertainty, towers.weight, towers.sites, towers.time
+        towers.predictors, towers.site, observed.astype(np.float32), towers.uncertainty, towers.amplitude, towers.sites, towers.time
     )
 
 

@@ -112,7 +112,8 @@ class RowErrors:
         weight = (self.memory * mean)[:, None]
         diagonal, below = markov_precision(self.decay)
         once = np.divide(mean**2, self.white, out=np.zeros(len(mean)), where=there > 0)[:, None]
-        found = self._site_products(weight, linalg.solveh_banded(np.stack([diagonal, below]), weight, lower=True))
+        factor = linalg.cholesky_banded(np.stack([diagonal, below]), lower=True)
+        found = self._site_products(weight, linalg.cho_solve_banded((factor, True), weight))
         found = found + self._site_products(np.ones_like(once), once)
         found = found[:, 0, 0] + (self._of_sites(mean[:, None]) ** 2).sum(axis=(1, 2))
         return np.asarray(np.where(count > 0, found, np.nan))
