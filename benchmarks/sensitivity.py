@@ -12,20 +12,21 @@ of all land. Fluxes are of the fitted years.
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dualflux.constraints.inversions import ensemble_mean, mean_error, own_error, spread
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import DeviceCube
+from dualflux.fitting import linear_posterior
 from dualflux.fitting.ensembles import plan_runs, stack_members
 from dualflux.fitting.fit_ensembles import build_objective, landscape_of, train_all
-from dualflux.fitting.objective import Objective
-from dualflux.fitting.weight import choose_weight
 from dualflux.metrics import site_metrics
 from dualflux.metrics.pairs import paired_std
 from dualflux.model.ensemble import Ensemble
@@ -35,6 +36,7 @@ from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.prepared import Prepared, load
 from dualflux.stages import prepare as preparation
 from dualflux.stages.observations import tower_constraint
+from dualflux.stages.train import prior_facts, weight_and_priors
 from dualflux.study.settings import Study, StudySettings, load_study
 from dualflux.variants import VARIANTS
 
@@ -51,17 +53,44 @@ class Choice:
         Part of the study file to the keys that are changed in it.
     uncertainty, effective_number : float
         Factors on the towers' uncertainty as their files give it, and on the effective number of their data.
+    constants : dict
+        Factors on priors that no setting states, by the place in `CONSTANTS`.
     """
 
     name: str
     changed: dict[str, dict[str, Any]]
     uncertainty: float = 1.0
     effective_number: float = 1.0
+    constants: dict[str, float] = field(default_factory=dict)
+
+
+CONSTANTS = {  # priors set by hand that no setting states
+    "sd of g's intercept": (linear_posterior, "INTERCEPT_SD"),
+    "weight of the stated sd of u against its estimate": (linear_posterior, "PRIOR_SHARE"),
+    "sd of the common share k": (mean_error, "COMMON_SHARE_SD"),
+    "degrees of freedom of the prior of R": (own_error, "PRIOR_DEGREES_OF_FREEDOM"),
+    "degrees of freedom of independent regions in R": (own_error, "TOTAL_PRIOR_DEGREES_OF_FREEDOM"),
+    "years of the prior of a product's own cycle": (ensemble_mean, "CYCLE_PRIOR_YEARS"),
+    "degrees of freedom of equal months in R": (spread, "SEASON_PRIOR_DEGREES_OF_FREEDOM"),
+}
+
+
+@contextmanager
+def changed_constants(factors: dict[str, float]) -> Iterator[None]:
+    """Constants of `CONSTANTS` times a factor, for as long as it lasts."""
+    before = {name: getattr(*CONSTANTS[name]) for name in factors}
+    try:
+        for name, factor in factors.items():
+            setattr(*CONSTANTS[name], factor * before[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(*CONSTANTS[name], value)
 
 
 def choices(base: StudySettings) -> Iterator[Choice]:
     """The base, then one change at a time."""
-    tower, inversion, spatial, network = base.tower_term, base.inversion_term, base.spatial_term, base.network
+    inversion, network = base.inversion_term, base.network
     yield Choice("base", {})
     for factor in (1 / 3, 3.0):
         yield Choice(f"inversion weight x {factor:.2g}", {"inversion_term": {"weight": factor * float(inversion.weight)}})
@@ -71,16 +100,11 @@ def choices(base: StudySettings) -> Iterator[Choice]:
         yield Choice(f"effective number of tower data x {factor:.2g}", {}, effective_number=factor)
     for freedom in (2.5, 30.0):
         yield Choice(f"degrees of freedom of the tower error {freedom:g}", {"tower_term": {"degrees_of_freedom": freedom}})
+    yield from priors(base)
     yield Choice("site effects off", {"tower_term": {"site_effects": False}})
-    for factor in (1 / 3, 3.0):
-        changed = {"representativeness_sd": factor * tower.representativeness_sd}
-        yield Choice(f"prior sd of g x {factor:.2g}", {"tower_term": changed})
     yield Choice("g off", {"tower_term": {"representativeness": False}})
-    for factor in (1 / 3, 3.0):
-        changed = {"mean_sd": factor * spatial.mean_sd, "season_sd": factor * spatial.season_sd}
-        yield Choice(f"sd of the spatial effect x {factor:.2g}", {"spatial_term": changed})
-    spread = "centred" if inversion.spread == "exchangeable" else "exchangeable"
-    yield Choice(f"spread {spread}", {"inversion_term": {"spread": spread}})
+    kind = "centred" if inversion.spread == "exchangeable" else "exchangeable"
+    yield Choice(f"spread {kind}", {"inversion_term": {"spread": kind}})
     # `exact` would take an hour at 1 degree: see `estimators.py`.
     other = "stratified" if inversion.estimator == "representative" else "representative"
     yield Choice(f"estimator {other}", {"inversion_term": {"estimator": other, "library": [], "error_target": None}})
@@ -88,6 +112,24 @@ def choices(base: StudySettings) -> Iterator[Choice]:
         locations = max(2, round(factor * inversion.locations))
         yield Choice(f"{locations} locations", {"inversion_term": {"locations": locations}})
     yield Choice(f"{2 * network.members} members", {"network": {"members": 2 * network.members}})
+
+
+def priors(base: StudySettings) -> Iterator[Choice]:
+    """Each prior at half and twice what it is."""
+    tower, spatial, training = base.tower_term, base.spatial_term, base.training
+    stated = {
+        "prior sd of g's slopes": ("tower_term", {"representativeness_sd": tower.representativeness_sd}),
+        "degrees of freedom of the tower error": ("tower_term", {"degrees_of_freedom": tower.degrees_of_freedom}),
+        "lasting sd of the spatial effect": ("spatial_term", {"mean_sd": spatial.mean_sd}),
+        "seasonal sd of the spatial effect": ("spatial_term", {"season_sd": spatial.season_sd}),
+        "prior sd of network weights": ("training", {"weight_sd": training.weight_sd}),
+        "prior sd of readout weights": ("training", {"readout_sd": training.readout_sd}),
+    }
+    for factor in (0.5, 2.0):
+        for name, (part, keys) in stated.items():
+            yield Choice(f"{name} x {factor:g}", {part: {key: factor * float(value) for key, value in keys.items()}})
+        for name in CONSTANTS:
+            yield Choice(f"{name} x {factor:g}", {}, constants={name: factor})
 
 
 def changed_settings(base: StudySettings, choice: Choice) -> StudySettings:
@@ -115,21 +157,12 @@ def fit_dual(
     objective = build_objective(
         towers, make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed, prepared.library
     )
-    weight = weight_of(s, objective, make, prepared)
-    runs = plan_runs(dual, s.network, HoldoutSettings(), make)
-    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}], s.seed)
     landscape = landscape_of(cube, cells, s.spatial_term)
+    found = weight_and_priors(s, objective, make, landscape, device, None)
+    runs = [replace(run, priors=found.priors) for run in plan_runs(dual, s.network, HoldoutSettings(), make)]
+    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": found.weight}], s.seed)
     fitted = train_all(objective, stack, landscape, device, s.network, s.training, s.spatial_term)
-    return fitted.ensembles["", "dual"], weight
-
-
-def weight_of(settings: StudySettings, objective: Objective, make: Maker, prepared: Prepared) -> float:
-    """As stated, or chosen."""
-    s = settings
-    if s.inversion_term.weight != "auto":
-        return float(s.inversion_term.weight)
-    dual, columns = VARIANTS["dual"], prepared.cube.columns
-    return choose_weight(objective, "inversions", make, dual, s.network, s.tower_term, s.training, columns, s.seed)[0]
+    return fitted.ensembles["", "dual"], found.weight
 
 
 def regional_members(ensemble: Ensemble, prepared: Prepared) -> np.ndarray:
@@ -172,7 +205,8 @@ def tower_columns(ensemble: Ensemble, settings: StudySettings, prepared: Prepare
 def row(settings: StudySettings, choice: Choice, prepared: Prepared, towers: TowerConstraint) -> dict[str, str | float]:
     """Fit one choice and say what it gives."""
     begin, own = time.monotonic(), changed_settings(settings, choice)
-    ensemble, weight = fit_dual(own, prepared, changed_towers(towers, choice))
+    with changed_constants(choice.constants):
+        ensemble, weight = fit_dual(own, prepared, changed_towers(towers, choice))
     seconds = time.monotonic() - begin
     found = {**regional_columns(ensemble, own, prepared), **tower_columns(ensemble, own, prepared)}
     return {"choice": choice.name, **found, "inversion_weight": weight, "train_seconds": seconds}
@@ -185,7 +219,7 @@ def base_settings(study: Study, members: int, steps: int | None) -> StudySetting
 
 
 def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: TowerConstraint) -> StudySettings:
-    """``weight: auto`` is chosen once, so that all rows but those of the weight share it."""
+    """What `auto` stands for is chosen once, so that all rows but its own share it."""
     s = settings
     make = constraint_maker(prepared.target, prepared.cube, prepared.cells, s.inversion_term, s.fitted)
     device = DeviceCube.of(prepared.cube)
@@ -193,8 +227,8 @@ def with_stated_weight(settings: StudySettings, prepared: Prepared, towers: Towe
         towers, make(None, None), prepared.cube, device, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training, s.seed,
         prepared.library,
     )  # fmt: skip
-    weight = weight_of(s, objective, make, prepared)
-    return changed_settings(s, Choice("", {"inversion_term": {"weight": weight}}))
+    found = weight_and_priors(s, objective, make, landscape_of(prepared.cube, prepared.cells, s.spatial_term), device, None)
+    return changed_settings(s, Choice("", {"inversion_term": {"weight": found.weight}, "training": prior_facts(found, s.training)}))
 
 
 def prepare(study: Study) -> Prepared:

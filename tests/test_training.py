@@ -360,7 +360,7 @@ def test_the_prior_is_gaussian() -> None:
     models = [perturbed_model(seed=s) for s in (0, 5)]
 
     def log_density(model: FluxModel) -> float:
-        sizes = [np.sqrt(2 / len(w)) * TRAINING.weight_sd for w in model.network.weights]
+        sizes = [np.sqrt(2 / len(w)) * TRAINING.network_sd for w in model.network.weights]
         parts = [stats.norm.logpdf(np.asarray(w), scale=s).sum() for w, s in zip(model.network.weights, sizes, strict=True)]
         parts.append(
             stats.norm.logpdf(np.asarray(model.representativeness.coefficient), scale=float(member.sd["representativeness"])).sum()

@@ -12,7 +12,8 @@ from dualflux.constraints.inversions.covariance import EnsembleError, independen
 from dualflux.constraints.inversions.held_out import contrasts, predictive_loss
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint, constraint_maker
 from dualflux.constraints.towers.observations import TowerTermSettings
-from dualflux.fitting.weight import CANDIDATE_WEIGHTS, best_weight, choose_weight, stated_weight, variance_of_total
+from dualflux.fitting.ensembles import PRIORS
+from dualflux.fitting.weight import CANDIDATE_WEIGHTS, best_weight, choose_weight, stated, variance_of_total
 from dualflux.variants import VARIANTS
 from small_world import (
     CELLS,
@@ -46,7 +47,9 @@ def weigh(constraint: RegionalConstraint, seed: int = 1) -> tuple[float, pd.Data
         return dataclasses.replace(constraint, **part)
 
     objective = make_objective(CUBE, TOWERS, constraint, "exact")
-    return choose_weight(objective, "inversions", make, VARIANTS["dual"], NETWORK, TowerTermSettings(), TRAINING, CUBE.columns, seed)
+    settings = (NETWORK, TowerTermSettings(), TRAINING, CUBE.columns)
+    choice = choose_weight(objective, "inversions", make, VARIANTS["dual"], *settings, seed)
+    return choice.weight, choice.trial
 
 
 def inversions_of_noise(sd: float, stated: float, seed: int = 0) -> RegionalConstraint:
@@ -68,8 +71,8 @@ def test_an_r_that_is_wrong_by_a_factor_of_thirty_is_repaired(stated: float) -> 
 
 
 def test_a_stated_weight_is_taken_as_it_stands() -> None:
-    weight, trial = stated_weight(0.3)
-    assert weight == 0.3 and trial.empty
+    choice = stated(0.3, TRAINING)
+    assert choice.weight == 0.3 and choice.priors == PRIORS and choice.trial.empty and choice.of_priors.empty
 
 
 def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> None:
@@ -77,7 +80,7 @@ def test_the_weight_is_chosen_by_what_was_held_out_also_of_a_short_record() -> N
     make = constraint_maker(make_target(4), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
     objective = make_objective(CUBE, TOWERS, make(None, None), years=3)
     settings = (NETWORK, TowerTermSettings(), TRAINING, CUBE.columns)
-    weight, trial = choose_weight(objective, "inversions", make, VARIANTS["dual"], *settings, 1)
+    weight, _, trial, _ = choose_weight(objective, "inversions", make, VARIANTS["dual"], *settings, 1)
     assert tuple(trial.weight) == CANDIDATE_WEIGHTS and np.isfinite(trial.drop(columns="chosen")).all(axis=None)
     assert trial.chosen.sum() == 1 and trial.weight[trial.chosen].iloc[0] == weight
     assert trial.difference.min() == 0 and trial.standard_error[trial.difference == 0].eq(0).all()

@@ -16,7 +16,7 @@ from dualflux.cube import Steps
 from dualflux.errors import InputError
 from dualflux.fitting.series_choice import BLOCKS
 from dualflux.fitting.series_choice import TRIAL_MEMBERS as SERIES_MEMBERS
-from dualflux.fitting.weight import CANDIDATE_WEIGHTS, TRIAL_MEMBERS, TRIAL_SHARE
+from dualflux.fitting.weight import TRIAL_MEMBERS, TRIAL_SHARE, candidates
 from dualflux.run_folder.doctor import usable_cores, usable_memory
 from dualflux.sources.land.read import Land
 from dualflux.sources.predictors.settings import of_network, of_time
@@ -107,7 +107,7 @@ def predicted_operations(study: Study, cells: int, regions: int, observations: i
     widths = [_input_columns(study), *s.network.hidden, 1]
     weights = sum(a * b for a, b in pairwise(widths))
     left_out, everywhere = _left_out(study, products), cells * _steps(study)
-    trial = TRIAL_SHARE * TRIAL_MEMBERS * len(CANDIDATE_WEIGHTS) if term.weight == "auto" else 0.0
+    trial = TRIAL_SHARE * TRIAL_MEMBERS * len(candidates(s.training)) if term.weight == "auto" else 0.0
     trial += 0.5 * SERIES_MEMBERS * BLOCKS if of_time(s.predictors) else 0.0  # of half the steps
     on_towers = sum(_members(study, v) for v in s.variants if s.variants[v].towers) + left_out * ("dual" in s.variants) + trial
     on_inversions = sum(_members(study, v) for v in s.variants if "inversions" in s.variants[v].constraints) + trial

@@ -314,6 +314,10 @@ class Constraint(eqx.Module):
         """What differs between members, with a leading member axis."""
         raise NotImplementedError
 
+    def parts_without_held_out(self, parts: Any) -> Any:
+        """Parts whose linear equations do without what a member holds out inside its fold: the field `validation`, where a part has one."""
+        return parts._replace(validation=np.zeros_like(parts.validation)) if "validation" in parts._fields else parts
+
     def parts_in_training(self, parts: Any, plans: Sequence[Plan]) -> Any:
         """The same where training has an error of its own, which the linear step has not."""
         return parts

@@ -13,10 +13,12 @@ import pandas as pd
 from dualflux.constraints.base import Constraint, Plan
 from dualflux.constraints.inversions.observations import HoldoutSettings, Maker, RegionalConstraint
 from dualflux.constraints.towers.observations import TowerTermSettings
+from dualflux.fitting.linear_posterior import READOUT_SD
 from dualflux.fitting.objective import Member, Objective
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.variants import Variant
 
+PRIORS = {"network": 1.0, "readout": READOUT_SD}  # factor on the prior sd of a network's weights; prior sd of a readout weight
 ALL_SITES = -1  # the fold of a member that no outer fold is kept from
 
 
@@ -35,6 +37,8 @@ class Run:
         Per fold.
     data : mapping
         By constraint, observations without what is left out; a constraint that is not named has all of its own.
+    priors : mapping of str to float
+        Of `PRIORS`, those that are other than usual.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Run:
     folds: tuple[int, ...]
     members: int
     data: Mapping[str, Any] = field(default_factory=dict)
+    priors: Mapping[str, float] = field(default_factory=dict)
 
 
 def plan_runs(variants: Mapping[str, Variant], network: NetworkSettings, holdout: HoldoutSettings, make: Maker | None) -> list[Run]:
@@ -129,6 +134,7 @@ def stack_members(
         Members are fitted to draws of the data's errors; False: to the data as they are.
     """
     plans, keys, rows, seeds = list[Plan](), [], [], list[tuple[int, ...]]()
+    priors: dict[str, list[float]] = {prior: [] for prior in PRIORS}
     for run, weight in zip(runs, weights, strict=True):
         name = zlib.crc32(f"{run.name}/{run.variant}".encode())
         own = jax.random.fold_in(jax.random.key(seed), name)
@@ -138,8 +144,11 @@ def stack_members(
             keys.append(jax.random.fold_in(jax.random.fold_in(own, fold + 1), member))
             seeds.append((seed, name, fold + 1, member // 2, 1 - 2 * (member % 2)))
             rows.append((run.name, run.variant, fold, member))
+            for prior, usual in PRIORS.items():
+                priors[prior].append(run.priors.get(prior, usual))
     parts = {c.name: c.parts(plans) for c in constraints}
-    members = Member(jnp.stack(keys), parts, _effect_sds(constraints, plans, tower_term))
+    sds = {name: jnp.asarray(values, jnp.float32) for name, values in priors.items()}
+    members = Member(jnp.stack(keys), parts, {**sds, **_effect_sds(constraints, plans, tower_term)})
     return Stack(members, plans, seeds, pd.DataFrame(rows, columns=["run", "variant", "fold", "member"]))
 
 

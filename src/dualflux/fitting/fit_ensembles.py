@@ -34,7 +34,7 @@ from dualflux.run_folder.checkpoint import Checkpoint
 def objective_of(constraints: Sequence[Constraint], columns: Columns, network: NetworkSettings, training: TrainingSettings) -> Objective:
     """The objective of some constraints."""
     widths = [len(columns.names), *network.hidden]
-    return Objective(tuple(constraints), tuple(float(np.sqrt(2 / width)) * training.weight_sd for width in widths))
+    return Objective(tuple(constraints), tuple(float(np.sqrt(2 / width)) * training.network_sd for width in widths))
 
 
 def build_objective(

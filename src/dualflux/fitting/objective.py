@@ -23,7 +23,8 @@ class Member(NamedTuple):
     parts : dict of str to pytree
         Of every constraint.
     sd : dict of str to array, ()
-        Prior sd of effects by name (`representativeness`: g's slopes); 0 switches an effect off.
+        Prior sd of effects by name (`representativeness`: g's slopes); 0 switches an effect off. `network`: a factor on those of the
+        network's weights.
     """
 
     key: jax.Array
@@ -101,7 +102,9 @@ class Objective(eqx.Module):
 
     def prior(self, model: FluxModel, member: Member) -> jax.Array:
         """Gaussian log-priors of network weights, g's slopes and what constraints keep; a term that is off stays at zero."""
-        network = sum(((w / sd) ** 2).sum() / 2 for w, sd in zip(model.network.weights, self.prior_sd, strict=True))
+        sizes = zip(model.network.weights, self.prior_sd, strict=True)
+        network = sum((((w / sd) ** 2).sum() / 2 for w, sd in sizes), jnp.zeros(()))
+        network = network / member.sd.get("network", 1.0) ** 2
         sd = member.sd["representativeness"]
         slopes = (model.representativeness.coefficient**2).sum() / (2 * jnp.maximum(sd, 1e-6) ** 2)
         total = network + jnp.where(sd > 0, slopes, 0.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -17,6 +17,9 @@ from dualflux.fitting.parallel import Parallel, Program, stack, unstack
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.run_folder.checkpoint import Checkpoint
 
+Positive = Annotated[float, Field(gt=0)]
+WEIGHT_SD = 2.0  # in units of the initial sd: where it is neither stated nor chosen
+
 
 class TrainingSettings(BaseModel):
     """How long and how fast."""
@@ -30,7 +33,20 @@ class TrainingSettings(BaseModel):
     )
     batch: int = Field(1024, ge=8, description="tower observations per step")
     learning_rate: float = Field(4e-3, gt=0, le=0.5, description="of Adam; above 0.5 training does not settle")
-    weight_sd: float = Field(2.0, gt=0, description="prior sd of network weights, in units of their initial sd")
+    weight_sd: Positive | Literal["auto"] = Field(
+        "auto",
+        description="prior sd of network weights, in units of their initial sd; auto: 1, 2 or 4, chosen with `weight: auto`, else 2",
+    )
+    readout_sd: Positive | Literal["auto"] = Field(
+        "auto",
+        description="prior sd of readout weights about their trained values in the linear step; auto: 0.005 to 0.08, chosen with "
+        "`weight: auto`, else 0.02",
+    )
+
+    @property
+    def network_sd(self) -> float:
+        """Prior sd of network weights [initial sd] before any choice."""
+        return WEIGHT_SD if self.weight_sd == "auto" else self.weight_sd
 
     @model_validator(mode="after")
     def _room_for_checkpoints(self) -> Self:

@@ -1,7 +1,7 @@
-"""A constraint's weight, chosen by what a short training has not seen."""
+"""A constraint's weight and prior sds, chosen by what a short training has not seen."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,10 @@ import pandas as pd
 from dualflux.constraints.inversions.observations import Maker
 from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.cube import Columns
-from dualflux.fitting.ensembles import ALL_SITES, Run, stack_members
+from dualflux.fitting.ensembles import ALL_SITES, PRIORS, Run, Stack, stack_members
 from dualflux.fitting.objective import Objective
+from dualflux.fitting.posterior_draws import LinearStep
+from dualflux.fitting.priors import READOUT_SDS, readout_scores, with_sds
 from dualflux.fitting.training import TrainingSettings, fit
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.run_folder.checkpoint import Checkpoint
@@ -18,13 +20,38 @@ from dualflux.variants import Variant
 
 CANDIDATE_WEIGHTS = (1 / 30, 0.1, 1 / 3, 1.0, 3.0, 10.0, 30.0)  # an R wrong by a factor of 30, and steps of about 3
 TRIAL_MEMBERS = 3  # of each candidate
-TRIAL_SHARE = 1 / 3  # of the steps of training
+TRIAL_SHARE = 0.3  # of the steps of training
+NETWORK_FACTORS = (0.5, 2.0)  # on the prior sd of a network's weights, beside 1
 COLUMNS = ["weight", "score", "difference", "standard_error", "chosen"]
+PRIOR_COLUMNS = ["prior", "value", *COLUMNS[1:]]
 
 
-def stated_weight(weight: float) -> tuple[float, pd.DataFrame]:
-    """A weight that needs no trial, and the trial's empty table."""
-    return float(weight), pd.DataFrame(columns=COLUMNS)
+class Choice(NamedTuple):
+    """What a trial has settled.
+
+    Attributes
+    ----------
+    weight : float
+    priors : dict of str to float
+        As `ensembles.Run` has them.
+    trial, of_priors : DataFrame
+        `COLUMNS` and `PRIOR_COLUMNS`; empty where nothing was tried.
+    """
+
+    weight: float
+    priors: dict[str, float]
+    trial: pd.DataFrame
+    of_priors: pd.DataFrame
+
+
+def stated(weight: float, training: TrainingSettings) -> Choice:
+    """A weight that needs no trial: what is stated, or usual."""
+    return Choice(float(weight), stated_priors(training), pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=PRIOR_COLUMNS))
+
+
+def stated_priors(training: TrainingSettings) -> dict[str, float]:
+    """Priors before any choice."""
+    return {**PRIORS, **({} if training.readout_sd == "auto" else {"readout": float(training.readout_sd)})}
 
 
 def held_in_trial(years: np.ndarray) -> tuple[int, int]:
@@ -36,43 +63,61 @@ def held_in_trial(years: np.ndarray) -> tuple[int, int]:
     return int(years[-max(1, len(years) // 3)]), int(years[-1])
 
 
+def candidates(training: TrainingSettings) -> list[tuple[float, float]]:
+    """Weights with the usual prior of networks, then other priors with weight 1: (weight, factor on the prior sd)."""
+    others = NETWORK_FACTORS if training.weight_sd == "auto" else ()
+    return [*((weight, 1.0) for weight in CANDIDATE_WEIGHTS), *((1.0, factor) for factor in others)]
+
+
 def choose_weight(
     objective: Objective, name: str, make: Maker, terms: Variant, network: NetworkSettings, tower_term: TowerTermSettings,
     training: TrainingSettings, columns: Columns, seed: int, checkpoint: Checkpoint | None = None,
-) -> tuple[float, pd.DataFrame]:  # fmt: skip
-    """The tempering power of constraint `name` of the largest held-out log predictive density.
+    linear: Callable[[Stack], LinearStep] | None = None,
+) -> Choice:  # fmt: skip
+    """The tempering power of constraint `name`, and prior sds, of the largest held-out log predictive density.
 
     Each candidate trains a few members on the data as they are (a member's own draw of their errors would count against a
     weight that follows it) that leave out inner validation sites and the last third of the years. The score is
     minus the sum of all constraints' held-out losses, each under the candidate's own claim about R (see
     `constraints.inversions.held_out`). Members of all candidates have the same initial weights, random batches, sites and years, so that
     candidates are compared in pairs; of all whose difference from the best is within its standard error (Breiman's rule), the one closest
-    to 1 (Bayes) is taken.
+    to 1 (Bayes; of a prior, to the usual one) is taken. Networks' priors are compared at weight 1; the readout's, on the members of the
+    chosen weight, in the linear step (see `priors`).
 
     Parameters
     ----------
     terms : Variant
         That the trial's members are trained as.
-
-    Returns
-    -------
-    weight : float
-    trial : DataFrame
-        `COLUMNS`, see `best_weight`.
+    linear : callable, optional
+        The linear step of the trial's members; without, the readout's prior stays.
     """
-    full = make(None, None)
-    run = Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, {name: make(None, held_in_trial(full.years))})
-    count = len(CANDIDATE_WEIGHTS)
-    stack = stack_members(objective.constraints, [run] * count, tower_term, [{name: w} for w in CANDIDATE_WEIGHTS], seed, draw=False)
+    full, tried = make(None, None), candidates(training)
+    runs = [
+        Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, {name: make(None, held_in_trial(full.years))}, {"network": factor})
+        for _, factor in tried
+    ]
+    stack = stack_members(objective.constraints, runs, tower_term, [{name: weight} for weight, _ in tried], seed, draw=False)
     members = stack.in_training(objective)
     short = training.model_copy(update={"steps": max(round(TRIAL_SHARE * training.steps), 10), "checkpoints": 2})
-    family = np.repeat(np.arange(count), TRIAL_MEMBERS)
+    family = np.repeat(np.arange(len(tried)), TRIAL_MEMBERS)
     found = fit(objective, members, family, network, short, len(columns.names), columns.invariant, checkpoint=checkpoint)
     scores, models, everything = found.scores[-1].constraints, found.snapshots[-1], {name: full}
     lost: list[Any] = [
         c.held_out(scores[c.name], models, members.parts[c.name], everything.get(c.name)) for c in objective.constraints
     ]  # fmt: skip
-    return best_weight([by_candidate(-one, count) for one in lost if np.ndim(one)], CANDIDATE_WEIGHTS)
+    density = [by_candidate(-one, len(tried)) for one in lost if np.ndim(one)]
+    weight, trial = best_weight([one[: len(CANDIDATE_WEIGHTS)] for one in density], CANDIDATE_WEIGHTS)
+    priors, tables = stated_priors(training), []
+    if training.weight_sd == "auto":
+        same = [tried.index((1.0, factor)) for factor in (1.0, *NETWORK_FACTORS)]
+        priors["network"], table = best_of([one[same] for one in density], (1.0, *NETWORK_FACTORS), 1.0)
+        tables.append(table.assign(prior="weight_sd", value=training.network_sd * table.value))
+    if training.readout_sd == "auto" and linear is not None:
+        use = TRIAL_MEMBERS * CANDIDATE_WEIGHTS.index(weight) + np.arange(TRIAL_MEMBERS)
+        of_readout = readout_scores(linear(stack), models, with_sds(stack.members, found.sd[-1]), use)
+        priors["readout"], table = best_of([of_readout[..., None]], READOUT_SDS, PRIORS["readout"])
+        tables.append(table.assign(prior="readout_sd"))
+    return Choice(weight, priors, trial, pd.concat(tables)[PRIOR_COLUMNS] if tables else pd.DataFrame(columns=PRIOR_COLUMNS))
 
 
 def by_candidate(values: np.ndarray, count: int) -> np.ndarray:
@@ -81,26 +126,34 @@ def by_candidate(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def best_weight(scores: Sequence[np.ndarray], weights: Sequence[float]) -> tuple[float, pd.DataFrame]:
-    """Of candidates with paired scores, that closest to 1 of all within a standard error of the best, and the table of all.
+    """`best_of` weights: the chosen one, and the table `COLUMNS`."""
+    weight, table = best_of(scores, weights, 1.0)
+    return weight, table.rename(columns={"value": "weight"})
+
+
+def best_of(scores: Sequence[np.ndarray], values: Sequence[float], usual: float) -> tuple[float, pd.DataFrame]:
+    """Of candidates with paired scores, that closest to the usual one of all within a standard error of the best, and the table of all.
 
     Parameters
     ----------
     scores : sequence of array, (candidate, member, unit)
         Log density of what each constraint held out.
+    values : sequence of float
+        Of the candidates, above 0.
 
     Returns
     -------
-    weight : float
-    trial : DataFrame
-        weight; score; difference: the best one's score minus this one's; standard_error: of the difference; chosen.
+    value : float
+    table : DataFrame
+        value; score; difference: the best one's score minus this one's; standard_error: of the difference; chosen.
     """
     total = sum(one.mean(axis=1).sum(axis=1) for one in scores)
     best = int(np.argmax(total))
     error = np.sqrt(sum(variance_of_total(one[best] - one) for one in scores))
     difference = total[best] - total
-    chosen = min(map(int, np.flatnonzero(difference <= error)), key=lambda i: abs(np.log(weights[i])))
-    table = pd.DataFrame({"weight": weights, "score": total, "difference": difference, "standard_error": error})
-    return weights[chosen], table.assign(chosen=table.index == chosen)
+    chosen = min(map(int, np.flatnonzero(difference <= error)), key=lambda i: abs(np.log(values[i] / usual)))
+    table = pd.DataFrame({"value": values, "score": total, "difference": difference, "standard_error": error})
+    return values[chosen], table.assign(chosen=table.index == chosen)
 
 
 def variance_of_total(difference: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.progress import progress_bar
 from dualflux.sources.adjustments import Target
 from dualflux.stages.observations import regional_maker, tower_constraint
-from dualflux.stages.train import from_left_out_years, inversion_weight
+from dualflux.stages.train import from_left_out_years, weight_and_priors
 from dualflux.study.settings import Study, StudySettings
 from dualflux.variants import Variant
 
@@ -140,10 +140,10 @@ def member_integrals(study: Study, prepared: Prepared, year: int) -> np.ndarray:
         towers, make(None, None), prepared.cube, device, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training,
         s.seed, prepared.library,
     )  # fmt: skip
-    weight = inversion_weight(study, objective, make, prepared.cube, None)[0]
-    runs = runs_without(study, year)
-    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     landscape = landscape_of(prepared.cube, prepared.cells, s.spatial_term)
+    choice = weight_and_priors(s, objective, make, landscape, device, None)
+    weight, runs = choice.weight, [replace(run, priors=choice.priors) for run in runs_without(study, year)]
+    stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
     series, anomaly = from_left_out_years(study, objective, make, prepared.cube, prepared.cells, weight, None)
     place = (landscape, device, s.network, s.training, s.spatial_term)
     fitted = train_all(objective, stack, *place, series_sd=series.prior_sd, anomaly=anomaly)

@@ -88,7 +88,8 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         "prepare": [f"prepared/{name}" for name in (*_PREPARED, *of_sources)],
         "train": [
             "tables/identifiability.csv",
-            *(f"models/{name}" for name in ("tower_predictions.csv", "facts.json", "weight.csv", *(["series.csv"] if alone else []))),
+            *(f"models/{name}.csv" for name in ("tower_predictions", "weight", "priors", *(["series"] if alone else []))),
+            "models/facts.json",
             *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
         ],
         "upscale": ["tables/regional_members.csv", *(f"products/{v}/nee_monthly.nc" for v in variants)],

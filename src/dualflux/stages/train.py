@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 
+from dualflux.constraints.base import Landscape
 from dualflux.constraints.inversions.observations import Maker
 from dualflux.constraints.inversions.representative import structure_table
 from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting import anomaly_choice
 from dualflux.fitting.ensembles import plan_runs, stack_members
-from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, train_all
+from dualflux.fitting.fit_ensembles import Fitted, build_objective, landscape_of, linear_step, train_all
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.series_choice import (
     NOTHING,
@@ -24,7 +25,8 @@ from dualflux.fitting.series_choice import (
     said_of,
     series_table,
 )
-from dualflux.fitting.weight import TRIAL_MEMBERS, choose_weight, stated_weight
+from dualflux.fitting.training import TrainingSettings
+from dualflux.fitting.weight import TRIAL_MEMBERS, Choice, choose_weight, stated
 from dualflux.grid import LandCells
 from dualflux.model.anomaly_effect import AnomalyPrior
 from dualflux.model.ensemble import load_models
@@ -34,7 +36,7 @@ from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
 from dualflux.stages.observations import regional_maker, tower_constraint
-from dualflux.study.settings import Study
+from dualflux.study.settings import Study, StudySettings
 from dualflux.variants import VARIANTS, Variant
 
 
@@ -63,20 +65,22 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
         s.seed, prepared.library,
     )  # fmt: skip
     for_weight, for_series, for_networks = checkpoints
-    weight, trial = inversion_weight(study, objective, make, cube, for_weight)
+    landscape = landscape_of(cube, cells, s.spatial_term)
+    choice = weight_and_priors(s, objective, make, landscape, device, for_weight)
+    weight = choice.weight
     series, anomaly = from_left_out_years(study, objective, make, cube, cells, weight, for_series)
     for line in choices_in_words(series, cube.series_standard.names, anomaly, cells.region_names):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    runs = plan_runs(s.variants, s.network, s.holdout, make)
+    runs = [replace(run, priors=choice.priors) for run in plan_runs(s.variants, s.network, s.holdout, make)]
     stack = stack_members(objective.constraints, runs, s.tower_term, [{"inversions": weight}] * len(runs), s.seed)
-    landscape = landscape_of(cube, cells, s.spatial_term)
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
         place = (landscape, device, s.network, s.training, s.spatial_term)
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd, anomaly)
-    save_models(out / "models", fitted, prepared, {"inversion_weight": weight})
+    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **prior_facts(choice, s.training)})
     (out / "tables").mkdir(exist_ok=True)
     fitted.identifiability.to_csv(out / "tables/identifiability.csv", index=False)
-    trial.to_csv(out / "models/weight.csv", index=False)
+    choice.trial.to_csv(out / "models/weight.csv", index=False)
+    choice.of_priors.to_csv(out / "models/priors.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)
         series_table(series, cube.series_standard.names, coefficient).to_csv(out / "models/series.csv", index=False)
@@ -126,15 +130,20 @@ def with_inversions(variants: Mapping[str, Variant]) -> str | None:
     return "dual" if "dual" in names else names[-1] if names else None
 
 
-def inversion_weight(
-    study: Study, objective: Objective, make: Maker | None, cube: Cube, checkpoint: Checkpoint | None
-) -> tuple[float, pd.DataFrame]:  # fmt: skip
-    """The inversions' weight as stated, chosen by held-out data, or 1 where there is nothing to weigh them against."""
-    s = study.settings
+def weight_and_priors(
+    s: StudySettings, objective: Objective, make: Maker | None, landscape: Landscape, device: DeviceCube, checkpoint: Checkpoint | None
+) -> Choice:  # fmt: skip
+    """The inversions' weight as stated, chosen by held-out data, or 1 where there is nothing to weigh them against; and priors."""
     if s.inversion_term.weight != "auto":
-        return stated_weight(s.inversion_term.weight)
+        return stated(s.inversion_term.weight, s.training)
     if make is None or "towers" not in {c.name for c in objective.constraints}:
-        return stated_weight(1.0)
+        return stated(1.0, s.training)
     return choose_weight(
-        objective, "inversions", make, VARIANTS["dual"], s.network, s.tower_term, s.training, cube.columns, s.seed, checkpoint
-    )
+        objective, "inversions", make, VARIANTS["dual"], s.network, s.tower_term, s.training, landscape.cube.columns, s.seed, checkpoint,
+        lambda stack: linear_step(objective, stack, landscape, device, s.spatial_term),
+    )  # fmt: skip
+
+
+def prior_facts(choice: Choice, training: TrainingSettings) -> dict[str, float]:
+    """Prior sds that were used."""
+    return {"weight_sd": training.network_sd * choice.priors["network"], "readout_sd": choice.priors["readout"]}
