@@ -82,7 +82,7 @@ def changed_target_rows(members: pd.DataFrame, make: Maker, holdout: HoldoutSett
     rows = [("target", region, value) for region, value in zip(region_names, annual, strict=True)] + [("target", "global", annual.sum())]
     mine = members[members.run == name]
     found = 12 * mine.groupby(["variant", "region", "member"]).value.mean().groupby(["variant", "region"]).mean()
-    rows += list(found.reset_index().itertuples(index=False, name=None))
+    rows += found.reset_index()[["variant", "region", "value"]].itertuples(index=False, name=None)
     table = pd.DataFrame(rows, columns=["product", "region", "value"])
     return table.assign(metric=f"{name}_mean_annual", unit="PgC yr-1")[["product", "region", "metric", "value", "unit"]]
 
