@@ -22,7 +22,14 @@ from dualflux.fitting.fit_ensembles import build_objective, linear_step, train_a
 from dualflux.fitting.linear_posterior import solve
 from dualflux.fitting.posterior_draws import with_parameters
 from dualflux.fitting.series_choice import (
-    CANDIDATE_SDS, NOTHING, choose_prior, choose_series, gram_of_years, held_out_misfit, left_out_residuals, series_table,
+    CANDIDATE_SDS,
+    NOTHING,
+    choose_prior,
+    choose_series,
+    gram_of_years,
+    held_out_misfit,
+    left_out_residuals,
+    series_table,
 )  # fmt: skip
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel

@@ -20,8 +20,19 @@ from dualflux.constraints.inversions.constraint import quadratic_form
 from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
-from dualflux.constraints.towers.constraint import SMALLEST_SITE_EFFECT_SD, TowerScore, site_effect_spread
-from dualflux.constraints.towers.observations import TowerConstraint
+from dualflux.constraints.towers.constraint import (
+    ERROR_SIZES,
+    MEMORY_DAYS,
+    MEMORY_FACTOR,
+    NAMES,
+    SHARE_SD,
+    UNSEEN_SHARE,
+    Towers,
+    TowerScore,
+)
+from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
+from dualflux.constraints.towers.records import OWN
+from dualflux.constraints.towers.site_spread import lasting, own_sd
 from dualflux.cube import Cube, DeviceCube
 from dualflux.fitting import fit_ensembles as experiments
 from dualflux.fitting import training
@@ -39,6 +50,7 @@ from small_world import (
     TRAINING,
     WHOLE_PERIOD,
     dense_covariance,
+    dense_tower_errors,
     double_precision,
     make_cube,
     make_landscape,
@@ -316,56 +328,166 @@ def test_years_that_are_left_out_are_never_drawn() -> None:
 # Towers
 
 
-def test_the_tower_term_is_a_student_t_density() -> None:
-    model, member = perturbed_model(), one_member("dual")
-    rows = np.arange(len(TOWERS.observed))
-    found = OBJECTIVE["towers"].losses(model, jnp.asarray(rows), member.sd)
-    landscape = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
-    g = np.asarray(model.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
-    expected = landscape + g + np.asarray(model.own["towers"].site_effect)[TOWERS.site]
-    structural = np.exp(float(model.own["towers"].log_error_floor)) + np.exp(float(model.own["towers"].log_error_growth)) * np.abs(expected)
-    scale = np.sqrt(TOWERS.uncertainty**2 + structural**2)
-    wanted = -stats.t.logpdf(TOWERS.observed, df=4, loc=expected, scale=scale)
-    constant = stats.t.logpdf(0, df=4)
-    np.testing.assert_allclose(found, wanted + constant, rtol=1e-3, atol=1e-4)
+def without_validation(member: Member) -> Member:
+    """A member that learns everything where it trains."""
+    return with_part(member, "towers", validation_count=jnp.zeros(()))
 
 
-def test_rows_are_drawn_in_proportion_to_their_weight() -> None:
-    """Systematic draws: no site without use, every site its share of the batch to one row on either side."""
-    towers = dataclasses.replace(OBJECTIVE["towers"], batch=500)
-    use = jnp.asarray([1.0, 0, 2, 1] * 4)
-    weight = np.bincount(TOWERS.site, weights=TOWERS.weight) * np.asarray(use)
-    for key in range(5):
-        rows, total = towers.draw_rows(use, jax.random.key(key))
-        drawn = np.bincount(TOWERS.site[np.asarray(rows)], minlength=16)
-        assert float(total) == pytest.approx(weight.sum(), rel=1e-5)
-        assert not drawn[np.asarray(use) == 0].any()
-        assert np.abs(drawn - 500 * weight / weight.sum()).max() < 1.01
+def expected_by_hand(model: FluxModel, member: Member, own: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """f + g, with b and years, at every row, and the scale of the error."""
+    kept, records = model.own["towers"], OBJECTIVE["towers"].records
+    f, g = (np.asarray(part(jnp.asarray(TOWERS.predictors)), np.float64) for part in (model.network, model.representativeness))
+    scale = np.exp(float(kept.log_error_floor)) + np.exp(float(kept.log_error_growth)) * np.abs(f + g)
+    b = np.asarray(kept.site_effect, np.float64).reshape(-1, len(OWN))
+    use = np.asarray(member.parts["towers"].use, np.float64)
+    b = b - np.eye(len(OWN))[0] * np.average(b[:, 0], weights=use)  # offsets have zero mean over the sites in use
+    year = np.asarray(kept.site_year, np.float64).reshape(len(b), -1)[TOWERS.site, records.year]
+    return f + g + own * ((b[TOWERS.site] * records.own).sum(axis=1) + year * scale), scale
+
+
+def own_towers(freedom: float) -> Towers:
+    towers: Towers = dataclasses.replace(OBJECTIVE["towers"], degrees_of_freedom=freedom)
+    return towers
+
+
+def forgetful(model: FluxModel, logit: float, days: float) -> FluxModel:
+    kept = model.own["towers"]._replace(memory_logit=jnp.asarray(logit), log_memory_days=jnp.log(days))
+    return dataclasses.replace(model, own={**model.own, "towers": kept})
+
+
+def test_rows_of_a_record_stand_as_they_came() -> None:
+    np.testing.assert_array_equal(OBJECTIVE["towers"].records.order, np.arange(len(TOWERS.site)))  # what tests here build on
+
+
+def test_without_memory_the_tower_term_is_a_student_t_density() -> None:
+    member, model = one_member("dual"), forgetful(perturbed_model(), -40.0, 1.0)
+    rows = jnp.arange(len(TOWERS.observed))
+    found = OBJECTIVE["towers"].losses(model, model.own["towers"], rows[:, None], member.parts["towers"], member.sd)[:, 0]
+    expected, size = expected_by_hand(model, member)
+    scale = np.sqrt(TOWERS.uncertainty**2 + size**2)
+    wanted = -stats.t.logpdf(TOWERS.observed, df=4, loc=expected, scale=scale) + stats.t.logpdf(0, df=4)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+NORMAL = 1e9  # degrees of freedom
+
+
+@pytest.mark.parametrize("days", [10.0, 300.0])
+def test_the_tower_term_is_the_dense_likelihood(days: float) -> None:
+    """Of all rows of all sites in one run, with a normal error: -log density in V made of memory and white noise."""
+    with double_precision():
+        towers: Towers = to_double(own_towers(NORMAL))  # type: ignore[assignment]
+        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        model: FluxModel = to_double(forgetful(perturbed_model(), 0.4, days))  # type: ignore[assignment]
+        rows, part = jnp.arange(len(TOWERS.site))[:, None], member.parts["towers"]
+        found = float(jax.jit(lambda m: towers.losses(m, m.own["towers"], rows, part, member.sd).sum())(model))
+    expected, size = expected_by_hand(model, member)
+    share = 1 / (1 + np.exp(-0.4))
+    white = TOWERS.uncertainty.astype(float) ** 2 + (1 - share) * size**2
+    dense = dense_tower_errors(towers.records, white, np.sqrt(share) * size, days, np.zeros((len(size), 1)))
+    constant = len(size) / 2 * np.log(2 * np.pi)
+    wanted = -stats.multivariate_normal.logpdf(TOWERS.observed - expected, cov=dense) - constant
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_what_unseen_sites_say_is_the_dense_likelihood() -> None:
+    """With a normal error: -log density in V of b, years, memory and white noise, from f + g alone; sites of any order in the run."""
+    sd = {"offset": 0.9, "cycle": 0.4, "trend": 0.7, "year": 0.6}
+    with double_precision():
+        towers: Towers = to_double(own_towers(NORMAL))  # type: ignore[assignment]
+        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        member = member._replace(sd={**member.sd, **{NAMES[part]: jnp.asarray(value) for part, value in sd.items()}})
+        model: FluxModel = to_double(forgetful(perturbed_model(), 0.4, 200.0))  # type: ignore[assignment]
+        sites = np.array([9, 2, 3])
+        rows = np.concatenate([np.flatnonzero(TOWERS.site == s) for s in sites])
+        expected = towers.expected(model, jnp.asarray(rows), member.sd)
+        found = float(jax.jit(towers.unseen_losses)(expected, model.own["towers"], jnp.asarray(rows), member.sd).sum())
+    expected, size = expected_by_hand(model, member, own=False)
+    share, records = 1 / (1 + np.exp(-0.4)), towers.records
+    white = TOWERS.uncertainty.astype(float) ** 2 + (1 - share) * size**2
+    columns = lasting(records, own_sd(sd, TOWERS.amplitude), sd["year"] * size)
+    dense = dense_tower_errors(records, white, np.sqrt(share) * size, 200.0, columns)[np.ix_(rows, rows)]
+    constant = len(rows) / 2 * np.log(2 * np.pi)
+    wanted = -stats.multivariate_normal.logpdf((TOWERS.observed - expected)[rows], cov=dense) - constant
+    assert found == pytest.approx(wanted, rel=1e-4)
+
+
+def test_single_precision_is_enough_for_twenty_years_of_days() -> None:
+    """Innovations of 7300 rows of one unseen site in float32 and in float64: their sum agrees to 1e-3 nats a hundred rows."""
+    random, days = np.random.default_rng(0), 7300
+    time = pd.date_range("2001-01-01", periods=days)
+    data = dataclasses.replace(
+        TOWERS, predictors=random.normal(size=(days, TOWERS.predictors.shape[1])).astype(np.float32), site=np.zeros(days, int), time=time,
+        observed=random.normal(size=days).astype(np.float32), uncertainty=np.full(days, 0.2, np.float32),
+    )  # fmt: skip
+    towers = Towers.create(data, TowerTermSettings(), 64)
+    sd = {name: jnp.asarray(1.0) for name in NAMES.values()}
+
+    def losses(towers: Towers) -> np.ndarray:
+        return np.asarray(jax.jit(towers.unseen_losses)(jnp.zeros_like(towers.observed), towers.parameters(), jnp.arange(days), sd), float)
+
+    single = losses(towers)
+    with double_precision():
+        double = losses(to_double(towers))  # type: ignore[arg-type]
+    assert np.isfinite(single).all() and abs(single.sum() - double.sum()) < 0.073
+
+
+def test_runs_are_of_neighbours_and_every_row_is_as_likely() -> None:
+    """Over 2000 keys: rows that count after the warm-up, within 5 standard errors; none of another's rows; one after the other."""
+    towers = dataclasses.replace(OBJECTIVE["towers"], batch=100)
+    part = with_part(one_member("dual"), "towers").parts["towers"]
+    mine, count = np.asarray(part.rows), int(part.row_count)
+    assert set(mine[:count]) == set(np.flatnonzero(np.asarray(part.use)[TOWERS.site]))
+    runs = np.asarray(
+        jax.jit(jax.vmap(lambda key: towers.draw_runs(part.rows, part.row_count, key)))(jax.random.split(jax.random.key(0), 2000))
+    )
+    follows = dict(pairwise([*mine[:count], mine[0]]))
+    assert all(follows[a] == b for a, b in zip(runs[:20, :-1].ravel(), runs[:20, 1:].ravel(), strict=True))
+    drawn = np.bincount(runs[:, towers.warm_up :].ravel(), minlength=len(TOWERS.site))
+    assert not np.delete(drawn, mine[:count]).any()
+    usual = drawn.sum() / count
+    assert np.abs(drawn[mine[:count]] - usual).max() < 5 * np.sqrt(usual * (4 * towers.warm_up))  # rows of a run come together
+
+
+def test_a_site_that_counts_twice_has_its_rows_twice() -> None:
+    towers = OBJECTIVE["towers"]
+    use = np.zeros((1, 16), np.float32)
+    use[0, [2, 5]] = 2, 1
+    part = towers.part_of(use, np.zeros_like(use), np.ones(1, np.float32))
+    wanted = np.concatenate([np.flatnonzero(TOWERS.site == s) for s in (2, 2, 5)])
+    np.testing.assert_array_equal(np.asarray(part.rows)[0, : int(part.row_count[0])], wanted)
 
 
 def test_a_batch_estimates_the_sum_over_training_sites() -> None:
-    objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
-    rows = jnp.arange(len(TOWERS.site))
-    towers, part = objective["towers"], member.parts["towers"]
-    exact = float((towers.losses(model, rows, member.sd) * TOWERS.weight * np.asarray(part.use)[TOWERS.site]).sum())
+    """Of all training rows, site after site: the mean over 3000 keys, where the warm-up is longer than the memory."""
+    member, model = without_validation(one_member("dual")), forgetful(perturbed_model(), 0.4, 40.0)
+    towers, part = OBJECTIVE["towers"], member.parts["towers"]
+    rows = part.rows[: int(part.row_count)]
+    exact = float(towers.losses(model, model.own["towers"], rows[:, None], part, member.sd).sum())
     keys = jax.random.split(jax.random.key(0), 3000)
-    estimate = jax.vmap(lambda key: towers.term(part, member.sd, key, None)[1](model))
-    found = np.asarray(jax.jit(estimate)(keys), np.float64)
+    found = np.asarray(jax.jit(jax.vmap(lambda key: towers.term(part, member.sd, key, None)[1](model)))(keys), np.float64)
     assert abs(found.mean() - exact) < 4 * found.std() / np.sqrt(len(found)) + 1e-4 * abs(exact)
+    every = rows[(jnp.arange(4 * towers.warm_up)[:, None] + jnp.arange(len(rows))) % len(rows)]  # runs from everywhere
+    mean = towers.losses(model, model.own["towers"], every, part, member.sd)[towers.warm_up :].mean() * len(rows)
+    assert float(mean) == pytest.approx(exact, rel=1e-3)
 
 
-def test_the_prior_is_gaussian() -> None:
-    """Differences of log densities (constants drop out) of weights, slopes and effects."""
+def test_the_prior_is_as_stated() -> None:
+    """Differences of log densities (constants drop out): normal of weights, slopes and years, Student-t of what a site has of its own."""
     objective, member = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual")
     models = [perturbed_model(seed=s) for s in (0, 5)]
+    sd = own_sd({part: float(member.sd[name]) for part, name in NAMES.items()}, TOWERS.amplitude)
 
     def log_density(model: FluxModel) -> float:
         sizes = [np.sqrt(2 / len(w)) * TRAINING.network_sd for w in model.network.weights]
         parts = [stats.norm.logpdf(np.asarray(w), scale=s).sum() for w, s in zip(model.network.weights, sizes, strict=True)]
-        parts.append(
-            stats.norm.logpdf(np.asarray(model.representativeness.coefficient), scale=float(member.sd["representativeness"])).sum()
-        )
-        parts.append(stats.norm.logpdf(np.asarray(model.own["towers"].site_effect), scale=float(member.sd["site_effect"])).sum())
+        slopes, kept = np.asarray(model.representativeness.coefficient), model.own["towers"]
+        parts.append(stats.norm.logpdf(slopes, scale=float(member.sd["representativeness"])).sum())
+        parts.append(stats.norm.logpdf(np.asarray(kept.site_year), scale=float(member.sd["site_year"])).sum())
+        effects = np.asarray(kept.site_effect, np.float64).reshape(len(sd), -1)
+        parts += [stats.multivariate_t.logpdf(b, shape=np.diag(s**2), df=4) for b, s in zip(effects, sd, strict=True)]
+        parts.append(stats.norm.logpdf(float(kept.memory_logit), scale=SHARE_SD))
+        parts.append(stats.norm.logpdf(float(kept.log_memory_days), np.log(MEMORY_DAYS), MEMORY_FACTOR))
         return float(sum(parts))
 
     found = [float(objective.prior(m, member)) for m in models]
@@ -383,11 +505,11 @@ def terms_of(objective: Objective, member: Member, model: FluxModel) -> dict[str
 def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
     """Every term, three random directions in all parameters, float64; the error's growth with the flux is held (its gradient is cut).
 
-    The gradient that training takes, term by term, is that of their sum.
+    The gradient that training takes, term by term, is that of their sum. (Unseen sites move the error's sizes alone: see below.)
     """
     with double_precision():
         objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL, estimator))  # type: ignore[assignment]
-        member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
+        member: Member = to_double(without_validation(one_member("dual")))  # type: ignore[assignment]
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
         model = eqx.tree_at(lambda m: m.own["towers"].log_error_growth, model, jnp.asarray(-60.0))
         value = jax.jit(lambda m: terms_of(objective, member, m))
@@ -404,23 +526,52 @@ def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
                 assert slope == pytest.approx(float(ahead[name] - behind[name]) / 2e-5, rel=1e-5), name
 
 
-def test_the_size_of_the_error_is_learnt_from_the_full_density() -> None:
-    """Of floor and growth of the error the gradient is that of finite differences, with the flux where it is."""
+def test_the_sizes_of_the_error_are_learnt_at_unseen_sites() -> None:
+    """Of floor, growth and memory the gradient is that of finite differences of what unseen sites say, with the flux where it is, in the
+    steps that look at them, a quarter of all; and exactly zero in others.
+    """
     with double_precision():
-        objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL))  # type: ignore[assignment]
+        towers: Towers = to_double(OBJECTIVE["towers"])  # type: ignore[assignment]
         member: Member = to_double(one_member("dual"))  # type: ignore[assignment]
         model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+        part = member.parts["towers"]
 
-        def term(floor: jax.Array, growth: jax.Array) -> jax.Array:
-            own = {"towers": model.own["towers"]._replace(log_error_floor=floor, log_error_growth=growth)}
-            changed = dataclasses.replace(model, own=own)
-            return terms_of(objective, member, changed)["towers"]
+        def changed(sizes: jax.Array) -> FluxModel:
+            kept = model.own["towers"]._replace(**dict(zip(ERROR_SIZES, sizes, strict=True)))
+            return dataclasses.replace(model, own={"towers": kept})
 
-        term = jax.jit(term)
-        at, h = (jnp.asarray(-0.5), jnp.asarray(-1.5)), 1e-5
-        found = jax.jit(jax.grad(term, argnums=(0, 1)))(*at)
-        assert float(found[0]) == pytest.approx(float(term(at[0] + h, at[1]) - term(at[0] - h, at[1])) / (2 * h), rel=1e-6)
-        assert float(found[1]) == pytest.approx(float(term(at[0], at[1] + h) - term(at[0], at[1] - h)) / (2 * h), rel=1e-6)
+        def unseen(sizes: jax.Array, key: jax.Array) -> jax.Array:
+            held = towers.draw_runs(part.validation_rows, part.validation_count, jax.random.split(key)[1])
+            return part.row_count * towers.unseen_loss(model, changed(sizes).own["towers"], held, member.sd)
+
+        at, h = jnp.asarray([-0.5, -1.5, 0.3, 3.5]), 1e-5
+        slope = jax.jit(jax.grad(lambda sizes, key: towers.term(part, member.sd, key, None)[1](changed(sizes))))
+        value, steps = jax.jit(unseen), h * jnp.eye(4)
+        looked = 0
+        for key in jax.random.split(jax.random.key(1), 60):
+            found = np.asarray(slope(at, key))
+            if found.any() and looked < 3:
+                wanted = [float(value(at + d, key) - value(at - d, key)) / (2 * h) for d in steps]
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+            looked += bool(found.any())
+        assert abs(looked / 60 - UNSEEN_SHARE) < 4 * np.sqrt(UNSEEN_SHARE * (1 - UNSEEN_SHARE) / 60)
+
+
+def test_without_unseen_sites_the_sizes_of_the_error_are_learnt_where_it_trains() -> None:
+    with double_precision():
+        objective: Objective = to_double(make_objective(CUBE, TOWERS, REGIONAL))  # type: ignore[assignment]
+        member: Member = to_double(without_validation(one_member("dual")))  # type: ignore[assignment]
+        model: FluxModel = to_double(perturbed_model())  # type: ignore[assignment]
+
+        def term(sizes: jax.Array) -> jax.Array:
+            kept = model.own["towers"]._replace(**dict(zip(ERROR_SIZES, sizes, strict=True)))
+            return terms_of(objective, member, dataclasses.replace(model, own={"towers": kept}))["towers"]
+
+        term, at, h = jax.jit(term), jnp.asarray([-0.5, -1.5, 0.3, 3.5]), 1e-5
+        found = np.asarray(jax.jit(jax.grad(term))(at))
+        wanted = [float(term(at + d) - term(at - d)) / (2 * h) for d in h * jnp.eye(4)]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        assert found.all()
 
 
 SOURCES: dict[str, tuple[bool, bool]] = {"towers": (True, False), "inversions": (False, True), "plain": (True, True), "dual": (True, True)}
@@ -430,7 +581,7 @@ SOURCES: dict[str, tuple[bool, bool]] = {"towers": (True, False), "inversions": 
 TOWER_TERMS = {
     "towers": (False, False, True),
     "inversions": (False, False, False),
-    "plain": (False, False, False),
+    "plain": (False, False, True),
     "dual": (True, True, True),
 }
 
@@ -469,60 +620,58 @@ def test_a_term_that_is_off_is_never_pulled(variant: str) -> None:
     assert tuple(moves(g) for g in tower_terms(gradient)) == TOWER_TERMS[variant]
 
 
+def test_a_study_may_go_without_what_a_site_has_of_its_own() -> None:
+    """`site_effects: false`: its sds are 0, and b and years feel no gradient, whatever they are."""
+    towers = dataclasses.replace(OBJECTIVE["towers"], site_effects=False)
+    sds = [towers.effect_sd(plan) for plan in make_stack().plans]
+    assert all(set(sd) == set(NAMES.values()) and not any(sd.values()) for sd in sds)
+    member = one_member("dual")
+    member = member._replace(sd={**member.sd, **{name: jnp.zeros(()) for name in NAMES.values()}})
+    gradient, _, _ = GRADIENTS(perturbed_model(), jnp.asarray(TOWERS.observed), target_of(member), member)
+    assert not moves(gradient.own["towers"].site_effect) and not moves(gradient.own["towers"].site_year)
+    assert all(
+        any(towers.effect_sd(plan).values()) == plan.variant.towers for plan in make_stack().plans for towers in [OBJECTIVE["towers"]]
+    )
+
+
 # Scores
 
 
 def test_a_score_looks_at_inner_validation_sites_only() -> None:
+    """Their rows, from f + g alone; what fills up the rows counts nowhere."""
     objective, member, model = make_objective(CUBE, TOWERS, REGIONAL), one_member("dual"), perturbed_model()
     part = member.parts["towers"]
-    held = np.flatnonzero(np.asarray(part.validation)[TOWERS.site])
+    held, count = np.flatnonzero(np.asarray(part.validation)[TOWERS.site]), int(part.validation_count)
     found = jax.jit(score)(objective, model, member).constraints["towers"]
-    rows = np.asarray(part.validation_rows)
-    np.testing.assert_array_equal(rows[rows >= 0], held)
-    padded = with_part(member, "towers", validation_rows=jnp.asarray(np.r_[held, [-1] * 7]))
-    assert float(jax.jit(score)(objective, model, padded).constraints["towers"].validation_loss) == pytest.approx(
-        float(found.validation_loss), rel=1e-5
-    )
-    f = np.asarray(model.network(jnp.asarray(TOWERS.predictors)), np.float64)
-    g = np.asarray(model.representativeness(jnp.asarray(TOWERS.predictors)), np.float64)
-    residual = TOWERS.observed - f - g
-    weight = TOWERS.weight * np.asarray(part.validation)[TOWERS.site]
-    assert 0 < weight.astype(bool).sum() < len(weight)
-    assert float(found.validation_weight) == pytest.approx(weight.sum(), rel=1e-5)
-    assert float(found.validation_square) == pytest.approx((weight * residual**2).sum(), rel=1e-4)
-    unseen, sites = np.unique(TOWERS.site[held]), pd.DataFrame({"residual": residual, "weight": TOWERS.weight}).groupby(TOWERS.site)
-    np.testing.assert_allclose(found.site_residual[unseen], sites.residual.mean()[unseen], rtol=1e-3, atol=1e-4)
-    noise = sites.residual.var(ddof=0) / np.maximum(sites.weight.sum(), 1)
-    np.testing.assert_allclose(found.site_noise[unseen], noise[unseen], rtol=1e-3)
-    assert not np.delete(found.site_residual, unseen).any() and not np.delete(found.site_noise, unseen).any()
+    assert 0 < len(held) == count < len(TOWERS.site)
+    np.testing.assert_array_equal(np.asarray(part.validation_rows)[:count], held)
+    padded = with_part(member, "towers", validation_rows=jnp.asarray(np.r_[held, [0] * 7]))
+    again = jax.jit(score)(objective, model, padded).constraints["towers"]
+    assert float(again.validation_loss) == pytest.approx(float(found.validation_loss), rel=1e-5)
+    expected, scale = (a[held] for a in expected_by_hand(model, member, own=False))
+    residual = TOWERS.observed[held] - expected
+    assert float(found.validation_weight) == count
+    assert float(found.validation_square) == pytest.approx((residual**2).sum(), rel=1e-4)
+    np.testing.assert_allclose(found.residual[:count], residual, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.scale[:count], scale, rtol=1e-4)
+    assert not np.asarray(found.residual[count:]).any()
 
 
-def fake_score(residual: np.ndarray, noise: np.ndarray) -> TowerScore:
-    zero = np.zeros(len(residual))
-    return TowerScore(zero, zero, zero, residual, noise)  # type: ignore[arg-type]
-
-
-def test_the_spread_of_site_effects_is_recovered() -> None:
-    """4000 unseen sites, effects of sd 0.7, means uncertain by a variance of 0.3: the median gives sd 0.7 to 3 %, two families apart."""
-    rng = np.random.default_rng(0)
-    sd = np.array([0.7, 0.7, 0.2, 0.2])
-    residual = rng.normal(size=(4, 4000)) * np.sqrt(sd**2 + 0.3)[:, None]
-    seen = np.arange(4000) % 2 == 0
-    residual[:, seen] = 50  # sites of the training tell nothing
-    unseen = np.tile(~seen, (4, 1))
-    found = site_effect_spread(fake_score(residual, np.full((4, 4000), 0.3)), unseen, np.ones(4), np.array([0, 0, 1, 1]))
-    np.testing.assert_allclose(found[:2], 0.7, rtol=0.08)
-    assert found[0] == found[1] and found[2] == found[3]
-    assert found[2] < 0.35
-
-
-def test_the_spread_of_site_effects_has_bounds() -> None:
-    """Off stays off; noise alone leaves the smallest sd; without unseen sites it stays what it was."""
-    unseen = np.ones((3, 50), dtype=bool)
-    unseen[2] = False
-    residual = np.full((3, 50), 0.1)
-    found = site_effect_spread(fake_score(residual, np.ones((3, 50))), unseen, np.array([1.0, 0.0, 0.9]), np.arange(3))
-    np.testing.assert_allclose(found, [SMALLEST_SITE_EFFECT_SD, 0.0, 0.9])
+def test_the_spread_of_sites_is_that_of_a_family() -> None:
+    """Members of one family share it, those of another have their own; what is off stays off."""
+    stack, towers = make_stack(("dual",)), OBJECTIVE["towers"]
+    parts, random = stack.members.parts["towers"], np.random.default_rng(0)
+    members, rows = parts.validation_rows.shape
+    family, size = np.array([0, 0, 1, 1]), np.array([1.0, 1, 0.05, 0.05])
+    nothing = np.zeros(members)
+    residual = size[:, None] * random.normal(size=(members, 16))[:, TOWERS.site[np.asarray(parts.validation_rows)[0]]][:, :rows]
+    scores = TowerScore(nothing, nothing, nothing, residual, np.full((members, rows), 0.1), np.full(members, 0.5), np.full(members, 20.0))  # type: ignore[arg-type]
+    sd = {name: np.full(members, 0.5) for name in NAMES.values()} | {"site_trend": np.zeros(members)}
+    found = towers.estimated_sd(scores, parts, sd, family)
+    assert set(found) == set(NAMES.values()) and not found["site_trend"].any()
+    for part in ("site_offset", "site_cycle", "site_year"):
+        assert found[part][0] == found[part][1] and found[part][2] == found[part][3]
+    assert found["site_offset"][0] > 3 * found["site_offset"][2]
 
 
 # Members
@@ -573,10 +722,11 @@ def chosen(stack: Stack, variant: str, run: str = "") -> Member:
 
 
 def members_of(stack: Stack, variant: str) -> Member:
-    """The same, inner validation rows without what fills them up to the most of the stack."""
+    """The same, rows without what fills them up to the most of the stack."""
     found = chosen(stack, variant)
-    rows = np.asarray(found.parts["towers"].validation_rows)
-    return with_part(found, "towers", validation_rows=rows[:, (rows >= 0).any(axis=0)])
+    part = found.parts["towers"]
+    rows, held = part.rows[:, : int(part.row_count.max())], part.validation_rows[:, : int(part.validation_count.max())]
+    return with_part(found, "towers", rows=rows, validation_rows=held)
 
 
 def without(year: int) -> RegionalConstraint:
@@ -668,13 +818,13 @@ def fitted(trained: tuple[Fitted, Fit]) -> Fitted:
 
 def exact_objectives(models: FluxModel, members: Member) -> tuple[np.ndarray, np.ndarray]:
     """Negative log posterior of every member over all rows, cells and months, and its misfit to the inversions."""
-    objective, rows = make_objective(CUBE, TOWERS, REGIONAL, "exact"), jnp.arange(len(TOWERS.site))
+    objective = make_objective(CUBE, TOWERS, REGIONAL, "exact")
 
     def one(model: FluxModel, member: Member) -> tuple[jax.Array, jax.Array]:
         towers, part = objective["towers"], member.parts["towers"]
-        use = part.use[towers.site] * towers.row_weight
+        there = jnp.arange(len(part.rows)) < part.row_count
         misfit = quadratic(objective, model, member, jax.random.key(0))
-        loss = part.weight * (use * towers.losses(model, rows, member.sd)).sum()
+        loss = part.weight * (there * towers.losses(model, model.own["towers"], part.rows[:, None], part, member.sd)[:, 0]).sum()
         return loss + member.parts["inversions"].weight / 2 * misfit + objective.prior(model, member), misfit
 
     found = jax.jit(lambda a: jax.lax.map(lambda pair: one(*pair), a))((models, members))

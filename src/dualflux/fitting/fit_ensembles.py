@@ -77,7 +77,7 @@ class Fitted(NamedTuple):
     ensembles : dict
         (run, variant) -> Ensemble.
     history : DataFrame
-        run, variant, fold, step, criterion, what each constraint notes, site_effect_sd, chosen, and the sds that the linear step
+        run, variant, fold, step, criterion, what each constraint notes, sds of effects, chosen, and the sds that the linear step
         estimates.
     identifiability : DataFrame
         What the data say of each effect, see `identifiability`.

@@ -16,10 +16,10 @@ _TERMS = {
     "validation_loss": "held-out towers: −log density [1]",
     "validation_rmse": "held-out towers: RMSE [gC m⁻² d⁻¹]",
     "region_misfit": "inversions: misfit r' R⁻¹ r [1]",
-    "site_offset_sd": "sites: sd of offsets [gC m⁻² d⁻¹]",
-    "site_cycle_sd": "sites: sd of cycles over the cycle [1]",
-    "site_trend_sd": "sites: sd of trends [gC m⁻² d⁻¹ per decade]",
-    "site_year_sd": "sites: sd of years over the error [1]",
+    "site_offset_sd": "a site's own offset: sd [gC m⁻² d⁻¹]",
+    "site_cycle_sd": "a site's own cycle: sd over its size [1]",
+    "site_trend_sd": "a site's own trend: sd [gC m⁻² d⁻¹ decade⁻¹]",
+    "site_year_sd": "a site's years: sd over the error's scale [1]",
 }
 _NOT_DRAWN = ["variant", "member", "fold", "checkpoint", "criterion", "chosen"]
 _CORRELATIONS = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
