@@ -70,8 +70,9 @@ def test_the_inversions_equations_are_generalised_least_squares_on_the_subspace(
         blocks[own, own] = block
     np.testing.assert_allclose(basis.T @ blocks @ basis, weighted @ seen @ basis, rtol=1e-7, atol=1e-6)
     np.testing.assert_allclose(basis.T @ part.couple, weighted @ columns.reshape(-1, 5), rtol=1e-7, atol=1e-6)
-    np.testing.assert_allclose(basis.T @ part.values[:, 0], weighted @ observed.ravel(), rtol=1e-7, atol=1e-6)
-    np.testing.assert_allclose(0.7 * basis.T @ part.values[:, 1], weighted @ (draw - observed).ravel(), rtol=1e-7, atol=1e-6)
+    _, right, *_ = part
+    np.testing.assert_allclose(basis.T @ right[:, 0], weighted @ observed.ravel(), rtol=1e-7, atol=1e-6)
+    np.testing.assert_allclose(0.7 * basis.T @ right[:, 1], weighted @ (draw - observed).ravel(), rtol=1e-7, atol=1e-6)
 
 
 def test_the_towers_equations_are_those_of_the_dense_design() -> None:
