@@ -38,7 +38,7 @@ class World:
             weighted.T @ self.design, self.load.T @ right, **({"dense": self.load.T @ weighted} if whole else {"blocks": blocks})
         )
         design = self.precision[:, None] * self.design
-        return Normal(np.arange(OTHERS), self.design.T @ design, self.design.T @ right, part)
+        return Normal(np.arange(OTHERS), self.design.T @ design, self.design.T @ right, lambda: part)
 
     def problem(self, sign: float = 1.0, whole: bool = False) -> MemberProblem:
         layout = Layout((Effect("readout", "flux", 4), Effect("site_effect", "nuisance", 3, diagonal=True)))

@@ -176,14 +176,14 @@ class Normal(NamedTuple):
     matrix : array, (k, k)
     values : array, (k, 2)
         Right-hand sides of the data as they are, and of a draw of their errors.
-    anomaly : AnomalyPart or None
-        Of regional anomalies, where the member has any.
+    anomaly : callable or None
+        Gives the part of regional anomalies, where the member has any.
     """
 
     place: np.ndarray
     matrix: np.ndarray
     values: np.ndarray
-    anomaly: AnomalyPart | None = None
+    anomaly: Callable[[], AnomalyPart] | None = None
 
 
 class Landscape(NamedTuple):

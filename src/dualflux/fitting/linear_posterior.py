@@ -24,7 +24,7 @@ from dualflux.model.time_effect import ZONES
 READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the checkpoint was chosen at sites not trained on, and is to stay
 INTERCEPT_SD = 3.0  # gC m-2 d-1: as good as flat
 WEIGHT_ROUNDS = 4  # of the Student-t weights
-SWEEPS = 3  # of unknowns and Student-t weights before a draw counts
+SWEEPS = 2  # of unknowns and Student-t weights before a draw counts
 VARIANCE_ROUNDS = 5  # of expectation maximisation per round of weights
 PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained network has explained part of what u is for
 SMALLEST_SLOPE_SD = 0.01  # gC m-2 d-1 per standard deviation: g is nothing
@@ -131,7 +131,7 @@ class Normals:
             values[-1][part.place] = part.values
         if anomaly is None:
             return cls(matrix, values)
-        found = anomaly.eliminate([(part.place, part.anomaly) for part in parts if part.anomaly is not None], size)
+        found = anomaly.eliminate([(part.place, part.anomaly()) for part in parts if part.anomaly is not None], size)
         lost, of_values = found.reduction()
         return cls(matrix - lost, [*values, -of_values], found)
 
@@ -193,17 +193,18 @@ def estimate(problems: list[MemberProblem], centre: np.ndarray) -> tuple[np.ndar
     spread, solutions = centre, [p.trained for p in problems]
     effects, layout = problems[0].estimated(), problems[0].layout
     normals: list[Normals] = []
-    for _ in range(WEIGHT_ROUNDS):
-        normals = [p.normals(solution) for p, solution in zip(problems, solutions, strict=True)]
+    for left in reversed(range(WEIGHT_ROUNDS)):  # regional anomalies come in the last: weights and sds hardly know them
+        mine = [replace(p, anomaly=None) for p in problems] if left else problems
+        normals = [p.normals(solution) for p, solution in zip(mine, solutions, strict=True)]
         for _ in range(VARIANCE_ROUNDS):
-            found = [solve(p, n, spread, draw=False) for p, n in zip(problems, normals, strict=True)]
+            found = [solve(p, n, spread, draw=False) for p, n in zip(mine, normals, strict=True)]
             square, variance = np.mean([mean**2 for mean, _ in found], axis=0), np.mean([v for _, v in found], axis=0)
             places = [layout.place(e.name) for e in effects]
             spread = np.array([
                 _new_sd(e, square[at], variance[at], before, start)
                 for e, at, before, start in zip(effects, places, spread, centre, strict=True)
             ])  # fmt: skip
-        solutions = [p.whole(n, mean) for p, n, (mean, _) in zip(problems, normals, found, strict=True)]
+        solutions = [p.whole(n, mean) for p, n, (mean, _) in zip(mine, normals, found, strict=True)]
     return spread, normals
 
 

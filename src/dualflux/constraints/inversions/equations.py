@@ -1,6 +1,7 @@
 """Normal equations of inversions: H' R^-1 H of exact integrals."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -73,7 +74,7 @@ class RegionalEquations:
         weight = float(part.weight)
         alone = None
         if member.anomaly_years is not None:
-            alone = anomaly_part(self.of_anomalies(use), columns, observed, draw, anomaly, weight)
+            alone = partial(anomaly_part, self.of_anomalies(use), columns, observed, draw, anomaly, weight)
         found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)], alone)
         return lambda parameters, draw=None: found
 

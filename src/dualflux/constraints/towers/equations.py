@@ -5,6 +5,7 @@ does not vary between years needs the sites' sums alone: u is a site's basis fun
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -121,7 +122,7 @@ class TowerEquations:
             noise = (sign if draw is None else draw.sign) * (lasting + once)
             right = np.column_stack([observed, noise])
             matrix, values = self.normal(features, errors, right)
-            alone = None if load is None else self.regions.part(load, errors, features, self.constant, self.place, right, weight)
+            alone = None if load is None else partial(self.regions.part, load, errors, features, self.constant, self.place, right, weight)
             return Normal(place, weight * matrix, values * [weight, np.sqrt(weight)], alone)
 
         return at
