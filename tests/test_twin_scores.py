@@ -84,6 +84,7 @@ def test_a_perfect_product_has_perfect_scores() -> None:
     wanted = dict.fromkeys(("global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "phase_days", "trend_error"), 0.0)
     wanted |= {"region_cycle_rmse_centred": 0.0} | dict.fromkeys(("amplitude_ratio", "variability_r", "variability_sd_ratio"), 1.0)
     wanted |= {"tropical_trend_error": 0.0, "tropical_variability_r": 1.0, "tropical_variability_sd_ratio": 1.0}
+    wanted |= {"variability_rmse": 0.0, "tropical_variability_rmse": 0.0}
     assert found == pytest.approx(wanted, abs=1e-12)
 
 
@@ -102,6 +103,7 @@ def test_regional_scores_by_hand() -> None:
     assert found["amplitude_ratio"] == pytest.approx(2)
     assert found["variability_r"] == pytest.approx(1) and found["variability_sd_ratio"] == pytest.approx(2)
     assert found["trend_error"] == pytest.approx(1)
+    assert found["variability_rmse"] == pytest.approx(np.sqrt(2 / 3))  # anomalies differ by -1, 0, 1
 
 
 def test_no_variability_below_three_years() -> None:

@@ -20,6 +20,7 @@ UNITS = {
     "region_cycle_rmse_centred": "PgC month-1", "amplitude_ratio": "1", "phase_days": "d", "cell_month_nse": "1",
     "cell_month_nse_centred": "1", "map_rmse": "gC m-2 d-1", "map_r": "1", "map_fold_r": "1", "map_fold_sd": "gC m-2 d-1",
     "unseen_site_nse": "1", "unseen_site_flux_nse": "1", "variability_r": "1", "variability_sd_ratio": "1", "trend_error": "PgC yr-2",
+    "variability_rmse": "PgC yr-1", "tropical_variability_rmse": "PgC yr-1",
     "tropical_variability_r": "1", "tropical_variability_sd_ratio": "1", "tropical_trend_error": "PgC yr-2",
     "coverage_50": "1", "coverage_68": "1", "coverage_90": "1", "coverage_cases": "1", "crps": "PgC month-1",
     "annual_error": "PgC yr-1", "cycle_rmse": "PgC month-1",
@@ -27,7 +28,7 @@ UNITS = {
 KEYS = (
     "global_error", "tropical_error", "region_annual_rmse", "region_cycle_rmse", "amplitude_ratio", "phase_days", "cell_month_nse",
     "cell_month_nse_centred", "map_rmse", "unseen_site_nse", "unseen_site_flux_nse", "variability_r", "variability_sd_ratio",
-    "coverage_50", "coverage_68", "coverage_90", "crps",
+    "variability_rmse", "coverage_50", "coverage_68", "coverage_90", "crps",
 )  # fmt: skip
 
 
@@ -71,8 +72,8 @@ def regional_scores(product: np.ndarray, truth: np.ndarray, tropical: np.ndarray
         [PgC yr-1]. `region_annual_rmse`: over regions, of mean annual fluxes [PgC yr-1]. `region_cycle_rmse`: over
         regions and calendar months, of mean seasonal cycles with their mean [PgC month-1]; `_centred` without.
         `amplitude_ratio`, `phase_days`: of the globe's mean seasonal cycle (`seasonal_shift`). `variability_r`,
-        `variability_sd_ratio`, `trend_error`: of the globe's annual fluxes (product / truth, not detrended); NaN below 3 years;
-        `tropical_variability_r`, `tropical_variability_sd_ratio`, `tropical_trend_error`: of the tropical regions together.
+        `variability_sd_ratio`, `variability_rmse` (of annual anomalies), `trend_error`: of the globe's annual fluxes (product / truth,
+        not detrended); NaN below 3 years; the same beginning with `tropical_`: of the tropical regions together.
     """
     annual, annual_truth = product.sum(axis=-1), truth.sum(axis=-1)
     error = (annual - annual_truth).mean(axis=-1)
@@ -93,11 +94,12 @@ def regional_scores(product: np.ndarray, truth: np.ndarray, tropical: np.ndarray
 
 def _variability(annual: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     if len(truth) < MINIMUM_YEARS or truth.std() == 0:
-        return dict.fromkeys(("variability_r", "variability_sd_ratio", "trend_error"), float("nan"))
+        return dict.fromkeys(("variability_r", "variability_sd_ratio", "variability_rmse", "trend_error"), float("nan"))
     year = np.arange(len(truth)) - (len(truth) - 1) / 2
     return {
         "variability_r": float(np.corrcoef(annual, truth)[0, 1]) if annual.std() > 0 else float("nan"),
         "variability_sd_ratio": float(annual.std() / truth.std()),
+        "variability_rmse": float((annual - truth).std()),
         "trend_error": float(year @ (annual - truth) / (year @ year)),
     }
 
