@@ -30,7 +30,7 @@ SHARE_SD = 2.0  # of the prior of the logit of its share: as good as flat betwee
 WARM_UP_DAYS = 120  # rows this long before the first one that counts tell a run what the error remembers,
 WARM_UP_ROWS = (4, 16)  # ... at least and at most so many of them
 RUN = 4  # warm-ups long is a run
-UNSEEN_SHARE = 0.25  # of the steps look at unseen sites: the few sizes of the error need no more
+UNSEEN_SHARE = 4  # training runs to one at unseen sites: the few sizes of the error need no more
 ERROR_SIZES = ("log_error_floor", "log_error_growth", "memory_logit", "log_memory_days")
 
 
@@ -182,21 +182,18 @@ class Towers(Constraint):
     def term(self, part: TowerPart, sd: dict[str, jax.Array], key: jax.Array, control: Any) -> tuple[jax.Array, Term]:
         """Sum over training rows, estimated from runs of neighbouring rows: every row is as likely to be one that counts.
 
-        How large errors are and how long they last is learnt at the inner validation sites, where nothing was fitted: at training sites a
-        network's residuals become smaller than its errors.
+        How large errors are and how long they last is learnt at the inner validation sites, whose rows teach nothing else of the member: at
+        training sites a network's residuals become smaller than its errors.
         """
         one, other = jax.random.split(key)
-        rows = self.draw_runs(part.rows, part.row_count, one)
-        held = self.draw_runs(part.validation_rows, part.validation_count, other)
-        there = part.validation_count > 0
-        now = there & (jax.random.uniform(other) < UNSEEN_SHARE)
+        seen = self.draw_runs(part.rows, part.row_count, one)
+        unseen = self.draw_runs(part.validation_rows, part.validation_count, other)[:, ::UNSEEN_SHARE]
+        rows, number = jnp.concatenate([seen, unseen], axis=1), seen.shape[1]
 
         def loss(model: Flux) -> jax.Array:
-            own = model.own[self.name]
-            fixed = own._replace(**{n: jnp.where(there, jax.lax.stop_gradient(getattr(own, n)), getattr(own, n)) for n in ERROR_SIZES})
-            seen = self.losses(model, fixed, rows, part, sd)[self.warm_up :].mean()
-            unseen = jax.lax.cond(now, lambda: self.unseen_loss(jax.lax.stop_gradient(model), own, held, sd), lambda: 0.0)
-            return part.row_count * (seen + unseen)
+            found = self.losses(model, rows, jnp.arange(rows.shape[1]) >= number, part, sd)
+            there = jnp.where(part.validation_count > 0, found[:, number:].mean(), 0.0)
+            return part.row_count * (found[self.warm_up :, :number].mean() + there)
 
         return part.weight, loss
 
@@ -208,11 +205,20 @@ class Towers(Constraint):
         place = (jnp.arange(length)[:, None] + begin) % jnp.maximum(count, 1)
         return rows[place.astype(jnp.int32)]
 
-    def losses(self, model: Flux, own: TowerParameters, rows: jax.Array, part: TowerPart, sd: dict[str, jax.Array]) -> jax.Array:
-        """Negative log density of rows (row, run), each given those before it in the run, without constants."""
+    def losses(self, model: Flux, rows: jax.Array, unseen: jax.Array, part: TowerPart, sd: dict[str, jax.Array]) -> jax.Array:
+        """Negative log density of rows (row, run), each given those before it in the run, without constants.
+
+        Runs (run,) at unseen sites teach sizes of errors and what these sites have of their own; all others all the rest, and sizes of errors
+        only where there are no unseen sites.
+        """
         expected = self.expected(model, rows, sd)
+        expected = jnp.where(unseen, jax.lax.stop_gradient(expected), expected)
+        own: TowerParameters = model.own[self.name]
+        learns = unseen | (part.validation_count == 0)
+        sizes = {name: jnp.where(learns, getattr(own, name), jax.lax.stop_gradient(getattr(own, name))) for name in ERROR_SIZES}
+        own = own._replace(**sizes)
         scale = self.error_scale(own, expected)
-        expected = expected + jnp.where(sd[NAMES["offset"]] > 0, self.of_site(own, rows, part, scale), 0.0)
+        expected = expected + jnp.where(sd[NAMES["offset"]] > 0, self.of_site(own, rows, unseen, part, scale), 0.0)
         return run_losses(self.run(self.observed[rows] - expected, scale, own, rows), self.degrees_of_freedom)
 
     def run(self, residual: jax.Array, scale: jax.Array, own: TowerParameters, rows: jax.Array) -> Rows:
@@ -228,12 +234,12 @@ class Towers(Constraint):
         """Scale of the error at expected fluxes [gC m-2 d-1]; fluxes do not grow to have larger errors."""
         return jnp.exp(own.log_error_floor) + jnp.exp(own.log_error_growth) * jax.lax.stop_gradient(jnp.abs(expected))
 
-    def of_site(self, own: TowerParameters, rows: jax.Array, part: TowerPart, scale: jax.Array) -> jax.Array:
-        """b + y at rows; offsets have zero mean over the sites in use: what sites share is g's."""
+    def of_site(self, own: TowerParameters, rows: jax.Array, unseen: jax.Array, part: TowerPart, scale: jax.Array) -> jax.Array:
+        """What sites and their years have of their own, at rows; offsets have zero mean over the sites in use: what they share is g's."""
         effect = own.site_effect.reshape(-1, len(OWN))
         common = (part.use * effect[:, 0]).sum() / jnp.maximum(part.use.sum(), 1)
         year = own.site_year.reshape(len(effect), -1)[self.site[rows], self.year[rows]]
-        return (effect[self.site[rows]] * self.own[rows]).sum(axis=-1) - common + year * scale
+        return (effect[self.site[rows]] * self.own[rows]).sum(axis=-1) - jnp.where(unseen, 0.0, common) + year * scale
 
     def expected(self, model: Flux, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
         """f + g, or f where a member goes without g [gC m-2 d-1], like `rows`."""
@@ -252,10 +258,6 @@ class Towers(Constraint):
         """Prior sds of b, (site, function), see `site_spread.own_sd`."""
         size = {"offset": jnp.ones_like(self.amplitude), "cycle": self.amplitude, "trend": jnp.ones_like(self.amplitude)}
         return jnp.stack([sd[NAMES[part]] * size[part] for part in OWN], axis=1)
-
-    def unseen_loss(self, model: Flux, own: TowerParameters, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
-        """Mean of `unseen_losses` over rows (row, run)."""
-        return jax.vmap(lambda run: self.unseen_losses(self.expected(model, run, sd), own, run, sd), 1)(rows).mean()
 
     def unseen_losses(self, expected: jax.Array, own: TowerParameters, rows: jax.Array, sd: dict[str, jax.Array]) -> jax.Array:
         """Negative log density of rows (row,) of sites that nothing was fitted to, each given those before it, from f + g there."""
