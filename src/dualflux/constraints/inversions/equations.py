@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.base import Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.base import Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.cube import Cube, Steps
 from dualflux.grid import LandCells
@@ -61,7 +61,13 @@ class RegionalEquations:
         matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
         weight = float(part.weight)
         found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
-        return lambda parameters, draw=None: found
+
+        def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
+            """The target has the member's sign already: both members of a pair see the same draw before the last."""
+            turned = 1.0 if draw is None else draw.sign * member.sign
+            return found._replace(values=found.values * [1.0, turned])
+
+        return at
 
 
 def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:
