@@ -108,7 +108,9 @@ def tower_coverage(
         coverage_50|68|90_site_mean of means over a site's data.
     """
     rows = []
-    for variant, own in spread.items() if towers is not None else ():
+    for variant, own in spread.items():
+        if towers is None:
+            break
         mine = predictions[predictions["product"] == variant]
         for name, probability in zip(("tower_like", "site_mean"), _below(mine, ensembles[variant], own, towers, freedom), strict=True):
             for level in LEVELS:

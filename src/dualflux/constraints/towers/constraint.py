@@ -78,7 +78,7 @@ class TowerPart(NamedTuple):
     use: jax.Array
     validation: jax.Array
     rows: jax.Array
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]
     validation_rows: jax.Array
     validation_count: jax.Array
     weight: jax.Array
@@ -299,7 +299,7 @@ class Towers(Constraint):
         for name in np.unique(family):
             mine = np.flatnonzero(family == name)
             before = {part: float(sd[own][mine[0]]) for part, own in NAMES.items()}
-            after = spread_of_sites([self._unseen_rows(scores, parts, i) for i in mine], before, self.degrees_of_freedom)
+            after = spread_of_sites([self._unseen_rows(scores, parts, int(i)) for i in mine], before, self.degrees_of_freedom)
             for part, own in NAMES.items():
                 found[own][mine] = after[part]
         return found
