@@ -45,14 +45,14 @@ Change = Callable[[RegionalConstraint], RegionalConstraint]
 
 @dataclass(frozen=True)
 class Choice:
-    """One row: settings that differ from the base's, and factors on the towers' error.
+    """One row: settings that differ from the base's, and a factor on the towers' error.
 
     Attributes
     ----------
     changed : dict
         Part of the study file to the keys that are changed in it.
-    uncertainty, effective_number : float
-        Factors on the towers' uncertainty as their files give it, and on the effective number of their data.
+    uncertainty : float
+        Factor on the towers' uncertainty as their files give it.
     constants : dict
         Factors on priors that no setting states, by the place in `CONSTANTS`.
     """
@@ -60,7 +60,6 @@ class Choice:
     name: str
     changed: dict[str, dict[str, Any]]
     uncertainty: float = 1.0
-    effective_number: float = 1.0
     constants: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,8 +95,6 @@ def choices(base: StudySettings) -> Iterator[Choice]:
         yield Choice(f"inversion weight x {factor:.2g}", {"inversion_term": {"weight": factor * float(inversion.weight)}})
     for factor in (0.0, 2.0):
         yield Choice(f"tower uncertainty of the files x {factor:.2g}", {}, uncertainty=factor)
-    for factor in (1 / 3, 3.0):
-        yield Choice(f"effective number of tower data x {factor:.2g}", {}, effective_number=factor)
     for freedom in (2.5, 30.0):
         yield Choice(f"degrees of freedom of the tower error {freedom:g}", {"tower_term": {"degrees_of_freedom": freedom}})
     yield from priors(base)
@@ -142,8 +139,7 @@ def changed_settings(base: StudySettings, choice: Choice) -> StudySettings:
 
 def changed_towers(towers: TowerConstraint, choice: Choice) -> TowerConstraint:
     """The towers with other errors."""
-    uncertainty, weight = towers.uncertainty * choice.uncertainty, towers.weight * choice.effective_number
-    return replace(towers, uncertainty=uncertainty.astype(np.float32), weight=weight.astype(np.float32))
+    return replace(towers, uncertainty=(towers.uncertainty * choice.uncertainty).astype(np.float32))
 
 
 def fit_dual(

@@ -107,7 +107,7 @@ def true_flux(cube: Cube, random: np.random.Generator) -> np.ndarray:
 
 
 def tower_data(size: Size, cube: Cube, cells: LandCells, flux: np.ndarray, random: np.random.Generator) -> TowerConstraint:
-    """Sites with an effect of their own and daily errors, each for some years; a hundred facts a year of daily data."""
+    """Sites with an effect of their own and daily errors, each for some years."""
     cell = random.choice(len(cells.index), size.sites, replace=False)
     per_year = 365 if size.time_step == "daily" else 12
     length = per_year * size.tower_years
@@ -122,9 +122,9 @@ def tower_data(size: Size, cube: Cube, cells: LandCells, flux: np.ndarray, rando
          "fold": fold_of_groups(group, np.ones(size.sites), size.folds, 0)},
         index=pd.Index([f"S{i:03d}" for i in range(size.sites)], name="site"),
     )  # fmt: skip
-    uncertainty, weight = np.full(len(site), 0.3, np.float32), np.full(len(site), min(1.0, 100 / per_year), np.float32)
+    uncertainty, amplitude = np.full(len(site), 0.3, np.float32), np.ones(size.sites)
     return TowerConstraint(
-        cube.rows(step, cell[site]), site, observed.astype(np.float32), uncertainty, weight, sites, cube.steps.time[step]
+        cube.rows(step, cell[site]), site, observed.astype(np.float32), uncertainty, amplitude, sites, cube.steps.time[step]
     )
 
 

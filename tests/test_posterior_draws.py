@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dualflux.constraints.areas import Areas, deal_out, integrate_values, walk_of
-from dualflux.constraints.base import LinearMember
+from dualflux.constraints.base import LinearMember, generator
 from dualflux.constraints.inversions.equations import RegionalEquations, regional_normal
 from dualflux.constraints.inversions.integrals import exact_integrals
 from dualflux.constraints.inversions.locations import regional_operator
@@ -20,7 +20,7 @@ from dualflux.constraints.towers.equations import EFFECTS, TowerEquations
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.cube import Cube
 from dualflux.fitting.ensembles import Stack
-from dualflux.fitting.linear_posterior import estimate, solve
+from dualflux.fitting.linear_posterior import draw_member, estimate, solve
 from dualflux.fitting.objective import Objective
 from dualflux.fitting.posterior_draws import LinearStep, draw_posterior, integrate_features, renew_representativeness, with_parameters
 from dualflux.model.ensemble import Ensemble
@@ -335,7 +335,9 @@ def test_the_same_seed_is_the_same_draw_and_another_is_not(result: tuple[Stack, 
 
 
 def test_members_of_one_network_are_antithetic_about_the_posteriors_mean() -> None:
-    """Two members with the same hidden layers: their mean is the solution without draws; each is away from it."""
+    """Two members with the same hidden layers: their mean is the solution without errors, of the Student-t weights that both drew; each is
+    away from it.
+    """
     stack = make_stack(("dual",))
     models = make_models(4, same=True)
     found, spread = closed(stack, models)
@@ -343,7 +345,9 @@ def test_members_of_one_network_are_antithetic_about_the_posteriors_mean() -> No
     for pair, problems in step.problems(models, stack.members, np.arange(4)):
         sd, normals = estimate(problems, step.centre(LAYOUT, stack.members, pair))
         np.testing.assert_allclose(spread[pair], np.stack([sd, sd]), rtol=1e-6)
-        mean = solve(problems[0], normals[0], sd, draw=False)[0]
+        start = solve(problems[0], normals[0], sd, draw=False)[0]
+        still = dataclasses.replace(problems[0], sign=0.0, prior_noise=np.zeros(len(start)))
+        mean = draw_member(still, start, sd, generator(step.seeds[pair[0]][:-1], "weights"))
         wanted = with_parameters(models, np.broadcast_to(mean, (4, len(mean))), LAYOUT)
         for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
             a, b = (np.asarray(x, np.float64) for x in (one, two))

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from dualflux.constraints.areas import Areas
-from dualflux.constraints.base import AnomalyPart, Equations, Landscape, LinearMember, Normal
+from dualflux.constraints.base import AnomalyPart, Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.inversions.observations import RegionalConstraint
 from dualflux.cube import Cube, Steps
 from dualflux.grid import LandCells
@@ -69,14 +69,21 @@ class RegionalEquations:
         features = member.columns.reshape(len(member.columns), *self.data.month.shape, -1)
         loadings = [np.asarray(e.loading["inversions"])[:, use] for e in shared]
         columns = np.concatenate([features[:, use], self.spatial[:, use], self.series[:, use], *loadings], axis=-1).astype(np.float64)
-        mean, anomaly, draw = (np.asarray(p, np.float64) for p in (part.mean_precision, part.anomaly_precision, part.target[:, use]))
-        matrix, values = regional_normal(columns, observed, draw, mean, anomaly)
+        mean, anomaly, target = (np.asarray(p, np.float64) for p in (part.mean_precision, part.anomaly_precision, part.target[:, use]))
+        matrix, values = regional_normal(columns, observed, target, mean, anomaly)
         weight = float(part.weight)
-        alone = None
-        if member.anomaly_years is not None:
-            alone = partial(anomaly_part, self.of_anomalies(use), columns, observed, draw, anomaly, weight)
-        found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)], alone)
-        return lambda parameters, draw=None: found
+        found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
+
+        def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
+            """The target has the member's sign already: both members of a pair see the same draw before the last."""
+            turned = 1.0 if draw is None else draw.sign * member.sign
+            alone = None
+            if member.anomaly_years is not None:
+                load, drawn = self.of_anomalies(use), observed + turned * (target - observed)
+                alone = partial(anomaly_part, load, columns, observed, drawn, anomaly, weight)
+            return found._replace(values=found.values * [1.0, turned], anomaly=alone)
+
+        return at
 
     def of_anomalies(self, use: np.ndarray) -> np.ndarray:
         """Integral of a region where another's anomaly is 1, (year, region, region, 12) [PgC month-1 per gC m-2 d-1]."""
