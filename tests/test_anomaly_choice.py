@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from dualflux.errors import InputError
 from dualflux.fitting import anomaly_choice
 from dualflux.fitting.anomaly_choice import Scatter, most_likely, scatter_of
+from dualflux.fitting.series_choice import blocks_of, can_leave_out
 from dualflux.model.anomaly_effect import SEASON_OF_MONTH, AnomalyPrior, days
 
 YEARS = np.arange(2001, 2013)
@@ -59,3 +61,17 @@ def test_the_order_of_regions_does_not_matter() -> None:
     one, other = most_likely(data), most_likely(swapped)
     assert np.allclose(one.sd, other.sd[::-1], rtol=1e-2)
     assert one.autocorrelation == pytest.approx(other.autocorrelation, abs=0.01)
+
+
+def test_blocks_that_cannot_be_left_out_are_told_before_anything_is_trained() -> None:
+    class Inversions:
+        years = np.arange(2001, 2005)
+
+    def make(product: str | None, years: tuple[int, int] | None, emissions: object = None) -> Inversions:
+        if years == (2003, 2003):
+            raise InputError("no two products share two years")
+        return Inversions()
+
+    assert not can_leave_out(make)  # type: ignore[arg-type]
+    assert can_leave_out(lambda product, years, emissions=None: Inversions())  # type: ignore[arg-type,return-value]
+    assert [list(b) for b in blocks_of(np.arange(2001, 2007))] == [[2001, 2002], [2003, 2004], [2005], [2006]]
