@@ -117,7 +117,7 @@ def choices(base: StudySettings) -> Iterator[Choice]:
 def priors(base: StudySettings) -> Iterator[Choice]:
     """Each prior at half and twice what it is."""
     tower, spatial, training = base.tower_term, base.spatial_term, base.training
-    stated = {
+    stated: dict[str, tuple[str, dict[str, Any]]] = {
         "prior sd of g's slopes": ("tower_term", {"representativeness_sd": tower.representativeness_sd}),
         "degrees of freedom of the tower error": ("tower_term", {"degrees_of_freedom": tower.degrees_of_freedom}),
         "lasting sd of the spatial effect": ("spatial_term", {"mean_sd": spatial.mean_sd}),

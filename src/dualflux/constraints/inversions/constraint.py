@@ -89,7 +89,8 @@ class Inversions(Constraint):
         draws: dict[tuple[int, int], np.ndarray] = {}
         each = [self._part(plan, draws) for plan in plans]
         *leaves, year = (np.stack(leaves) for leaves in zip(*each, strict=True))
-        return InversionPart(*(jnp.asarray(one, jnp.float32) for one in leaves), jnp.asarray(year, jnp.int32))
+        target, use, mean, anomaly, weight = (jnp.asarray(one, jnp.float32) for one in leaves)
+        return InversionPart(target, use, mean, anomaly, weight, jnp.asarray(year, jnp.int32))
 
     def _part(self, plan: Plan, draws: dict[tuple[int, int], np.ndarray]) -> tuple[np.ndarray, ...]:
         data = self.data_of(plan)
