@@ -95,7 +95,7 @@ def choices(base: StudySettings) -> Iterator[Choice]:
         yield Choice(f"inversion weight x {factor:.2g}", {"inversion_term": {"weight": factor * float(inversion.weight)}})
     for factor in (0.0, 2.0):
         yield Choice(f"tower uncertainty of the files x {factor:.2g}", {}, uncertainty=factor)
-    for freedom in (2.5, 30.0):
+    for freedom in (2.5, 8.0, 30.0):  # half of 4 would be an error without a variance
         yield Choice(f"degrees of freedom of the tower error {freedom:g}", {"tower_term": {"degrees_of_freedom": freedom}})
     yield from priors(base)
     yield Choice("site effects off", {"tower_term": {"site_effects": False}})
@@ -114,9 +114,8 @@ def choices(base: StudySettings) -> Iterator[Choice]:
 def priors(base: StudySettings) -> Iterator[Choice]:
     """Each prior at half and twice what it is."""
     tower, spatial, training = base.tower_term, base.spatial_term, base.training
-    stated = {
+    stated: dict[str, tuple[str, dict[str, Any]]] = {
         "prior sd of g's slopes": ("tower_term", {"representativeness_sd": tower.representativeness_sd}),
-        "degrees of freedom of the tower error": ("tower_term", {"degrees_of_freedom": tower.degrees_of_freedom}),
         "lasting sd of the spatial effect": ("spatial_term", {"mean_sd": spatial.mean_sd}),
         "seasonal sd of the spatial effect": ("spatial_term", {"season_sd": spatial.season_sd}),
         "prior sd of network weights": ("training", {"weight_sd": training.weight_sd}),

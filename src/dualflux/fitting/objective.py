@@ -102,9 +102,8 @@ class Objective(eqx.Module):
 
     def prior(self, model: FluxModel, member: Member) -> jax.Array:
         """Gaussian log-priors of network weights, g's slopes and what constraints keep; a term that is off stays at zero."""
-        sizes = zip(model.network.weights, self.prior_sd, strict=True)
-        network = sum((((w / sd) ** 2).sum() / 2 for w, sd in sizes), jnp.zeros(()))
-        network = network / member.sd.get("network", 1.0) ** 2
+        weights = sum(((w / sd) ** 2).sum() / 2 for w, sd in zip(model.network.weights, self.prior_sd, strict=True))
+        network = weights / member.sd.get("network", 1.0) ** 2
         sd = member.sd["representativeness"]
         slopes = (model.representativeness.coefficient**2).sum() / (2 * jnp.maximum(sd, 1e-6) ** 2)
         total = network + jnp.where(sd > 0, slopes, 0.0)

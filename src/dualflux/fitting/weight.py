@@ -1,6 +1,6 @@
 """A constraint's weight and prior sds, chosen by what a short training has not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +10,10 @@ from dualflux.constraints.inversions.observations import Maker
 from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.cube import Columns
 from dualflux.fitting.ensembles import ALL_SITES, PRIORS, Run, Stack, stack_members
-from dualflux.fitting.objective import Objective
+from dualflux.fitting.objective import Member, Objective
 from dualflux.fitting.posterior_draws import LinearStep
 from dualflux.fitting.priors import READOUT_SDS, readout_scores, with_sds
-from dualflux.fitting.training import TrainingSettings, fit
+from dualflux.fitting.training import Fit, TrainingSettings, fit
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.variants import Variant
@@ -91,33 +91,40 @@ def choose_weight(
     linear : callable, optional
         The linear step of the trial's members; without, the readout's prior stays.
     """
-    full, tried = make(None, None), candidates(training)
-    runs = [
-        Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, {name: make(None, held_in_trial(full.years))}, {"network": factor})
-        for _, factor in tried
-    ]
+    tried = candidates(training)
+    runs = trial_runs(name, make, terms, [factor for _, factor in tried])
     stack = stack_members(objective.constraints, runs, tower_term, [{name: weight} for weight, _ in tried], seed, draw=False)
-    members = stack.in_training(objective)
     short = training.model_copy(update={"steps": max(round(TRIAL_SHARE * training.steps), 10), "checkpoints": 2})
-    family = np.repeat(np.arange(len(tried)), TRIAL_MEMBERS)
+    family, members = np.repeat(np.arange(len(tried)), TRIAL_MEMBERS), stack.in_training(objective)
     found = fit(objective, members, family, network, short, len(columns.names), columns.invariant, checkpoint=checkpoint)
-    scores, models, everything = found.scores[-1].constraints, found.snapshots[-1], {name: full}
-    lost: list[Any] = [
-        c.held_out(scores[c.name], models, members.parts[c.name], everything.get(c.name)) for c in objective.constraints
-    ]  # fmt: skip
-    density = [by_candidate(-one, len(tried)) for one in lost if np.ndim(one)]
+    density = held_out_densities(objective, found, members, {name: make(None, None)}, len(tried))
     weight, trial = best_weight([one[: len(CANDIDATE_WEIGHTS)] for one in density], CANDIDATE_WEIGHTS)
-    priors, tables = stated_priors(training), []
+    priors, tables = stated_priors(training), list[pd.DataFrame]()
     if training.weight_sd == "auto":
         same = [tried.index((1.0, factor)) for factor in (1.0, *NETWORK_FACTORS)]
         priors["network"], table = best_of([one[same] for one in density], (1.0, *NETWORK_FACTORS), 1.0)
         tables.append(table.assign(prior="weight_sd", value=training.network_sd * table.value))
     if training.readout_sd == "auto" and linear is not None:
         use = TRIAL_MEMBERS * CANDIDATE_WEIGHTS.index(weight) + np.arange(TRIAL_MEMBERS)
-        of_readout = readout_scores(linear(stack), models, with_sds(stack.members, found.sd[-1]), use)
-        priors["readout"], table = best_of([of_readout[..., None]], READOUT_SDS, PRIORS["readout"])
+        scores = readout_scores(linear(stack), found.snapshots[-1], with_sds(stack.members, found.sd[-1]), use)
+        priors["readout"], table = best_of([scores[..., None]], READOUT_SDS, PRIORS["readout"])
         tables.append(table.assign(prior="readout_sd"))
     return Choice(weight, priors, trial, pd.concat(tables)[PRIOR_COLUMNS] if tables else pd.DataFrame(columns=PRIOR_COLUMNS))
+
+
+def trial_runs(name: str, make: Maker, terms: Variant, factors: Sequence[float]) -> list[Run]:
+    """A candidate's members each, all with the same keys: without the last third of the years of constraint `name`."""
+    held = {name: make(None, held_in_trial(make(None, None).years))}
+    return [Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, held, {"network": factor}) for factor in factors]
+
+
+def held_out_densities(
+    objective: Objective, found: Fit, members: Member, everything: Mapping[str, Any], count: int
+) -> list[np.ndarray]:  # fmt: skip
+    """Log density of what each constraint held out, (candidate, member, unit)."""
+    scores, models = found.scores[-1].constraints, found.snapshots[-1]
+    lost = [c.held_out(scores[c.name], models, members.parts[c.name], everything.get(c.name)) for c in objective.constraints]
+    return [by_candidate(-np.asarray(one), count) for one in lost if np.ndim(one)]
 
 
 def by_candidate(values: np.ndarray, count: int) -> np.ndarray:

@@ -98,9 +98,9 @@ class Inversions(Constraint):
         """Each member's draw, R and years."""
         draws: dict[tuple[int, int], np.ndarray] = {}
         each = [self._part(plan, draws) for plan in plans]
-        leaves = [np.stack(leaves) for leaves in zip(*each, strict=True)]
-        kinds = [jnp.float32] * (len(leaves) - 1) + [jnp.int32]
-        return InversionPart(*(jnp.asarray(one, kind) for one, kind in zip(leaves, kinds, strict=True)))
+        *leaves, year = (np.stack(leaves) for leaves in zip(*each, strict=True))
+        target, use, mean, anomaly, weight = (jnp.asarray(one, jnp.float32) for one in leaves)
+        return InversionPart(target, use, mean, anomaly, weight, jnp.asarray(year, jnp.int32))
 
     def _part(self, plan: Plan, draws: dict[tuple[int, int], np.ndarray]) -> tuple[np.ndarray, ...]:
         data = self.data_of(plan)
