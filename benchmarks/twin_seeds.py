@@ -36,7 +36,7 @@ from dualflux.twin.truth import FACTS
 
 PROGRAM = ("pipeline", "twin", "twin.scoring.comparison", "twin.scoring.part_records", "twin.scoring.boosted_trees")
 TRAINING = {"steps": 1000, "learning_rate": 6e-3}  # longer than the demo's, which is to end within three minutes
-DAILY, DAILY_STEPS = "daily", 600  # the default world in days; steps such that a seed stays below 15 minutes of processor time
+DAILY, DAILY_STEPS = "daily", 600  # the default world in days, trained as long as the full demo, which is in days too
 
 
 def make_study(seed: int, world: str, folder: Path) -> Study:

@@ -47,8 +47,8 @@ def drawn(count: int, **wider: float) -> list[dict[tuple[str, str], np.ndarray]]
 
 @pytest.mark.slow
 def test_truths_from_the_priors_are_one_more_member() -> None:
-    """60 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
-    found = drawn(60)
+    """150 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
+    found = drawn(150)
     assert calibration.worst(records(found)) < 4
     for where in ("unknowns", "sites", "regions", "total", "cells"):
         mean, error = pooled(found, where)
