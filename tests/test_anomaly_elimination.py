@@ -75,10 +75,10 @@ def test_anomalies_of_a_solution_sum_to_zero_also_when_they_are_drawn() -> None:
 
 
 def test_draws_have_the_posterior_covariance() -> None:
-    """The perturbed solution is linear in its noise, so its covariance follows from the response to each draw."""
+    """Of 300 draws: the variances on average within 5 %, and those of the other unknowns' covariance within its sampling error."""
     world, deviations = World(), []
     random = np.random.default_rng(5)
-    for k in range(3000):
+    for k in range(300):
         world.noise = random.normal(size=DATA)
         base = world.problem()
         drawn = AnomalyProblem.create(PRIOR, YEARS, (3, k, 1.0))
@@ -87,8 +87,10 @@ def test_draws_have_the_posterior_covariance() -> None:
         deviations.append(problem.whole(normals, solve(problem, normals, np.empty(0), draw=True)[0], draw=True))
     mean, covariance = world.dense()
     off = np.array(deviations) - mean
-    scale = np.sqrt(np.diag(covariance))
-    assert np.abs((off.T @ off / len(off) - covariance) / np.outer(scale, scale)).max() < 0.11
+    variance = np.diag(covariance)
+    assert ((off**2).mean(axis=0) / variance).mean() == pytest.approx(1, abs=0.05)
+    found, scale = off[:, :OTHERS].T @ off[:, :OTHERS] / len(off), np.sqrt(np.outer(variance, variance))[:OTHERS, :OTHERS]
+    assert np.abs((found - covariance[:OTHERS, :OTHERS]) / scale).max() < 0.3  # at most some four standard errors
 
 
 def test_a_pair_averages_to_the_posterior_mean() -> None:

@@ -110,7 +110,7 @@ def anomaly_part(
         Tempering power.
     """
     design = np.concatenate([columns, observed[..., None], (draw - observed)[..., None]], axis=-1)
-    design = design - design.mean(axis=1, keepdims=True)
+    design = design - design.mean(axis=1, keepdims=True)  # for rounding alone: sums that are zero see no mean
     years, size = len(load), 12 * len(columns)
     blocks, couple = np.empty((years, size, size)), np.empty((years, size, design.shape[-1]))
     for year, own in enumerate(load):
