@@ -532,7 +532,7 @@ def test_gradients_are_those_of_finite_differences(estimator: str) -> None:
 
 
 def test_the_sizes_of_the_error_are_learnt_at_unseen_sites() -> None:
-    """Of floor, growth and memory the gradient is that of finite differences of the runs at unseen sites alone, with the flux where it is."""
+    """Of floor, growth and memory the gradient is that of finite differences of the runs at unseen sites, with the flux where it is."""
     with double_precision():
         towers: Towers = to_double(OBJECTIVE["towers"])  # type: ignore[assignment]
         member: Member = to_double(one_member("dual"))  # type: ignore[assignment]

@@ -208,8 +208,8 @@ class Towers(Constraint):
     def losses(self, model: Flux, rows: jax.Array, unseen: jax.Array, part: TowerPart, sd: dict[str, jax.Array]) -> jax.Array:
         """Negative log density of rows (row, run), each given those before it in the run, without constants.
 
-        Runs (run,) at unseen sites teach sizes of errors and what these sites have of their own; all others all the rest, and sizes of errors
-        only where there are no unseen sites.
+        Runs (run,) at unseen sites teach sizes of errors and what these sites have of their own; all others all the rest, and sizes
+        of errors only where there are no unseen sites.
         """
         expected = self.expected(model, rows, sd)
         expected = jnp.where(unseen, jax.lax.stop_gradient(expected), expected)
