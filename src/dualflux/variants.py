@@ -18,7 +18,10 @@ class Variant(BaseModel):
 
     constraints: tuple[ConstraintName, ...] = Field(min_length=1, description="what it is trained on")
     representativeness: bool = Field(False, description="g: how towers stand out of their landscape; needs towers")
-    site_effects: bool = Field(False, description="b: what a single site has of its own; needs towers")
+    site_effects: bool = Field(
+        False,
+        description="of no effect since towers have errors in parts: every variant with towers has b; `tower_term` takes it out of all",
+    )
 
     @field_validator("constraints")
     @classmethod
