@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from training_world import INVERSION_TERM, TOWER_TERM, Task
 
-from dualflux.constraints.towers.constraint import SMALLEST_SITE_EFFECT_SD, TowerParameters
+from dualflux.constraints.towers.constraint import INITIAL_SD, MEMORY_DAYS, MEMORY_FACTOR, RUN, SHARE_SD, UNSEEN_SHARE, TowerParameters
+from dualflux.constraints.towers.records import OWN
+from dualflux.constraints.towers.site_spread import UnseenRows, own_sd, spread_of_sites
 from dualflux.fitting.objective import Member
 from dualflux.fitting.training import control_times, optimiser_of
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
@@ -24,7 +26,9 @@ class Data(NamedTuple):
     site: Tensor
     observed: Tensor
     uncertainty: Tensor
-    weight: Tensor
+    gap: Tensor
+    year: Tensor
+    own: Tensor
     static: Tensor
     seasonal: Tensor
     dynamic: Tensor
@@ -44,7 +48,7 @@ class Data(NamedTuple):
         t, r = o["towers"], o["inversions"].regions
         walk = r.walk
         arrays = (
-            t.predictors, t.site, t.observed, t.uncertainty, t.row_weight, *walk.cube,
+            t.predictors, t.site, t.observed, t.uncertainty, t.gap, t.year, t.own, *walk.cube,
             walk.month_start, walk.month_steps, walk.month_days, r.strata.cell, r.strata.share, r.strata.area,
         )  # fmt: skip
         return cls(*(torch.from_numpy(np.array(a)) for a in (*arrays, (task.cells.region_area / 1e15).astype(np.float32))))
@@ -71,9 +75,13 @@ class Flux(nn.Module):
         self.network = nn.Sequential(*layers[:-1])
         self.intercept = nn.Parameter(torch.zeros(()))
         self.coefficient = nn.Parameter(torch.zeros(task.cube.columns.invariant))
-        self.site_effect = nn.Parameter(torch.zeros(len(task.towers.sites)))
+        sites, towers = len(task.towers.sites), task.objective["towers"]
+        self.site_effect = nn.Parameter(torch.zeros(sites * len(OWN)))
+        self.site_year = nn.Parameter(torch.zeros(sites * towers.records.years))
         self.floor = nn.Parameter(torch.tensor(0.5).log())
         self.growth = nn.Parameter(torch.tensor(0.2).log())
+        self.memory_logit = nn.Parameter(torch.zeros(()))
+        self.log_memory_days = nn.Parameter(torch.tensor(MEMORY_DAYS).log())
 
     def landscape(self, predictors: Tensor) -> Tensor:
         """f [gC m-2 d-1]."""
@@ -85,14 +93,40 @@ class Flux(nn.Module):
         return [layer.weight for layer in self.network if isinstance(layer, nn.Linear)]
 
 
-def tower_loss(model: Flux, data: Data, rows: Tensor, effects: bool) -> Tensor:
-    """Student-t negative log density of rows."""
-    x, nu = data.predictors[rows], TOWER_TERM.degrees_of_freedom
-    expected = model.landscape(x) + model.intercept + x[:, : len(model.coefficient)] @ model.coefficient
-    if effects:
-        expected = expected + model.site_effect[data.site[rows]]
-    scale = torch.sqrt(data.uncertainty[rows] ** 2 + (model.floor.exp() + model.growth.exp() * expected.detach().abs()) ** 2)
-    return (nu + 1) / 2 * torch.log1p(((data.observed[rows] - expected) / scale) ** 2 / nu) + scale.log()
+def tower_like(model: Flux, x: Tensor) -> Tensor:
+    """f + g [gC m-2 d-1]."""
+    return model.landscape(x) + model.intercept + x[..., : len(model.coefficient)] @ model.coefficient
+
+
+def tower_losses(model: Flux, data: Data, rows: Tensor, unseen: Tensor, use: Tensor) -> Tensor:
+    """As `dualflux.constraints.towers.constraint.Towers.losses`: rows (row, run), each given those before it in its run."""
+    expected = tower_like(model, data.predictors[rows])
+    expected = torch.where(unseen, expected.detach(), expected)
+    floor, growth, logit, days = (
+        torch.where(unseen, p, p.detach()) for p in (model.floor, model.growth, model.memory_logit, model.log_memory_days)
+    )
+    scale = floor.exp() + growth.exp() * expected.detach().abs()
+    effect = model.site_effect.reshape(-1, len(OWN))
+    common = torch.where(unseen, 0.0, (use * effect[:, 0]).sum() / use.sum())
+    year = model.site_year.reshape(len(effect), -1)[data.site[rows], data.year[rows]]
+    residual = data.observed[rows] - expected - (effect[data.site[rows]] * data.own[rows]).sum(-1) + common - year * scale
+    before = torch.cat([-torch.ones_like(rows[:1]), rows[:-1]])
+    near = (rows == before + 1) & (data.site[rows] == data.site[before])
+    decay = torch.where(near, (-torch.where(near, data.gap[rows], 0.0) / days.exp()).exp(), 0.0)
+    share = torch.sigmoid(logit)
+    return run_losses(residual, data.uncertainty[rows] ** 2 + (1 - share) * scale**2, share.sqrt() * scale, decay)
+
+
+def run_losses(residual: Tensor, white: Tensor, memory: Tensor, decay: Tensor) -> Tensor:
+    """As `dualflux.constraints.towers.innovations.run_losses`."""
+    mean, variance, found, nu = torch.zeros_like(residual[0]), torch.ones_like(residual[0]), [], TOWER_TERM.degrees_of_freedom
+    for r, w, m, a in zip(residual, white, memory, decay, strict=True):
+        mean, variance = a * mean, a**2 * variance + 1 - a**2
+        total = m**2 * variance + w
+        innovation, gain = r - m * mean, variance * m / total
+        mean, variance = mean + gain * innovation, (1 - gain * m) * variance
+        found.append((nu + 1) / 2 * torch.log1p(innovation**2 / total / nu) + total.log() / 2)
+    return torch.stack(found)
 
 
 def quadratic_form(first: Tensor, second: Tensor, mean_precision: Tensor, anomaly_precision: Tensor, years: int) -> Tensor:
@@ -121,11 +155,12 @@ class Loop:
         self.target, self.mean_precision, self.anomaly_precision = (
             torch.from_numpy(np.array(a)) for a in member.parts["inversions"][:1] + member.parts["inversions"][2:4]
         )
-        use, held = (np.asarray(a)[task.towers.site] for a in member.parts["towers"][:2])
-        self.cumulative = torch.from_numpy(np.cumsum(use * task.towers.weight).astype(np.float32))
-        self.held = torch.from_numpy(np.flatnonzero(held))
-        self.scale = float(task.towers.weight.sum())
-        self.slopes, self.effect_sd = float(member.sd["representativeness"]), float(member.sd["site_effect"])
+        part, towers = member.parts["towers"], task.objective["towers"]
+        self.use = torch.from_numpy(np.array(part.use))
+        self.rows = torch.from_numpy(np.array(part.rows)[: int(part.row_count)]).long()
+        self.held = torch.from_numpy(np.array(part.validation_rows)[: int(part.validation_count)]).long()
+        self.towers, self.scale = towers, towers.size
+        self.slopes, self.sd = float(member.sd["representativeness"]), dict(INITIAL_SD)
         self.model = Flux(task)
         self.average = [p.detach().clone() for p in self.model.parameters()]
         self.anchor: Anchored | None = None
@@ -156,18 +191,35 @@ class Loop:
 
     def objective(self) -> Tensor:
         """Negative log posterior from one batch."""
-        model, total = self.model, self.cumulative[-1]
-        points = (torch.arange(self.settings.batch) + torch.rand(())) / self.settings.batch * total
-        rows = torch.searchsorted(self.cumulative, points, right=True).clamp_max(len(self.cumulative) - 1)
-        towers = total * tower_loss(model, self.data, rows, effects=True).mean()
+        model, seen = self.model, self.runs(self.rows)
+        rows = torch.cat([seen, self.runs(self.held)[:, ::UNSEEN_SHARE]], dim=1)
+        unseen = torch.arange(rows.shape[1]) >= seen.shape[1]
+        losses = tower_losses(model, self.data, rows, unseen, self.use)
+        towers = len(self.rows) * (losses[self.towers.warm_up :, ~unseen].mean() + losses[:, unseen].mean())
         years = len(self.data.start)
         chosen = torch.randperm(years)[: INVERSION_TERM.years]
         residuals = self.residual(chosen), self.residual(chosen)
         regions = quadratic_form(*residuals, self.mean_precision, self.anomaly_precision, years) / 2
         sizes = self.task.objective.prior_sd
         prior = sum(((w / sd) ** 2).sum() / 2 for w, sd in zip(model.weights(), sizes, strict=True))
-        prior = prior + (model.coefficient**2).sum() / (2 * self.slopes**2) + (model.site_effect**2).sum() / (2 * self.effect_sd**2)
+        prior = prior + (model.coefficient**2).sum() / (2 * self.slopes**2) + self.tower_prior()
         return towers + regions + prior
+
+    def runs(self, rows: Tensor) -> Tensor:
+        """Rows (row, run): runs begin anywhere, evenly spread, and wrap around."""
+        length = RUN * self.towers.warm_up
+        count = max(self.settings.batch // length, 1)
+        begin = ((torch.arange(count) + torch.rand(count)) / count * len(rows)).floor().long()
+        return rows[(torch.arange(length)[:, None] + begin) % len(rows)]
+
+    def tower_prior(self) -> Tensor:
+        """Of what sites have of their own and of how errors hang together."""
+        model, nu = self.model, TOWER_TERM.degrees_of_freedom
+        sd = torch.from_numpy(own_sd(self.sd, self.task.towers.amplitude).astype(np.float32))
+        effect = ((model.site_effect.reshape(sd.shape) / sd) ** 2).sum(1)
+        memory = (model.memory_logit / SHARE_SD) ** 2 / 2 + ((model.log_memory_days - np.log(MEMORY_DAYS)) / MEMORY_FACTOR) ** 2 / 2
+        years = (model.site_year**2).sum() / (2 * self.sd["year"] ** 2)
+        return memory + years + (nu + len(OWN)) / 2 * torch.log1p(effect / nu).sum()
 
     def residual(self, chosen: Tensor) -> Tensor:
         """H f - y at random locations and days, (region, chosen year, 12)."""
@@ -206,14 +258,15 @@ class Loop:
 
     @torch.no_grad()
     def estimate_effect_sd(self) -> None:
-        """From the mean residuals of the member's own validation sites."""
-        x, site = self.data.predictors[self.held], self.data.site[self.held]
-        model = self.model
-        residual = self.data.observed[self.held] - (
-            model.landscape(x) + model.intercept + x[:, : len(model.coefficient)] @ model.coefficient
-        )
-        mean = torch.stack([residual[site == s].mean() for s in site.unique()])
-        self.effect_sd = max(float((mean**2).median() / 0.455) ** 0.5, SMALLEST_SITE_EFFECT_SD)
+        """From the residuals of the member's own validation sites."""
+        model, held = self.model, self.held.numpy()
+        expected = tower_like(model, self.data.predictors[self.held])
+        residual = (self.data.observed[self.held] - expected).numpy().astype(np.float64)
+        scale = (model.floor.exp() + model.growth.exp() * expected.abs()).numpy().astype(np.float64)
+        share, days = float(torch.sigmoid(model.memory_logit)), float(model.log_memory_days.exp())
+        uncertainty = self.data.uncertainty[self.held].numpy().astype(np.float64)
+        rows = UnseenRows(self.towers.records.part(held), residual, scale, uncertainty, share, days, self.task.towers.amplitude)
+        self.sd = spread_of_sites([rows], self.sd, TOWER_TERM.degrees_of_freedom)
 
     def as_flux_model(self) -> FluxModel:
         """The averaged weights, to be scored as ours are."""
@@ -222,7 +275,10 @@ class Loop:
         network = Network(
             [named[f"network.{i}.weight"].T for i in layers], [named[f"network.{i}.bias"] for i in layers], self.task.network.activation
         )
-        g, own = Representativeness(named["intercept"], named["coefficient"]), (named["site_effect"], named["floor"], named["growth"])
+        g, own = (
+            Representativeness(named["intercept"], named["coefficient"]),
+            [named[n] for n in ("site_effect", "site_year", "floor", "growth", "memory_logit", "log_memory_days")],
+        )
         return jax.tree.map(np.array, FluxModel(network, g, {"towers": TowerParameters(*own)}, jnp.zeros((3, 0)), jnp.zeros((0, 3))))
 
 
