@@ -66,8 +66,8 @@ def test_every_variant_has_the_effects_it_has_and_no_other(table: pd.DataFrame) 
     of = {variant: set(rows.effect) for variant, rows in table.groupby("variant")}
     flux, g = {"readout", "spatial_lasting", "spatial_seasonal"}, {"representativeness_mean", "representativeness"}
     assert of["inversions"] == flux | {"common_share"}
-    assert of["dual"] == flux | g | {"common_share", "site_effect"}
-    assert of["towers"] <= flux | {"site_effect"} and of["plain"] == flux | {"common_share"}
+    assert of["dual"] == flux | g | {"common_share"}
+    assert of["towers"] <= flux and of["plain"] == flux | {"common_share"}
     assert ((table.ratio > 0) & (table.ratio <= 1 + 1e-9)).all() and (table.ratio[table.effect != "common_share"] < 1).all()
     np.testing.assert_allclose(table.ratio, table.posterior_variance / table.prior_variance)
 

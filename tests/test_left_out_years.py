@@ -108,7 +108,7 @@ def test_a_fit_without_a_year_is_handed_nothing_of_it(study: Study) -> None:
     makers = [regional_maker(study, p) for p in (one, two)]
     assert towers[0] is not None and towers[1] is not None and makers[0] is not None and makers[1] is not None
     assert 2002 not in set(towers[0].time.year) and len(towers[0].time)
-    for name in ("predictors", "observed", "weight", "site"):
+    for name in ("predictors", "observed", "site"):
         np.testing.assert_array_equal(getattr(towers[0], name), getattr(towers[1], name))
     first, second = (make(None, None) for make in makers)
     assert list(first.years) == [2001, 2003]

@@ -52,7 +52,7 @@ PARTS = {
 FELT = {  # the parameters that each term depends on; the others' gradient is exactly zero
     "towers": set(PARTS),
     "inversions": {"weights", "biases"},
-    "prior": {"weights", "slopes", "site effects"},
+    "prior": {"weights", "slopes", "site effects", "error sizes"},
 }
 
 

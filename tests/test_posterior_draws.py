@@ -89,7 +89,7 @@ def inversions_of(step: LinearStep) -> RegionalEquations:
 
 
 def closed(stack: Stack, models: FluxModel, objective: Objective = OBJECTIVE) -> tuple[FluxModel, np.ndarray]:
-    found, spread, _ = draw_posterior(make_step(CUBE, objective, stack), models, stack.members)
+    found, spread, *_ = draw_posterior(make_step(CUBE, objective, stack), models, stack.members)
     return found, np.stack(list(spread.values()), axis=1)
 
 

@@ -48,7 +48,7 @@ def _quickly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def gaussian(design: np.ndarray, observed: np.ndarray, sd: float) -> Equations:
     """Normal equations of independent errors."""
     values = np.column_stack([design.T @ observed, np.zeros(LAYOUT.size)]) / sd**2
-    return lambda parameters: Normal(np.arange(LAYOUT.size), design.T @ design / sd**2, values)
+    return lambda parameters, draw=None: Normal(np.arange(LAYOUT.size), design.T @ design / sd**2, values)
 
 
 class World:

@@ -111,13 +111,13 @@ def test_a_damaged_or_foreign_checkpoint_is_said_and_training_starts_anew(tmp_pa
 def test_a_run_that_is_killed_in_its_trainings_ends_as_if_undisturbed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed after each checkpoint of the weight's trial and of the networks: the same files, and no checkpoint is left."""
+    """Killed after each checkpoint of both trials and of the networks: the same files, and no checkpoint is left."""
     term = {"estimator": "stratified", "locations": 2, "years": 2, "weight": "auto"}
     file = write_tiny_study(tmp_path / "world", variants=["dual"], inversion_term=term)
     for place in ("alone", "killed"):
         if place == "killed":
             monkeypatch.setattr(Checkpoint, "write", die_after(Checkpoint.write))
-            for _ in range(4):
+            for _ in range(6):
                 with pytest.raises(Killed):
                     pipeline.run(load_study(file, out=tmp_path / place), tmp_path / place, ["train"])
             monkeypatch.undo()
@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_in_its_trainings_ends_as_if_undisturbed(
         pipeline.run(load_study(file, out=tmp_path / place), tmp_path / place, ["train"])
         assert not list((tmp_path / place).rglob("*.checkpoint"))
     said = capsys.readouterr().err
-    assert all(f"{name}.checkpoint: going on from step 2" in said for name in ("weight", "networks"))
+    assert all(f"{name}.checkpoint: going on from step 2" in said for name in ("weight", "series", "networks"))
     written = [
         {p.relative_to(top): p.read_bytes() for p in top.rglob("*.*")} for top in (tmp_path / "alone/models", tmp_path / "killed/models")
     ]

@@ -128,8 +128,7 @@ class Towers(Constraint):
             Observations per training step.
         """
         records = Records.create(data.site, data.time, len(data.sites))
-        order, usual = records.order, records.gap[np.isfinite(records.gap)]
-        step = float(np.median(usual)) if usual.size else WARM_UP_DAYS
+        order, step = records.order, records.step
         floats = (data.predictors[order], data.observed[order], data.uncertainty[order], records.gap, records.own, data.amplitude)
         predictors, observed, uncertainty, gap, own, amplitude = (jnp.asarray(a, jnp.float32) for a in floats)
         return cls(

@@ -87,7 +87,7 @@ class TowerEquations:
 
     def heavy_tailed(
         self, features: np.ndarray, model: "ErrorModel", place: np.ndarray, weight: float, random: np.random.Generator, sign: float,
-        unknowns: int, load: sparse.csr_array | None = None,
+        unknowns: int = 0, load: sparse.csr_array | None = None,
     ) -> Equations:  # fmt: skip
         """Normal equations with Student-t weights at a solution, or with weights and errors drawn given one.
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 OWN = ("offset", "cycle", "cycle", "cycle", "cycle", "trend")  # part of each function of b
 DECADE = 3652.5  # days
+MONTH = 30.4
 UNRELATED = np.inf  # days since the row before, where that is another site's
 
 
@@ -62,6 +63,11 @@ class Records:
         """Years of the site that has most."""
         return int(self.year.max(initial=0)) + 1
 
+    @property
+    def step(self) -> float:
+        """Days between neighbouring rows, as a rule."""
+        return usual_step(self.gap)
+
     def spans(self) -> list[slice]:
         """Rows of each site."""
         return [slice(a, b) for a, b in zip(self.first[:-1], self.first[1:], strict=True)]
@@ -77,6 +83,16 @@ class Records:
         return Records(self.order[rows], site, self.gap[rows], self.year[rows], self.own[rows], first)
 
 
+def usual_step(gap: np.ndarray) -> float:
+    """The median of gaps [days] between different times; a month where there is none.
+
+    >>> usual_step(np.array([np.inf, 1.0, 0.0, 1.0, 30.0]))
+    1.0
+    """
+    apart = gap[np.isfinite(gap) & (gap > 0)]
+    return float(np.median(apart)) if apart.size else MONTH
+
+
 def _at_start(values: np.ndarray, same: np.ndarray) -> np.ndarray:
     """Each row's value at the first row of its site."""
     start = np.maximum.accumulate(np.where(same, 0, np.arange(len(values))))
@@ -85,8 +101,7 @@ def _at_start(values: np.ndarray, same: np.ndarray) -> np.ndarray:
 
 def _own_functions(day: np.ndarray, gap: np.ndarray, site: np.ndarray) -> np.ndarray:
     """Columns of b, (row, 6), at the middle of each step; `day` counts from the first of January 2000."""
-    usual = gap[np.isfinite(gap)]
-    middle = day + (float(np.median(usual)) / 2 if usual.size else 0.0)
+    middle = day + usual_step(gap) / 2
     angle = 2 * np.pi * middle / 365.25
     count = np.maximum(np.bincount(site), 1)
     centre = np.bincount(site, middle) / count
