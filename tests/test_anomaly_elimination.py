@@ -1,12 +1,9 @@
 """Elimination of regional anomalies against dense Gaussian conditioning."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from dualflux.constraints.base import AnomalyPart, Effect, Layout, Normal
-from dualflux.constraints.towers.records import Records
-from dualflux.constraints.towers.regional_anomalies import RowsInRegions
 from dualflux.fitting.anomaly_elimination import AnomalyProblem
 from dualflux.fitting.linear_posterior import MemberProblem, solve
 from test_anomaly_effect import PRIOR, YEARS, sums
@@ -29,22 +26,20 @@ class World:
         self.precision = random.uniform(0.5, 2.0, DATA)
         self.observed, self.noise = random.normal(size=(2, DATA))
 
-    def normal(self, whole: bool = False) -> Normal:
+    def normal(self) -> Normal:
         weighted = self.precision[:, None] * self.load
         right = np.column_stack([self.precision * self.observed, np.sqrt(self.precision) * self.noise])
         gram = (self.load.T @ weighted).reshape(len(YEARS), 36, len(YEARS), 36)
         blocks = np.stack([gram[y, :, y] for y in range(len(YEARS))])
-        part = AnomalyPart(
-            weighted.T @ self.design, self.load.T @ right, **({"dense": self.load.T @ weighted} if whole else {"blocks": blocks})
-        )
+        part = AnomalyPart(weighted.T @ self.design, self.load.T @ right, blocks)
         design = self.precision[:, None] * self.design
         return Normal(np.arange(OTHERS), self.design.T @ design, self.design.T @ right, lambda: part)
 
-    def problem(self, sign: float = 1.0, whole: bool = False) -> MemberProblem:
+    def problem(self, sign: float = 1.0) -> MemberProblem:
         layout = Layout((Effect("readout", "flux", 4), Effect("site_effect", "nuisance", 3, diagonal=True)))
         anomaly = AnomalyProblem.create(PRIOR, YEARS, (11, 1, sign))
         trained = np.zeros(OTHERS)
-        return MemberProblem(layout, trained, PRIOR_SD, [lambda parameters, draw=None: self.normal(whole)], np.zeros(OTHERS), sign, anomaly)
+        return MemberProblem(layout, trained, PRIOR_SD, [lambda parameters, draw=None: self.normal()], np.zeros(OTHERS), sign, anomaly)
 
     def dense(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of (w, a) by conditioning on the data."""
@@ -55,11 +50,9 @@ class World:
         return gain @ self.observed, prior - gain @ all_columns @ prior
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_posterior_mean_and_variance_are_those_of_dense_conditioning(whole: bool) -> None:
-    """Year by year, and with all years together, as where towers see anomalies."""
+def test_posterior_mean_and_variance_are_those_of_dense_conditioning() -> None:
     world = World()
-    problem, (mean, covariance) = world.problem(whole=whole), world.dense()
+    problem, (mean, covariance) = world.problem(), world.dense()
     normals = problem.normals(problem.trained)
     found, variance = solve(problem, normals, np.empty(0), draw=False)
     assert np.allclose(problem.whole(normals, found), mean, atol=1e-9)
@@ -102,16 +95,3 @@ def test_a_pair_averages_to_the_posterior_mean() -> None:
         normals = problem.normals(problem.trained)
         both.append(problem.whole(normals, solve(problem, normals, np.empty(0), draw=True)[0], draw=True))
     assert np.allclose(np.mean(both, axis=0), world.dense()[0], atol=1e-9)
-
-
-def test_rows_of_other_years_see_nothing_and_shared_cells_see_both() -> None:
-    share = np.array([[1.0, 0.25], [0.0, 0.75], [0.0, 0.0]])  # of two sites' cells
-    time = pd.DatetimeIndex(["2002-03-05", "2003-01-01", "2004-12-01", "2004-12-02"])
-    records = Records.create(np.array([0, 1, 1, 1]), time, 2)
-    rows = RowsInRegions.create(records, time, share)
-    load, shape = rows.of_months(YEARS), (len(YEARS), 3, 12)
-    found = np.stack([rows.at_rows(load, one) for one in np.eye(int(np.prod(shape)))], axis=-1).reshape(4, *shape)
-    wanted = np.zeros((4, *shape))
-    wanted[0, 1, 0, 2] = 1.0
-    wanted[2:, 2, 0, 11], wanted[2:, 2, 1, 11] = 0.25, 0.75
-    assert np.array_equal(found, wanted)

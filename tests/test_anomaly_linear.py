@@ -9,16 +9,13 @@ import pytest
 
 from dualflux.constraints.inversions.covariance import EnsembleError, independent
 from dualflux.constraints.inversions.equations import anomaly_part, overlap_of
-from dualflux.constraints.towers.equations import TowerEquations
-from dualflux.constraints.towers.records import Records
-from dualflux.constraints.towers.row_errors import RowErrors
 from dualflux.cube import DeviceCube
 from dualflux.fitting.fit_ensembles import linear_step
 from dualflux.fitting.posterior_draws import Drawn, draw_posterior
 from dualflux.model.anomaly_effect import AnomalyPrior, days
 from dualflux.units import PETAGRAM
 from small_world import CELLS, SPATIAL, dense_covariance, make_landscape, make_regional, quick_compilation
-from test_linear_posterior import CUBE, FREEDOM, WIDTH, random_towers
+from test_linear_posterior import CUBE
 from test_posterior_draws import OBJECTIVE, make_models, make_stack
 
 YEARS = make_regional(CUBE).years
@@ -73,43 +70,6 @@ def test_the_inversions_equations_are_generalised_least_squares_on_the_subspace(
     _, right, *_ = part
     np.testing.assert_allclose(basis.T @ right[:, 0], weighted @ observed.ravel(), rtol=1e-7, atol=1e-6)
     np.testing.assert_allclose(0.7 * basis.T @ right[:, 1], weighted @ (draw - observed).ravel(), rtol=1e-7, atol=1e-6)
-
-
-def test_the_towers_equations_are_those_of_the_dense_design() -> None:
-    """A' P A, A' P X and A' P v, P the dense inverse of V, of rows that see their cell's regions in their month; of other years nothing."""
-    model, data, design, inverse = towers_and_dense(4)
-    fitted = YEARS[[0, 2, 3]]
-    seen = np.zeros((len(design), len(fitted), REGIONS, 12))
-    time = data.towers.time[data.records.order]
-    for row, site in enumerate(data.records.site):
-        if time[row].year in fitted:
-            seen[row, list(fitted).index(time[row].year), :, time[row].month - 1] = CELLS.region_fraction[:, data.towers.sites.cell[site]]
-    seen = seen.reshape(len(design), -1)
-    values = np.random.default_rng(1).normal(size=(len(design), 2))
-    load = data.regions.of_months(fitted)
-    part = data.regions.part(load, model, design[:, :WIDTH], data.constant, data.place, values)
-    np.testing.assert_allclose(part.dense, seen.T @ inverse @ seen, atol=1e-7)
-    np.testing.assert_allclose(part.couple, seen.T @ inverse @ design, atol=1e-4)  # predictors are float32
-    np.testing.assert_allclose(part.values, seen.T @ inverse @ values, atol=1e-7)
-
-
-def towers_and_dense(seed: int) -> tuple[RowErrors, TowerEquations, np.ndarray, np.ndarray]:
-    """Random errors of random towers, their equations, and in the order of their rows the dense design and V^-1."""
-    towers, random = random_towers(seed), np.random.default_rng(seed)
-    records = Records.create(towers.site, towers.time, len(towers.sites))
-    data = TowerEquations.create(towers, records, make_landscape(CUBE), FREEDOM)
-    rows = len(records.site)
-    white, memory = random.uniform(0.5, 2, rows), random.uniform(0.2, 0.6, rows)
-    lasting = np.concatenate([0.3 * records.own, 0.4 * records.of_years()], axis=1)
-    errors = RowErrors.create(records, white, memory, 40.0, lasting)
-    same = records.site[:, None] == records.site
-    day = (towers.time[records.order] - YEARS_BEGIN).days.to_numpy(np.float64)
-    covariance = np.outer(memory, memory) * np.exp(-np.abs(day[:, None] - day) / 40) + lasting @ lasting.T
-    features = random.normal(size=(rows, WIDTH))
-    inverse = np.linalg.inv(same * covariance + np.diag(1 / white))
-    season = data.constant[:, :3]
-    u = np.concatenate([season[:, [h]] * data.place[records.site] for h in range(3)], axis=1)
-    return errors, data, np.concatenate([features, u, np.ones((rows, 1)), data.constant[:, 3:]], axis=1), inverse
 
 
 def drawn(prior: AnomalyPrior | None, shrink: float = 1.0) -> tuple[Drawn, np.ndarray]:

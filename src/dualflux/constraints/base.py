@@ -154,16 +154,13 @@ class AnomalyPart(NamedTuple):
         With the unknowns of `Normal.place`, n = region x 12.
     values : array, (year x n, 2)
         Right-hand sides, as in `Normal`.
-    blocks : array, (year, n, n), or None
-        Among those of a year, where years do not meet.
-    dense : array, (year x n, year x n), or None
-        Among all, where they do.
+    blocks : array, (year, n, n)
+        Among those of a year: in no datum do years meet.
     """
 
     couple: np.ndarray
     values: np.ndarray
-    blocks: np.ndarray | None = None
-    dense: np.ndarray | None = None
+    blocks: np.ndarray
 
 
 class Normal(NamedTuple):

@@ -2,7 +2,7 @@
 
 With the other unknowns w, what is minimised is w' M w + 2 w' C' a + a' K a - 2 (w' v + a' z) subject to S a = 0 (see
 `model.anomaly_effect`). K has a dense block for every year, and neighbouring years meet in January alone: its Cholesky factor
-takes a block after the other. What lasts at towers ties all years together: where they see anomalies K is taken whole. With
+takes a block after the other. With
 G = K^-1 - K^-1 S' (S K^-1 S')^-1 S K^-1, the inverse on the subspace,
 
     w:  (M - C' G C) w = v - C' G z,    a = G (z - C w).
@@ -65,12 +65,11 @@ class AnomalyProblem:
         """
         blocks, right = self.blocks.copy(), np.zeros((self.size, unknowns + 2))
         for place, part in parts:
-            blocks += 0.0 if part.blocks is None else part.blocks
+            blocks += part.blocks
             right[:, place] += part.couple
             right[:, -2:] += part.values
         right[:, -1] += self.noise
-        dense = [part.dense for _, part in parts if part.dense is not None]
-        factor = WholeFactor.create(blocks, self.corner, dense) if dense else YearFactor.create(blocks, self.corner)
+        factor = YearFactor.create(blocks, self.corner)
         forward = factor.forward(right)
         sums = factor.forward(_constraint(self.years, blocks.shape[1] // 12))
         triangle = np.linalg.cholesky(sums.T @ sums)
@@ -85,12 +84,12 @@ class Eliminated:
 
     Attributes
     ----------
-    factor : YearFactor or WholeFactor
+    factor : YearFactor
     couple : array, (anomaly, unknown)
     values : array, (anomaly, 2)
     """
 
-    factor: "YearFactor | WholeFactor"
+    factor: "YearFactor"
     couple: np.ndarray
     values: np.ndarray
 
@@ -159,34 +158,6 @@ class YearFactor:
                 found[y] -= self.beside[y].T @ found[y + 1, january]
             found[y] = solve_triangular(self.diagonal[y], found[y], lower=True, trans="T", check_finite=False)
         return np.asarray(found.ravel())
-
-
-@dataclass(frozen=True, eq=False)
-class WholeFactor:
-    """L of K = L L' where a constraint ties years together: what lasts at a tower does, (year x n, year x n)."""
-
-    lower: np.ndarray
-
-    @classmethod
-    def create(cls, blocks: np.ndarray, corner: np.ndarray, dense: Sequence[np.ndarray]) -> "WholeFactor":
-        """Factor block-tridiagonal and dense parts together; shapes as in `YearFactor.create`."""
-        size, january, december = blocks.shape[1], slice(0, None, 12), slice(11, None, 12)
-        whole = sum(dense[1:], dense[0].copy())
-        view = whole.reshape(len(blocks), size, len(blocks), size)
-        for y, block in enumerate(blocks):
-            view[y, :, y] += block
-        for y, link in enumerate(corner):
-            view[y + 1, january, y, december] += link
-            view[y, december, y + 1, january] += link.T
-        return cls(np.linalg.cholesky(whole))
-
-    def forward(self, right: np.ndarray) -> np.ndarray:
-        """L^-1 of columns (year x n, column)."""
-        return np.asarray(solve_triangular(self.lower, right, lower=True, check_finite=False))
-
-    def backward(self, right: np.ndarray) -> np.ndarray:
-        """L'^-1 of one column (year x n,)."""
-        return np.asarray(solve_triangular(self.lower, right, lower=True, trans="T", check_finite=False))
 
 
 def _constraint(years: np.ndarray, regions: int) -> np.ndarray:

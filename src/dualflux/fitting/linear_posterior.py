@@ -23,7 +23,7 @@ from dualflux.model.time_effect import ZONES
 
 READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the checkpoint was chosen at sites not trained on, and is to stay
 INTERCEPT_SD = 3.0  # gC m-2 d-1: as good as flat
-WEIGHT_ROUNDS = 4  # of the Student-t weights
+WEIGHT_ROUNDS = 3  # of the Student-t weights
 SWEEPS = 2  # of unknowns and Student-t weights before a draw counts
 VARIANCE_ROUNDS = 5  # of expectation maximisation per round of weights
 PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained network has explained part of what u is for

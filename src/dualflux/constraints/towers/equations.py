@@ -5,16 +5,13 @@ does not vary between years needs the sites' sums alone: u is a site's basis fun
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from scipy import sparse
 
 from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.constraints.towers.records import Records
-from dualflux.constraints.towers.regional_anomalies import RowsInRegions
 from dualflux.constraints.towers.row_errors import RowErrors
 from dualflux.constraints.towers.site_spread import PARTS, lasting, own_sd
 from dualflux.model.spatial_effect import HARMONICS, harmonics
@@ -41,8 +38,6 @@ class TowerEquations:
         Of u.
     series : array, (row, series x zone)
         Columns of predictors of time alone.
-    regions : RowsInRegions
-        What the rows see of regional anomalies.
     """
 
     records: Records
@@ -52,7 +47,6 @@ class TowerEquations:
     constant: np.ndarray
     place: np.ndarray
     series: np.ndarray
-    regions: RowsInRegions
     areas: Areas | None = None
 
     @classmethod
@@ -65,9 +59,7 @@ class TowerEquations:
         season = harmonics(cube.steps.season[step], len(cube.seasonal))
         constant = np.column_stack([season, rows[:, : cube.columns.invariant].astype(np.float64)])
         series = time_columns(cube.series[step], lat[records.site])
-        share = landscape.cells.region_fraction[:, towers.sites.cell.to_numpy()]
-        regions = RowsInRegions.create(records, towers.time[order], share)
-        return cls(records, towers, degrees_of_freedom, rows, constant, landscape.basis.at(lat, lon), series, regions)
+        return cls(records, towers, degrees_of_freedom, rows, constant, landscape.basis.at(lat, lon), series)
 
     def equations(self, member: LinearMember) -> Equations:
         """The errors' scale stays where training ended; Student-t weights follow the solution, or are drawn."""
@@ -82,12 +74,10 @@ class TowerEquations:
         sd = {p: float(member.sd[f"site_{p}"]) for p in PARTS}
         own_columns = lasting(self.records, own_sd(sd, self.towers.amplitude), sd["year"] * scale)
         errors = ErrorModel(self.records, use, white, np.sqrt(share) * scale, days, own_columns, self.degrees_of_freedom)
-        load = None if member.anomaly_years is None else self.regions.of_months(member.anomaly_years)
-        return self.heavy_tailed(columns, errors, place, float(part.weight), member.random, member.sign, member.layout.size, load)
+        return self.heavy_tailed(columns, errors, place, float(part.weight), member.random, member.sign)
 
     def heavy_tailed(
-        self, features: np.ndarray, model: "ErrorModel", place: np.ndarray, weight: float, random: np.random.Generator, sign: float,
-        unknowns: int = 0, load: sparse.csr_array | None = None,
+        self, features: np.ndarray, model: "ErrorModel", place: np.ndarray, weight: float, random: np.random.Generator, sign: float
     ) -> Equations:  # fmt: skip
         """Normal equations with Student-t weights at a solution, or with weights and errors drawn given one.
 
@@ -102,10 +92,6 @@ class TowerEquations:
             Power of the likelihood.
         random : Generator
             Of the member's own draw of the errors, which has its sign.
-        unknowns : int
-            Number of all unknowns but regional anomalies, which stand behind them in a solution.
-        load : sparse array, optional
-            What rows see of regional anomalies (`RowsInRegions.of_months`).
         """
         observed = self.towers.observed[self.records.order].astype(np.float64)
         if weight == 0:
@@ -115,15 +101,11 @@ class TowerEquations:
 
         def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
             residual = observed - self.expected(features, parameters[place])
-            if load is not None and len(parameters) > unknowns:
-                residual = residual - self.regions.at_rows(load, parameters[unknowns:])
             errors = model.at(residual) if draw is None else model.drawn(residual, draw.random)
             lasting, once = errors.draw(np.random.default_rng(seed) if draw is None else draw.random)
             noise = (sign if draw is None else draw.sign) * (lasting + once)
-            right = np.column_stack([observed, noise])
-            matrix, values = self.normal(features, errors, right)
-            alone = None if load is None else partial(self.regions.part, load, errors, features, self.constant, self.place, right, weight)
-            return Normal(place, weight * matrix, values * [weight, np.sqrt(weight)], alone)
+            matrix, values = self.normal(features, errors, np.column_stack([observed, noise]))
+            return Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
 
         return at
 
