@@ -7,11 +7,11 @@ G = K^-1 - K^-1 S' (S K^-1 S')^-1 S K^-1, the inverse on the subspace,
 
     w:  (M - C' G C) w = v - C' G z,    a = G (z - C w).
 
-K changes with the towers' weights, not with the sds of other effects, so this is done once for each set of weights.
+K and C change neither with the towers' weights nor with the sds of other effects: a member's are taken apart once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -33,6 +33,8 @@ class AnomalyProblem:
         Of `AnomalyPrior.precision`.
     noise : array, (year x region x 12,)
         The precision times a draw of the prior.
+    once : dict
+        What is the same at all solutions and draws of a member, from the first time it is asked for.
     """
 
     prior: AnomalyPrior
@@ -40,6 +42,7 @@ class AnomalyProblem:
     blocks: np.ndarray
     corner: np.ndarray
     noise: np.ndarray
+    once: dict[str, "Halved"] = field(default_factory=dict)
 
     @classmethod
     def create(cls, prior: AnomalyPrior, years: np.ndarray, seed: Sequence[int]) -> "AnomalyProblem":
@@ -63,44 +66,75 @@ class AnomalyProblem:
         unknowns : int
             Number of all others.
         """
-        blocks, right = self.blocks.copy(), np.zeros((self.size, unknowns + 2))
+        if "halved" not in self.once:
+            self.once["halved"] = self._halved(parts, unknowns)
+        halved = self.once["halved"]
+        right = np.sum([part.values for _, part in parts], axis=0)
+        right[:, -1] += self.noise
+        return Eliminated(halved, halved.forward(right))
+
+    def _halved(self, parts: Sequence[tuple[np.ndarray, AnomalyPart]], unknowns: int) -> "Halved":
+        blocks, couple = self.blocks.copy(), np.zeros((self.size, unknowns))
         for place, part in parts:
             blocks += part.blocks
-            right[:, place] += part.couple
-            right[:, -2:] += part.values
-        right[:, -1] += self.noise
+            couple[:, place] += part.couple
         factor = YearFactor.create(blocks, self.corner)
-        forward = factor.forward(right)
         sums = factor.forward(_constraint(self.years, blocks.shape[1] // 12))
         triangle = np.linalg.cholesky(sums.T @ sums)
         project = solve_triangular(triangle, sums.T, lower=True, check_finite=False)  # rows of unit length
-        forward -= project.T @ (project @ forward)
-        return Eliminated(factor, forward[:, :-2], forward[:, -2:])
+        couple = factor.forward(couple)
+        couple -= project.T @ (project @ couple)
+        return Halved(factor, project, couple, couple.T @ couple)
 
 
 @dataclass(frozen=True, eq=False)
-class Eliminated:
-    """a as a function of the other unknowns, by half-solved columns; those of the constraint are projected out of them.
+class Halved:
+    """What does not depend on data and draws.
 
     Attributes
     ----------
     factor : YearFactor
+    project : array, (sum, anomaly)
+        Directions of the constraint, half-solved, of unit length.
     couple : array, (anomaly, unknown)
-    values : array, (anomaly, 2)
+        Half-solved, those directions projected out.
+    lost : array, (unknown, unknown)
+        C' G C.
     """
 
     factor: "YearFactor"
+    project: np.ndarray
     couple: np.ndarray
+    lost: np.ndarray
+
+    def forward(self, right: np.ndarray) -> np.ndarray:
+        """Right-hand sides (anomaly, column), half-solved, the constraint's directions projected out."""
+        found = self.factor.forward(right)
+        return np.asarray(found - self.project.T @ (self.project @ found))
+
+
+@dataclass(frozen=True, eq=False)
+class Eliminated:
+    """a as a function of the other unknowns.
+
+    Attributes
+    ----------
+    halved : Halved
+    values : array, (anomaly, 2)
+        z, half-solved.
+    """
+
+    halved: Halved
     values: np.ndarray
 
     def reduction(self) -> tuple[np.ndarray, np.ndarray]:
         """C' G C and C' G z: what the other unknowns' equations lose, (unknown, unknown) and (unknown, 2)."""
-        return self.couple.T @ self.couple, self.couple.T @ self.values
+        return self.halved.lost, self.halved.couple.T @ self.values
 
     def anomalies(self, solution: np.ndarray, draw: bool) -> np.ndarray:
         """a of the other unknowns' solution, (year x region x 12,); `draw` as they were drawn."""
-        half = self.values[:, 0] + draw * self.values[:, 1] - self.couple @ solution
-        return self.factor.backward(half)
+        half = self.values[:, 0] + draw * self.values[:, 1] - self.halved.couple @ solution
+        return self.halved.factor.backward(half)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Normal equations of inversions: H' R^-1 H of exact integrals."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -74,14 +74,15 @@ class RegionalEquations:
         weight = float(part.weight)
         found = Normal(place, weight * matrix, values * [weight, np.sqrt(weight)])
 
+        @cache
+        def alone() -> AnomalyPart:
+            return anomaly_part(self.of_anomalies(use), columns, observed, target, anomaly, weight)
+
         def at(parameters: np.ndarray, draw: Draw | None = None) -> Normal:
             """The target has the member's sign already: both members of a pair see the same draw before the last."""
-            turned = 1.0 if draw is None else draw.sign * member.sign
-            alone = None
-            if member.anomaly_years is not None:
-                load, drawn = self.of_anomalies(use), observed + turned * (target - observed)
-                alone = partial(anomaly_part, load, columns, observed, drawn, anomaly, weight)
-            return found._replace(values=found.values * [1.0, turned], anomaly=alone)
+            turned = np.array([1.0, 1.0 if draw is None else draw.sign * member.sign])
+            part = None if member.anomaly_years is None else lambda: alone()._replace(values=alone().values * turned)
+            return found._replace(values=found.values * turned, anomaly=part)
 
         return at
 
