@@ -11,8 +11,8 @@ site, and in every part of every region and cell: of f alone, and of the analysi
 posterior of the fitted years: f takes up some of a there, so its intervals are too wide, and how much is recorded beside the others.
 
 Writes a list of records: part, level, coverage, where (unknowns, sites, regions, total, cells; the last three with `_analysis` and
-`_prediction` too), cases (effective number), standard_error, coverage_normal (of intervals as in the tables: mean and sd over members), and rank_p_value
-(chi-square of the ranks, one per draw).
+`_prediction` too), cases (effective number), standard_error, coverage_normal (of intervals as in the tables: mean and sd over
+members, here 18), and rank_p_value (chi-square of the ranks, one per draw).
 """
 
 import argparse
@@ -176,7 +176,7 @@ def records(found: Sequence[Mapping[tuple[str, str], np.ndarray]]) -> list[dict[
         p_value = float(chisquare(np.bincount(picked.astype(int) // 2, minlength=(PAIRS + 1) // 2)).pvalue)
         for level in LEVELS:
             inside = inside_share(rank, level).mean(axis=1)
-            error = float(inside.std(ddof=1) / np.sqrt(len(inside)))
+            error = max(float(inside.std(ddof=1) / np.sqrt(len(inside))), 1e-9)
             rows.append({
                 "part": part, "level": level, "coverage": float(inside.mean()), "where": where, "standard_error": error,
                 "cases": level * (1 - level) / error**2, "coverage_normal": float((distance <= norm.ppf((1 + level) / 2)).mean()),
