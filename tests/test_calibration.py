@@ -54,17 +54,17 @@ def drawn(count: int, **wider: float) -> list[dict[tuple[str, str], np.ndarray]]
 
 @pytest.mark.slow
 def test_truths_from_the_priors_are_one_more_member() -> None:
-    """150 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
-    found = drawn(150)
+    """80 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
+    found = drawn(80)
     assert calibration.worst(records(found)) < 4
-    for where in ("unknowns", "sites", "regions", "total", "cells"):
+    for where in ("unknowns", "sites", "regions", "total", "cells", "regions_analysis", "total_analysis", "cells_analysis"):
         mean, error = pooled(found, where)
         assert abs(mean) < 3 * error, where
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wrong", "where", "draws"), [("towers", "sites", 60), ("prior", "unknowns", 60), ("inversions", "regions", 150)])
-def test_a_variance_wrong_by_one_and_a_half_is_seen(wrong: str, where: str, draws: int) -> None:
+@pytest.mark.parametrize(("wrong", "where", "draws"), [("towers", "sites", 24), ("prior", "unknowns", 24), ("inversions", "regions", 48)])
+def test_a_variance_wrong_by_two_is_seen(wrong: str, where: str, draws: int) -> None:
     """The truth varies more than the project is told: intervals hold it too seldom, by more than three standard errors."""
-    mean, error = pooled(drawn(draws, **{wrong: 1.5}), where)
+    mean, error = pooled(drawn(draws, **{wrong: 2.0}), where)
     assert mean < -3 * error
