@@ -30,7 +30,7 @@ from dualflux.sources.adjustments import Target
 FIRST, YEARS, SITES, PRODUCTS = 2001, 5, 16, 4
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)
 SPATIAL = SpatialSettings(correlation_length=2500.0)
-TAILS, GAUSSIAN = 4.0, 1e9  # degrees of freedom
+TAILS = 4.0  # degrees of freedom
 
 
 @dataclass(frozen=True)
