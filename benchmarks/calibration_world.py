@@ -1,6 +1,6 @@
 """A drawn world for `calibration.py`: 72 cells in six regions, five years of months, sixteen towers, four inversions, fixed features.
 
-Nothing in it is a truth: predictors and places are drawn once, so that designs are fixed; fluxes and data come from the priors.
+Nothing in it is a truth: predictors, places and sizes are drawn once, so that designs are fixed; fluxes and data come from the priors.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from dualflux.features import build_cube, tower_rows
 from dualflux.fitting.fit_ensembles import build_objective, landscape_of
 from dualflux.fitting.training import TrainingSettings
 from dualflux.grid import Grid, LandCells, Regions
+from dualflux.model.anomaly_effect import AnomalyPrior
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialSettings
 from dualflux.sources.adjustments import Target
@@ -29,7 +30,7 @@ from dualflux.sources.adjustments import Target
 FIRST, YEARS, SITES, PRODUCTS = 2001, 5, 16, 4
 NETWORK = NetworkSettings(hidden=(8,), activation="tanh", members=2, folds=2)
 SPATIAL = SpatialSettings(correlation_length=2500.0)
-GAUSSIAN = 1e9  # degrees of freedom
+TAILS = 4.0  # degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class World:
     inversions : Inversions
     model : FluxModel
         One member: random hidden layers; its readout is the centre of the readout's prior.
+    anomaly : AnomalyPrior
+        Of regional anomalies.
     """
 
     cells: LandCells
@@ -55,9 +58,10 @@ class World:
     towers: Towers
     inversions: Inversions
     model: FluxModel
+    anomaly: AnomalyPrior
 
 
-def draw_world(freedom: float = GAUSSIAN, seed: int = 0) -> World:
+def draw_world(freedom: float = TAILS, seed: int = 0) -> World:
     """The world; `freedom` are the degrees of freedom of the towers' errors."""
     random = np.random.default_rng(seed)
     cells = _land(random)
@@ -69,7 +73,8 @@ def draw_world(freedom: float = GAUSSIAN, seed: int = 0) -> World:
     model = FluxModel.create(jax.random.key(seed), len(cube.columns.names), cube.columns.invariant, objective.own(), NETWORK)
     towers, inversions = objective.constraints
     assert isinstance(towers, Towers) and isinstance(inversions, Inversions)
-    return World(cells, cube, device, landscape_of(cube, cells, SPATIAL), towers, inversions, _with_biases(model, random))
+    landscape, model = landscape_of(cube, cells, SPATIAL), _with_biases(model, random)
+    return World(cells, cube, device, landscape, towers, inversions, model, _anomaly(len(cells.region_names), random))
 
 
 def _land(random: np.random.Generator) -> LandCells:
@@ -100,7 +105,7 @@ def _cube(cells: LandCells, random: np.random.Generator) -> Cube:
 
 
 def _towers(cells: LandCells, cube: Cube, random: np.random.Generator) -> TowerConstraint:
-    """Two or three years of each site; each value is one fact."""
+    """Two or three years of each site."""
     place = random.permutation(len(cells.index))[:SITES]
     sites = pd.DataFrame({
         "lat": cells.lat()[place], "lon": cells.lon()[place], "cell": place, "group": np.arange(SITES),
@@ -112,8 +117,13 @@ def _towers(cells: LandCells, cube: Cube, random: np.random.Generator) -> TowerC
     keys = sites.index.to_numpy()[site], sites.igbp.to_numpy()[site], "cover", {}
     rows = tower_rows(cube, step, place[site], *keys)
     uncertainty = random.uniform(0.1, 0.5, len(site)).astype(np.float32)
-    nothing, one = np.zeros(len(site), np.float32), np.ones(len(site), np.float32)
-    return TowerConstraint(rows.predictors, site, nothing, uncertainty, one, sites, cube.steps.time[step])
+    nothing, amplitude = np.zeros(len(site), np.float32), random.uniform(0.5, 2.0, SITES)
+    return TowerConstraint(rows.predictors, site, nothing, uncertainty, amplitude, sites, cube.steps.time[step])
+
+
+def _anomaly(regions: int, random: np.random.Generator) -> AnomalyPrior:
+    """Larger in some regions and months than in others."""
+    return AnomalyPrior(random.uniform(0.1, 0.3, (regions, 12)), autocorrelation=0.4, common=0.3)
 
 
 def _inversions(cells: LandCells, cube: Cube, random: np.random.Generator) -> RegionalConstraint:

@@ -9,26 +9,33 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import calibration
-from calibration import GAUSSIAN, PAIRS, WIDER, draw, fixed, inside_share, pooled, records, region_design
+from calibration import PAIRS, WIDER, draw, fixed, inside_share, pooled, records
+from calibration_truth import at_cells, at_regions, region_design
+from calibration_world import TAILS
 
 from dualflux.fitting.posterior_draws import with_parameters
+from dualflux.prediction.engine import RegionalAnomalies
 from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.units import PETAGRAM
 
 
 def test_the_designs_are_what_products_and_inversions_are_made_of() -> None:
-    """Drawn unknowns put into the model: `monthly_fluxes` of cells, and their sums over land and days."""
-    fix = fixed(GAUSSIAN)
+    """Drawn unknowns and regional anomalies put into the model: `monthly_fluxes` of cells, and their sums over land and days."""
+    fix = fixed(TAILS)
     cells, cube, layout = fix.world.cells, fix.world.cube, fix.prior.layout
     unknowns = 0.3 * np.random.default_rng(0).normal(size=(2, layout.size))
     model = with_parameters(jax.tree.map(lambda a: np.stack([a, a]), fix.world.model), unknowns, layout)
     place = fix.world.landscape.basis.at(cells.lat(), cells.lon())
-    flux = np.stack([m.landscape for m in monthly_fluxes(model, cube, place)], axis=1)  # (member, month, cell)
+    anomaly = 0.3 * np.random.default_rng(1).normal(size=(2, len(fix.years), len(cells.region_names), 12))
+    by_month = anomaly.swapaxes(2, 3).reshape(2, -1, len(cells.region_names))
+    alone = RegionalAnomalies(by_month, lambda own: cells.region_fraction[:, own])
+    flux = np.stack([m.landscape for m in monthly_fluxes(model, cube, place, anomaly=alone)], axis=1)  # (member, month, cell)
     own = unknowns[:, layout.places(layout.of_flux())]
-    found = np.einsum("cyik,mk->myic", fix.cells, own).reshape(flux.shape)
-    np.testing.assert_allclose(found, flux, atol=2e-4)
+    of_cells = np.einsum("cyik,mk->mcyi", fix.cells, own) + at_cells(fix, anomaly)
+    np.testing.assert_allclose(np.moveaxis(of_cells, 1, -1).reshape(flux.shape), flux, atol=2e-4)
     wanted = (flux * cube.steps.month_days[:, None]) @ cells.region_area.T / PETAGRAM
-    regional = np.einsum("ryik,mk->myir", region_design(fix), own).reshape(wanted.shape)
+    of_regions = np.einsum("ryik,mk->mryi", region_design(fix), own) + at_regions(fix, anomaly)
+    regional = np.moveaxis(of_regions, 1, -1).reshape(wanted.shape)
     np.testing.assert_allclose(regional, wanted, atol=2e-5 * np.abs(wanted).max() + 2e-5)
 
 
@@ -47,17 +54,20 @@ def drawn(count: int, **wider: float) -> list[dict[tuple[str, str], np.ndarray]]
 
 @pytest.mark.slow
 def test_truths_from_the_priors_are_one_more_member() -> None:
-    """150 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
-    found = drawn(150)
+    """80 draws: every coverage within four standard errors of its level, and all of a kind together within three."""
+    found = drawn(80)
     assert calibration.worst(records(found)) < 4
-    for where in ("unknowns", "sites", "regions", "total", "cells"):
+    for where in ("unknowns", "sites", "regions", "total", "cells", "regions_analysis", "total_analysis", "cells_analysis"):
         mean, error = pooled(found, where)
         assert abs(mean) < 3 * error, where
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wrong", "where", "draws"), [("towers", "sites", 60), ("prior", "unknowns", 60), ("inversions", "regions", 150)])
-def test_a_variance_wrong_by_one_and_a_half_is_seen(wrong: str, where: str, draws: int) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "factor", "where", "draws"),
+    [("towers", 4.0, "sites", 32), ("prior", 2.0, "unknowns", 24), ("inversions", 2.0, "regions", 48)],
+)
+def test_a_wrong_variance_is_seen(wrong: str, factor: float, where: str, draws: int) -> None:
     """The truth varies more than the project is told: intervals hold it too seldom, by more than three standard errors."""
-    mean, error = pooled(drawn(draws, **{wrong: 1.5}), where)
+    mean, error = pooled(drawn(draws, **{wrong: factor}), where)
     assert mean < -3 * error
