@@ -108,11 +108,10 @@ def at_cells(fix: Fixed, anomaly: np.ndarray) -> np.ndarray:
 
 
 def at_towers(fix: Fixed, one: Truth) -> np.ndarray:
-    """What towers see but for their errors, (row,) in the order of records [gC m-2 d-1]."""
+    """What towers see but for their errors, (row,) in the order of records [gC m-2 d-1]; regional anomalies are left in these."""
     equations = fix.equations(TowerEquations)
-    load = equations.regions.of_months(fix.years)
     place = fix.prior.layout.places(EFFECTS)
-    return np.asarray(equations.expected(fix.columns[0], one.unknowns[place]) + equations.regions.at_rows(load, one.anomaly.ravel()))
+    return np.asarray(equations.expected(fix.columns[0], one.unknowns[place]))
 
 
 def draw_truth(fix: Fixed, random: np.random.Generator, wider: float) -> Truth:
