@@ -6,9 +6,9 @@ from scipy import optimize
 
 from dualflux.errors import InputError
 from dualflux.fitting import anomaly_choice
-from dualflux.fitting.anomaly_choice import Scatter, most_likely, scatter_of
+from dualflux.fitting.anomaly_choice import Scatter, identifiability_rows, most_likely, scatter_of
 from dualflux.fitting.series_choice import blocks_of, can_leave_out
-from dualflux.model.anomaly_effect import SEASON_OF_MONTH, AnomalyPrior, days
+from dualflux.model.anomaly_effect import SEASON_OF_MONTH, AnomalyEffect, AnomalyPrior, days
 
 YEARS = np.arange(2001, 2013)
 LOAD = np.array([[0.01, 0.001], [0.001, 0.03]])  # 1e15 m2: some cells belong to both
@@ -75,3 +75,14 @@ def test_blocks_that_cannot_be_left_out_are_told_before_anything_is_trained() ->
     assert not can_leave_out(make)  # type: ignore[arg-type]
     assert can_leave_out(lambda product, years, emissions=None: Inversions())  # type: ignore[arg-type,return-value]
     assert [list(b) for b in blocks_of(np.arange(2001, 2007))] == [[2001, 2002], [2003, 2004], [2005], [2006]]
+
+
+def test_what_data_say_of_anomalies_is_the_variance_of_pairs_beside_the_priors() -> None:
+    """Two pairs +-1 and +-3 in every month: variance (1 + 9) / 2 = 5; a prior sd of 2 has 4."""
+    years, shape = np.arange(2001, 2004), (3, 2, 12)
+    posterior = np.stack([sign * size * np.ones(shape) for size in (1.0, 3.0) for sign in (1, -1)])
+    prior = AnomalyPrior(np.full((2, 12), 2.0), 0.5, 0.1)
+    effect = AnomalyEffect(prior, ("a", "b"), years, np.zeros((4, 3), int), posterior)
+    (row,) = identifiability_rows({"dual": effect}).itertuples()
+    assert (row.variant, row.effect, row.unknowns) == ("dual", "anomaly", 72)
+    assert row.prior_variance == 4.0 and row.posterior_variance == 5.0 and row.ratio == 1.25

@@ -20,6 +20,7 @@ from scipy import linalg, optimize
 
 from dualflux.constraints.inversions.equations import overlap_of
 from dualflux.constraints.inversions.observations import RegionalConstraint
+from dualflux.fitting.identifiability import COLUMNS as IDENTIFIABILITY
 from dualflux.grid import LandCells
 from dualflux.metrics.pairs import paired_variance
 from dualflux.model.anomaly_effect import SEASON_OF_MONTH, SEASONS, AnomalyEffect, AnomalyPrior, days
@@ -147,6 +148,15 @@ def anomaly_table(effects: dict[str, AnomalyEffect], full: RegionalConstraint, c
                 sds = (float(np.sqrt(v[region, use].mean())) for v in (effect.prior.sd**2, posterior, own_error))
                 rows.append((variant, name, label, *sds, effect.prior.autocorrelation, effect.prior.common, "gC m-2 d-1"))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def identifiability_rows(effects: dict[str, AnomalyEffect]) -> pd.DataFrame:
+    """Regional anomalies of each variant as rows of `identifiability_table`: of members' posterior draws in the fitted years."""
+    rows = []
+    for variant, effect in effects.items():
+        prior, posterior = float((effect.prior.sd**2).mean()), float(paired_variance(effect.posterior).mean())
+        rows.append((variant, "anomaly", effect.posterior[0].size, prior, posterior, posterior / prior))
+    return pd.DataFrame(rows, columns=IDENTIFIABILITY)
 
 
 def said_of(prior: AnomalyPrior, names: Sequence[str]) -> str:

@@ -175,7 +175,7 @@ _EFFECTS = {
     "series": "predictors of time alone",
     "representativeness_mean": "g, its mean: what towers have in common",
     "representativeness": "g, its slopes",
-    "site_effect": "b, effects of single sites",
+    "anomaly": "regional anomalies that no predictor carries",
     "common_share": "k, share of error that all inversions have in common: never updated",
 }
 

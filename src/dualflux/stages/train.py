@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from dualflux.constraints.base import Landscape
@@ -77,14 +78,15 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
         place = (landscape, device, s.network, s.training, s.spatial_term)
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd, anomaly)
     save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **prior_facts(choice, s.training)})
-    (out / "tables").mkdir(exist_ok=True)
-    fitted.identifiability.to_csv(out / "tables/identifiability.csv", index=False)
     choice.trial.to_csv(out / "models/weight.csv", index=False)
     choice.of_priors.to_csv(out / "models/priors.csv", index=False)
     if cube.series_standard.names:
         coefficient = np.asarray(fitted.ensembles["", str(with_inversions(s.variants))].model.series, np.float64)
         series_table(series, cube.series_standard.names, coefficient).to_csv(out / "models/series.csv", index=False)
     effects = {variant: e.anomaly for (name, variant), e in fitted.ensembles.items() if not name and e.anomaly is not None}
+    known = pd.concat([fitted.identifiability, anomaly_choice.identifiability_rows(effects)]) if effects else fitted.identifiability
+    (out / "tables").mkdir(exist_ok=True)
+    known.to_csv(out / "tables/identifiability.csv", index=False)
     if make is not None and effects:
         anomaly_choice.anomaly_table(effects, make(None, None), cells).to_csv(out / "models/anomaly.csv", index=False)
     structure = None if make is None else objective["inversions"].in_training()
