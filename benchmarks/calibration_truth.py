@@ -13,8 +13,8 @@ from calibration_world import World
 from dualflux.constraints.inversions.equations import RegionalEquations
 from dualflux.constraints.inversions.mean_error import COMMON_SHARE_SD, MeanError
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.constraints.towers.constraint import TowerParameters
 from dualflux.constraints.towers.equations import EFFECTS, TowerEquations
+from dualflux.constraints.towers.members import TowerParameters
 from dualflux.constraints.towers.records import OWN, Records
 from dualflux.fitting.linear_posterior import MemberProblem
 from dualflux.fitting.posterior_draws import LinearStep

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from training_world import INVERSION_TERM, TOWER_TERM, Task
 
-from dualflux.constraints.towers.constraint import INITIAL_SD, MEMORY_DAYS, MEMORY_FACTOR, RUN, SHARE_SD, UNSEEN_SHARE, TowerParameters
+from dualflux.constraints.towers.constraint import INITIAL_SD, MEMORY_DAYS, MEMORY_FACTOR, RUN, SHARE_SD, UNSEEN_SHARE
+from dualflux.constraints.towers.members import TowerParameters
 from dualflux.constraints.towers.records import OWN
 from dualflux.constraints.towers.site_spread import UnseenRows, own_sd, spread_of_sites
 from dualflux.fitting.objective import Member

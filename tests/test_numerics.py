@@ -15,7 +15,7 @@ from conftest import on_its_own
 from dualflux.cli import main
 from dualflux.constraints.inversions.constraint import InversionScore
 from dualflux.constraints.inversions.locations import regional_operator
-from dualflux.constraints.towers.constraint import TowerScore
+from dualflux.constraints.towers.members import TowerScore
 from dualflux.errors import NumericalError
 from dualflux.features import require_finite_predictors
 from dualflux.fitting.objective import Member, Score

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import special, stats
 
-from dualflux.constraints.towers.constraint import TowerParameters
+from dualflux.constraints.towers.members import TowerParameters
 from dualflux.constraints.towers.observations import TowerConstraint
 from dualflux.constraints.towers.records import Records
 from dualflux.constraints.towers.row_errors import RowErrors

@@ -20,16 +20,8 @@ from dualflux.constraints.inversions.constraint import quadratic_form
 from dualflux.constraints.inversions.integrals import RegionData, exact_integrals
 from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings, RegionalConstraint, constraint_maker
-from dualflux.constraints.towers.constraint import (
-    ERROR_SIZES,
-    MEMORY_DAYS,
-    MEMORY_FACTOR,
-    NAMES,
-    SHARE_SD,
-    UNSEEN_SHARE,
-    Towers,
-    TowerScore,
-)
+from dualflux.constraints.towers.constraint import ERROR_SIZES, MEMORY_DAYS, MEMORY_FACTOR, NAMES, SHARE_SD, UNSEEN_SHARE, Towers
+from dualflux.constraints.towers.members import TowerScore
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
 from dualflux.constraints.towers.records import OWN
 from dualflux.constraints.towers.site_spread import lasting, own_sd

@@ -98,40 +98,42 @@ def _moments(rows: UnseenRows, weight: np.ndarray) -> Moments:
     return Moments(found[there, :-1, :-1], found[there, :-1, -1], rows.amplitude[there])
 
 
-def _posterior(
-    moments: Moments, sd: dict[str, float], freedom: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Second moments of the unknowns over their sizes, (site, unknown), the sites' weights, and 1 where data say anything of an unknown."""
-    years = moments.right.shape[1] - len(OWN)
-    size = own_sd(dict.fromkeys(PARTS, 1.0), moments.amplitude)
-    stated = own_sd(sd, moments.amplitude)
-    weight = np.ones(len(stated))
+def _posterior(moments: Moments, sd: dict[str, float], freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Second moments of the unknowns over their sizes, (site, unknown), and 1 where a part is on and data say anything of it."""
+    stated, size = own_sd(sd, moments.amplitude), own_sd(dict.fromkeys(PARTS, 1.0), moments.amplitude)
+    own, weight = slice(len(OWN)), np.ones(len(stated))
     for _ in range(3):  # weights and unknowns of b follow each other
-        own = np.where(stated > 0, stated, np.inf) / np.sqrt(weight)[:, None]
-        year = np.full((len(own), years), sd["year"] if sd["year"] > 0 else np.inf)
-        prior = 1 / np.concatenate([own, year], axis=1)  # 0 stands for a part that is off, made exact below
-        on = np.concatenate([stated > 0, np.broadcast_to(sd["year"] > 0, year.shape)], axis=1)
-        precision = np.where(on[:, :, None] & on[:, None], moments.precision, 0.0) + _diagonal(np.where(on, prior**2, 1.0))
-        cover = np.linalg.inv(precision)
-        mean = np.einsum("sij,sj->si", cover, np.where(on, moments.right, 0.0))
-        square = np.where(on, mean**2 + np.einsum("sii->si", cover), 0.0)
-        inside = (square[:, : len(OWN)] / np.where(stated > 0, stated, 1.0) ** 2).sum(axis=1)
+        prior = _prior_precision(moments, stated, sd["year"], weight)
+        square = _second_moments(moments, prior)
+        inside = (square[:, own] / np.where(stated > 0, stated, 1.0) ** 2).sum(axis=1)
         weight = (freedom + (stated > 0).sum(axis=1)) / (freedom + inside)
-    known = np.einsum("sii->si", moments.precision) > 0
-    scaled = np.concatenate([square[:, : len(OWN)] / size**2 * weight[:, None], square[:, len(OWN) :]], axis=1)
-    return scaled, weight, known & on
+    square[:, own] *= weight[:, None] / size**2
+    return square, (np.einsum("sii->si", moments.precision) > 0) & (prior > 0)
 
 
-def _diagonal(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values[:, :, None] * np.eye(values.shape[1]))
+def _prior_precision(moments: Moments, own: np.ndarray, year: float, weight: np.ndarray) -> np.ndarray:
+    """Of [functions of b | years], (site, unknown); 0 stands for a part that is off."""
+    sd = np.concatenate([own, np.full((len(own), moments.right.shape[1] - len(OWN)), year)], axis=1)
+    found = np.divide(1.0, sd**2, out=np.zeros_like(sd), where=sd > 0)
+    found[:, : len(OWN)] *= weight[:, None]
+    return found
 
 
-def _maximise(found: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], sd: dict[str, float]) -> dict[str, float]:
+def _second_moments(moments: Moments, prior: np.ndarray) -> np.ndarray:
+    """Posterior mean squared plus variance of every unknown, (site, unknown); 0 where its part is off."""
+    on = prior > 0
+    precision = np.where(on[:, :, None] & on[:, None], moments.precision, 0.0)
+    cover = np.linalg.inv(precision + np.where(on, prior, 1.0)[:, :, None] * np.eye(prior.shape[1]))
+    mean = np.einsum("sij,sj->si", cover, np.where(on, moments.right, 0.0))
+    return np.asarray(np.where(on, mean**2 + np.einsum("sii->si", cover), 0.0))
+
+
+def _maximise(found: Sequence[tuple[np.ndarray, np.ndarray]], sd: dict[str, float]) -> dict[str, float]:
     """New sds: the mean second moment of each part's unknowns."""
     new = dict(sd)
     for part in (p for p in PARTS if sd[p] > 0):
         total = count = 0.0
-        for square, _, known in found:
+        for square, known in found:
             of = [*OWN, *["year"] * (square.shape[1] - len(OWN))]
             mine = np.array([name == part for name in of])
             total, count = total + float((square * known)[:, mine].sum()), count + float(known[:, mine].sum())
