@@ -3,6 +3,11 @@
 What stands in `__all__` is promised to stay; it is imported when it is first used, so that `import dualflux` is quick.
 """
 
+import os
+
+# Before NumPy is loaded: OpenBLAS splits sums by its number of threads, and results must not depend on the number of cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
