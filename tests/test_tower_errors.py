@@ -52,15 +52,14 @@ def case(seed: int) -> tuple[RowErrors, np.ndarray, np.ndarray]:
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_v_is_that_of_dense_algebra(seed: int) -> None:
-    """V^-1, a site's C' V^-1 C, and what residuals say of e and of a site's unknowns; rows that are out count nowhere."""
+    """V^-1, a site's C' V^-1 C, and what residuals say of e; rows that are out count nowhere."""
     errors, dense, inside = case(seed)
     columns = np.random.default_rng(seed).normal(size=(len(inside), 4))
     wanted = np.zeros_like(columns)
     wanted[inside] = np.linalg.solve(dense[np.ix_(inside, inside)], columns[inside])
     np.testing.assert_allclose(errors.solve(columns), wanted, atol=1e-9)
-    for gram, unknowns, rows in zip(errors.gram(columns), errors.unknowns(columns[:, 0]), errors.records.spans(), strict=True):
+    for gram, rows in zip(errors.gram(columns), errors.records.spans(), strict=True):
         np.testing.assert_allclose(gram, columns[rows].T @ wanted[rows], atol=1e-9)
-        np.testing.assert_allclose(unknowns, errors.lasting[rows].T @ wanted[rows, 0], atol=1e-9)
     once = np.divide(wanted[:, 0], errors.white, out=np.zeros(len(inside)), where=inside)
     np.testing.assert_allclose(errors.once(columns[:, 0]), once, atol=1e-9)
 

@@ -35,11 +35,7 @@ def log_evidence(problem: MemberProblem, normals: Normals, spread: np.ndarray, r
     spread : array, (effect,)
         Sds of `MemberProblem.estimated`.
     """
-    sd, layout = problem.prior_sd.copy(), problem.layout
-    for effect, value in zip(problem.estimated(), spread, strict=True):
-        part = layout.place(effect.name)
-        sd[part] = np.where(sd[part] > 0, value, 0.0)
-    readout = layout.place("readout")
+    sd, readout = problem.sds(spread), problem.layout.place("readout")
     sd[readout] = readout_sd
     on = np.flatnonzero(sd > 0)
     values = np.sum([own[:, 0] for own in normals.values], axis=0)

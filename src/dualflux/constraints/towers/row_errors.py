@@ -100,10 +100,6 @@ class RowErrors:
         share = self.solve(residual[:, None])[:, 0]
         return np.divide(share, self.white, out=np.zeros(len(share)), where=self.white > 0)
 
-    def unknowns(self, residual: np.ndarray) -> np.ndarray:
-        """The sites' unknowns as expected given residuals (row,) of V, (site, unknown), in units of their sds."""
-        return self._unknowns(self._of_sites(self._short(residual[:, None])))[..., 0]
-
     def variance_of_means(self) -> np.ndarray:
         """Variance of each site's mean error over its rows, (site,); NaN where a site has none that is in [(gC m-2 d-1)^2]."""
         there = (self.white > 0).astype(np.float64)
