@@ -142,7 +142,8 @@ def tower_errors(
     records, towers = equations.records, equations.towers
     share, days = 1 / (1 + np.exp(-float(own.memory_logit))), np.exp(float(own.log_memory_days))
     of_part = {"offset": 1.0, "cycle": towers.amplitude, "trend": 1.0}
-    effect = np.stack([sd[part] * of_part[part] * random.standard_normal(len(towers.sites)) for part in OWN], axis=1)
+    tails = np.sqrt(random.chisquare(equations.degrees_of_freedom, len(towers.sites)) / equations.degrees_of_freedom)
+    effect = np.stack([sd[part] * of_part[part] * random.standard_normal(len(towers.sites)) / tails for part in OWN], axis=1)
     year = sd["year"] * random.standard_normal((len(towers.sites), records.years))
     lasting = (records.own * effect[records.site]).sum(axis=1) + scale * year[records.site, records.year]
     white = np.hypot(towers.uncertainty[records.order].astype(np.float64), np.sqrt(1 - share) * scale)

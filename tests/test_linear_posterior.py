@@ -138,7 +138,10 @@ def fixed(pieces: Pieces, weight: np.ndarray) -> Normals:
     """The equations with stated weights of the towers' rows."""
     size, inner = pieces.layout.size, len(pieces.regional.matrix)
     values = np.column_stack([pieces.observed(), pieces.noise])
-    towers = Normal(np.arange(size - STRAYS), *pieces.data.normal(pieces.features, pieces.model.weighted(weight), values))
+    towers = Normal(
+        np.arange(size - STRAYS),
+        *pieces.data.normal(pieces.features, pieces.model.weighted(pieces.model.normal()._replace(once=weight)), values),
+    )
     return Normals.create([towers, Normal(np.arange(inner), *pieces.regional), pieces.stray.normal()], size)
 
 
@@ -149,7 +152,7 @@ def dense_v(errors: RowErrors) -> np.ndarray:
 
 def dense_equations(pieces: Pieces, design: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sum over towers (in dense V), inversions and made-up data of X' V^-1 X and X' V^-1 y."""
-    share = np.linalg.solve(dense_v(pieces.model.weighted(weight)), design).T
+    share = np.linalg.solve(dense_v(pieces.model.weighted(pieces.model.normal()._replace(once=weight))), design).T
     inner, count = len(pieces.regional.matrix), design.shape[1]
     precision, right, stray = np.zeros((count + STRAYS,) * 2), np.zeros(count + STRAYS), pieces.stray
     precision[:count, :count] += share @ design
@@ -198,7 +201,8 @@ def test_the_towers_equations_are_generalised_least_squares(seed: int, sites: in
     order, rows = data.records.order, len(towers.site)
     features, values = random.normal(size=(rows, WIDTH)), random.normal(size=(rows, 2))
     design = dense_design(towers, features)[order]
-    errors = make_errors(data, seed).weighted(random.uniform(0.2, 2, rows))
+    model = make_errors(data, seed)
+    errors = model.weighted(model.normal()._replace(once=random.uniform(0.2, 2, rows)))
     matrix, right = data.normal(features[order], errors, values)
     share = np.linalg.solve(dense_v(errors), design).T
     np.testing.assert_allclose(matrix, share @ design, atol=1e-5 * np.abs(matrix).max())  # predictors are float32
@@ -212,9 +216,9 @@ def test_rows_that_are_out_are_not_in_the_equations() -> None:
     pieces, design = make_problem(12)
     inside = np.random.default_rng(0).uniform(size=len(design)) > 0.3
     observed = np.where(inside, pieces.observed(), 1e3)
-    errors = replace(pieces.model, use=inside.astype(float)).weighted(np.ones(len(design)))
+    errors = replace(pieces.model, use=inside.astype(float)).weighted(pieces.model.normal())
     matrix, right = pieces.data.normal(pieces.features, errors, np.column_stack([observed, observed]))
-    dense = dense_v(pieces.model.weighted(np.ones(len(design))))[np.ix_(inside, inside)]
+    dense = dense_v(pieces.model.weighted(pieces.model.normal()))[np.ix_(inside, inside)]
     share = np.linalg.solve(dense, design[inside]).T
     np.testing.assert_allclose(matrix, share @ design[inside], atol=1e-5 * np.abs(matrix).max())
     np.testing.assert_allclose(right[:, 0], share @ observed[inside], atol=1e-5 * np.abs(right).max())
@@ -295,7 +299,7 @@ def test_as_gs_prior_widens_f_learns_from_towers_only_what_no_slope_explains() -
     problem, design = make_problem(9)
     weight, slopes = np.random.default_rng(10).uniform(0.1, 2, len(design)), problem.estimated()[2]
     found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1e4], draw=False)[0]
-    white = np.linalg.inv(np.linalg.cholesky(dense_v(problem.model.weighted(weight))))
+    white = np.linalg.inv(np.linalg.cholesky(dense_v(problem.model.weighted(problem.model.normal()._replace(once=weight)))))
     place = np.arange(len(found))[slopes]
     strays = problem.stray
     own = np.vstack([white @ np.pad(design, ((0, 0), (0, STRAYS))), strays.design])
@@ -321,7 +325,7 @@ def test_draws_have_the_posteriors_mean_and_covariance() -> None:
     factor = np.linalg.cholesky(matrix)  # H' R^-1 e has the covariance H' R^-1 H
     mean, _ = solve(problem, fixed(problem, weight), SPREAD, draw=False)
     draws = np.empty((count, len(mean)))
-    errors = problem.model.weighted(weight)
+    errors = problem.model.weighted(problem.model.normal()._replace(once=weight))
     for place in range(count):
         values = np.column_stack([known[:, 0], factor @ random.normal(size=inner)])
         noise, prior_noise = np.add(*errors.draw(random)), random.normal(size=len(mean))
@@ -371,7 +375,7 @@ def test_iterated_weights_end_at_the_student_t_posteriors_mode(monkeypatch: pyte
     observed, (matrix, values) = problem.observed(), problem.regional
     prior_mean = np.r_[problem.trained[:WIDTH], np.zeros(len(problem.trained) - WIDTH)]
     on = problem.prior_sd > 0
-    unit = model.weighted(np.ones(len(design)))
+    unit = model.weighted(model.normal())
     remembered = np.linalg.inv(dense_v(unit) - np.diag(1 / unit.white))
     precision, right = (a[on] for a in (problem.stray.design.T @ problem.stray.design, problem.stray.design.T @ problem.stray.observed))
     with double_precision():
@@ -385,7 +389,7 @@ def test_iterated_weights_end_at_the_student_t_posteriors_mode(monkeypatch: pyte
             return towers + regional + stray + (((parameters - prior_mean[on]) / problem.prior_sd[on]) ** 2).sum() / 2
 
         def slope(solution: np.ndarray, errors: RowErrors) -> float:
-            once = errors.once(observed - design @ solution[on])
+            once = errors.given(observed - design @ solution[on])[1]
             found = gradient(jnp.asarray(solution[on]), jnp.asarray(observed - design @ solution[on] - once))
             return float(max(np.abs(np.asarray(g)).max() for g in found))
 

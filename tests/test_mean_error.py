@@ -67,7 +67,7 @@ def test_draws_have_r_on_average(spread: SpreadKind) -> None:
 
 def test_draws_are_from_the_mixture() -> None:
     """The distribution of a drawn offset: Student's t with four degrees of freedom mixed over k (Kolmogorov-Smirnov, 3000 draws)."""
-    random, error = np.random.default_rng(5), MeanError(replace(known(), freedom=np.full(5, 4.0)), "common", np.zeros((2, 12)))
+    random, error = np.random.default_rng(5), MeanError(replace(known(), freedom=np.full(6, 4.0)), "common", np.zeros((2, 12)))
     draws = np.array([error.draw(random, 1)[0].mean() for _ in range(3000)])
     shares = COMMON_SHARE_SD * stats.halfnorm.ppf((np.arange(200) + 0.5) / 200)
     sd = np.sqrt(known().covariance[0, 0, 0] * (shares**2 + 0.25))

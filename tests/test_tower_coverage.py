@@ -63,7 +63,7 @@ def test_a_folds_error_is_that_of_the_members_that_have_not_seen_it() -> None:
 
 
 def test_coverage_of_what_the_model_says() -> None:
-    """600 sites of 30 months: all parts of the error as stated, with 4 degrees of freedom, members that scatter by 0.6.
+    """600 sites of 30 months: all parts of the error as stated, b's and e's with 4 degrees of freedom, members that scatter by 0.6.
 
     Four standard errors of 600 sites for means; data of a site hang together, so theirs is the same.
     """
@@ -72,7 +72,8 @@ def test_coverage_of_what_the_model_says() -> None:
     time = pd.DatetimeIndex(np.tile(pd.date_range("2001-01-01", periods=each, freq="MS"), sites))
     records, amplitude = Records.create(site, time, sites), random.uniform(0.5, 2, sites)
     sd, scale, share, days = {"offset": 0.8, "cycle": 0.4, "trend": 0.5, "year": 0.5}, 0.9, 0.3, 40.0
-    columns = lasting(records, own_sd(sd, amplitude), np.full(len(site), sd["year"] * scale))
+    tails = np.sqrt(random.chisquare(4, sites) / 4)[:, None]
+    columns = lasting(records, own_sd(sd, amplitude) / tails, np.full(len(site), sd["year"] * scale))
     white = (1 - share) * scale**2
     rows = np.ones(len(site))
     errors = RowErrors.create(records, rows / white, np.sqrt(share) * scale * rows, days, columns)

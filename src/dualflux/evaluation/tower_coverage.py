@@ -1,11 +1,12 @@
 """How honest the predictive distribution at left-out towers is.
 
 At a tower that training has not seen, NEE is f + g with the scatter of the members, what sites have of their own (offset, cycle,
-trend, years), an error with memory, and one that happens once and has tails:
+trend: b, with tails), its years, an error with memory, and one that happens once and has tails:
 
-    y ~ f + g + N(0, members^2 + own^2 + memory^2) + scale t(degrees of freedom).
+    y ~ f + g + N(0, members^2 + years^2 + memory^2 + b^2 / lambda) + scale t(degrees of freedom),
 
-The mean over a site's data has hardly any of the last: it tests what lasts.
+lambda of a site a chi-square of as many degrees of freedom over their number. The mean over a site's data has hardly any of the
+last: it tests what lasts.
 """
 
 from pathlib import Path
@@ -22,6 +23,7 @@ from dualflux.metrics.probability import LEVELS
 from dualflux.model.ensemble import Ensemble
 
 NODES = 20  # of Gauss-Hermite quadrature over the normal part
+SITE_NODES = 10  # of the distribution of a site's lambda: midpoints of as many classes of equal probability
 
 
 def probability_below(residual: np.ndarray, normal_sd: np.ndarray, scale: np.ndarray, freedom: float) -> np.ndarray:
@@ -38,8 +40,13 @@ def probability_below(residual: np.ndarray, normal_sd: np.ndarray, scale: np.nda
     node, weight = np.polynomial.hermite_e.hermegauss(NODES)
     found = np.zeros(np.shape(residual))
     for z, w in zip(node, weight / weight.sum(), strict=True):
-        found += w * stats.t.cdf((residual - z * normal_sd) / scale, freedom)
+        found += w * special.stdtr(freedom, (residual - z * normal_sd) / scale)
     return found
+
+
+def site_weights(freedom: float) -> np.ndarray:
+    """Equally probable values of a site's lambda, (node,)."""
+    return np.asarray(stats.chi2.ppf((np.arange(SITE_NODES) + 0.5) / SITE_NODES, freedom) / freedom)
 
 
 def site_spread(folder: Path, variant: str) -> pd.DataFrame:
@@ -129,9 +136,22 @@ def _below(
         records, error_sizes(ensemble, fold), spread.loc[fold], towers.amplitude, mine.tower_like.to_numpy(), towers.uncertainty
     )  # fmt: skip
     residual, std = (a.to_numpy()[records.order] for a in (mine.observed - mine.tower_like, mine["std"]))
-    normal = np.sqrt(std**2 + errors.memory**2 + (errors.lasting**2).sum(axis=1))
-    single = probability_below(residual, normal, 1 / np.sqrt(errors.white), freedom)
-    widened = RowErrors.create(records, errors.white * (freedom - 2) / freedom, errors.memory, errors.memory_days, errors.lasting)
+    normal = std**2 + errors.memory**2 + (errors.lasting[:, len(OWN) :] ** 2).sum(axis=1)
+    b = (errors.lasting[:, : len(OWN)] ** 2).sum(axis=1)
+    scale, weights = 1 / np.sqrt(errors.white), site_weights(freedom)
+    single = np.mean([probability_below(residual, np.sqrt(normal + b / w), scale, freedom) for w in weights], axis=0)
     by_site = pd.DataFrame({"residual": residual, "variance": std**2}).groupby(records.site).mean()
-    variance = by_site.variance + widened.variance_of_means()[by_site.index]
-    return single, stats.norm.cdf(by_site.residual / np.sqrt(variance))
+    of_b, rest = (v[by_site.index, None] for v in variances_of_means(errors, freedom))
+    sd = np.sqrt(by_site.variance.to_numpy()[:, None] + rest + of_b / weights)
+    return single, stats.norm.cdf(by_site.residual.to_numpy()[:, None] / sd).mean(axis=1)
+
+
+def variances_of_means(errors: RowErrors, freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each site's mean over its rows, (site,) [(gC m-2 d-1)^2]: b's squared scale, and the variance of all else, e a Student's t."""
+    white, without = errors.white * (freedom - 2) / freedom, errors.lasting.copy()
+    without[:, : len(OWN)] = 0
+    both = [
+        RowErrors.create(errors.records, white, errors.memory, errors.memory_days, columns).variance_of_means()
+        for columns in (errors.lasting, without)
+    ]
+    return both[0] - both[1], both[1]

@@ -37,8 +37,8 @@ class OwnError:
         Degrees of freedom: of the estimate and of its prior.
     products : array, (part,)
         Products that the ensemble's mean is of.
-    direction : array, (region, 12)
-        Of the mean cycle, of unit length.
+    directions : array, (region, 2, 12)
+        Of `Spread`.
     shape : array, (region, 12, 12)
         F of `Spread`.
     """
@@ -46,15 +46,17 @@ class OwnError:
     covariance: np.ndarray
     freedom: np.ndarray
     products: np.ndarray
-    direction: np.ndarray
+    directions: np.ndarray
     shape: np.ndarray
 
     def error(self, factor: np.ndarray | float = 1.0) -> EnsembleError:
         """R whose parts have `factor` (part,) times the variance of one product."""
-        offset, cycle, amplitude, annual, monthly = self.covariance * np.broadcast_to(factor, len(PARTS))[:, None, None]
-        across = CENTRE - self.direction[:, :, None] * self.direction[:, None]
+        offset, cycle, amplitude, phase, annual, monthly = self.covariance * np.broadcast_to(factor, len(PARTS))[:, None, None]
+        across = CENTRE - np.einsum("rdi,rdj->rij", self.directions, self.directions)
         found = assemble(offset, np.zeros_like(offset), monthly, self.shape)
-        mean = found.mean + spread_over_months(cycle, across) + spread_over_months(amplitude, self.direction[:, :, None])
+        mean = found.mean + spread_over_months(cycle, across)
+        for covariance, direction in zip((amplitude, phase), np.moveaxis(self.directions, 1, 0), strict=True):
+            mean = mean + spread_over_months(covariance, direction[:, :, None])
         return EnsembleError(mean, found.anomaly + spread_over_months(annual, np.ones((len(annual), 12, 1))))
 
 
@@ -82,13 +84,13 @@ def estimate_own_error(
     spread = spread_of(products)
     differ = _differ(spread, products)
     needed = np.ones_like(differ)
-    needed[PARTS.index("amplitude")] = spread.direction.any(axis=1)
+    needed[[PARTS.index(part) for part in ("amplitude", "phase")]] = spread.directions.any(axis=2).T
     if minimum_spread is None and not differ[needed].all():
         raise InputError(_no_spread(differ | ~needed, region_names))
     floor = 0.0 if minimum_spread is None else (minimum_spread / 12) ** 2
     parts = zip(spread.scatter, spread.freedom, differ, strict=True)
     found = np.stack([_between(scatter, freedom, region_area, there, floor) for scatter, freedom, there in parts])
-    return OwnError(found, spread.freedom + PRIOR_DEGREES_OF_FREEDOM, spread.products, spread.direction, spread.shape)
+    return OwnError(found, spread.freedom + PRIOR_DEGREES_OF_FREEDOM, spread.products, spread.directions, spread.shape)
 
 
 def _differ(spread: Spread, products: np.ndarray) -> np.ndarray:

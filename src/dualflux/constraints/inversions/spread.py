@@ -15,7 +15,8 @@ from dualflux.constraints.inversions.covariance import CENTRE, autoregressive_co
 from dualflux.constraints.inversions.ensemble_mean import ensemble_mean
 from dualflux.errors import InputError
 
-PARTS = ("offset", "cycle", "amplitude", "annual", "monthly")
+PARTS = ("offset", "cycle", "amplitude", "phase", "annual", "monthly")
+ACROSS = 9  # directions of a cycle that are neither along the mean cycle nor its shift
 SEASON_PRIOR_DEGREES_OF_FREEDOM = 12.0  # weight of equal variance in all calendar months against a month's own
 
 
@@ -25,14 +26,15 @@ class Spread(NamedTuple):
     Attributes
     ----------
     scatter : array, (part, region, region)
-        Covariance per degree of freedom [(PgC month-1)^2] of a product's offset; of its cycle in each of the ten directions
-        across the mean cycle; along it (its amplitude); of the mean over months of a year's anomalies; and of a month's anomaly about that.
+        Covariance per degree of freedom [(PgC month-1)^2] of a product's offset; of its cycle in each of the nine directions
+        across the mean cycle and its shift; along the mean cycle (its amplitude); along its shift in time (its phase); of the mean over
+        months of a year's anomalies; and of a month's anomaly about that.
     freedom : array, (part,)
         Degrees of freedom of each estimate.
     products : array, (part,)
         Products that the mean is of, in the part: of anomalies the harmonic mean over years.
-    direction : array, (region, 12)
-        Of the mean cycle, of unit length; 0 where there is none.
+    directions : array, (region, 2, 12)
+        Of the mean cycle, and of its shift in time as far as it is across the cycle; of unit length, 0 where there is none.
     shape : array, (region, 12, 12)
         F: a year's anomalies about their mean over months have the covariance F F' x variance; columns of zero mean, tr F F' = 11.
     """
@@ -40,7 +42,7 @@ class Spread(NamedTuple):
     scatter: np.ndarray
     freedom: np.ndarray
     products: np.ndarray
-    direction: np.ndarray
+    directions: np.ndarray
     shape: np.ndarray
 
 
@@ -60,7 +62,7 @@ def spread_of(products: np.ndarray) -> Spread:
             f"inversions: {len(products)} product(s), {int(shared.max())} year(s) that at least two of them cover together; "
             "two products and two shared years are needed to estimate their error; add products or widen the period"
         )
-    direction = _direction(split_parts(ensemble_mean(products))[1])
+    directions = _directions(split_parts(ensemble_mean(products))[1])
     pairs = list(zip(*np.nonzero(np.triu(shared)), strict=True))
     parts = [split_parts((products[p] - products[q])[:, (use[p] * use[q]) > 0] / np.sqrt(2)) for p, q in pairs]
     anomalies = np.concatenate([anomaly for *_, anomaly in parts], axis=1)
@@ -69,20 +71,21 @@ def spread_of(products: np.ndarray) -> Spread:
     of_years *= years / np.count_nonzero([shared[p, q] > 1 for p, q in pairs])
     offset, cycle = (np.stack([part[i] for part in parts]) for i in (0, 1))
     return Spread(
-        np.stack([*_lasting(offset, cycle, direction), *_passing(anomalies, years)]),
-        np.array([freedom, 10 * freedom, freedom, of_years, 11 * of_years]),
-        np.array([len(products)] * 3 + [use.shape[1] / (1 / use.sum(axis=0)).sum()] * 2),
-        direction,
+        np.stack([*_lasting(offset, cycle, directions), *_passing(anomalies, years)]),
+        np.array([freedom, ACROSS * freedom, freedom, freedom, of_years, 11 * of_years]),
+        np.array([len(products)] * 4 + [use.shape[1] / (1 / use.sum(axis=0)).sum()] * 2),
+        directions,
         _shape(anomalies, years, of_years),
     )
 
 
-def _lasting(offset: np.ndarray, cycle: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scatter of offset (pair, region) and of cycle (pair, region, 12), across and along its direction."""
-    along = np.einsum("pri,ri->pr", cycle, direction)
-    across = cycle - along[:, :, None] * direction
+def _lasting(offset: np.ndarray, cycle: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Scatter of offset (pair, region) and of cycle (pair, region, 12): across its directions, and along each of them."""
+    along = np.einsum("pri,rdi->dpr", cycle, directions)
+    across = cycle - np.einsum("dpr,rdi->pri", along, directions)
     count = len(offset)
-    return offset.T @ offset / count, np.einsum("pri,psi->rs", across, across) / (10 * count), along.T @ along / count
+    amplitude, phase = np.einsum("dpr,dps->drs", along, along) / count
+    return offset.T @ offset / count, np.einsum("pri,psi->rs", across, across) / (ACROSS * count), amplitude, phase
 
 
 def _passing(anomalies: np.ndarray, years: float) -> tuple[np.ndarray, np.ndarray]:
@@ -101,10 +104,16 @@ def _freedom(weight: np.ndarray) -> float:
     return float(np.trace(laplacian) ** 2 / (laplacian**2).sum())
 
 
-def _direction(cycle: np.ndarray) -> np.ndarray:
-    """Unit vectors along cycles (region, 12); 0 where a cycle is no more than rounding."""
-    size = np.sqrt((cycle**2).sum(axis=1, keepdims=True))
-    return np.divide(cycle, size, out=np.zeros_like(cycle), where=size > 1e-12)
+def _directions(cycle: np.ndarray) -> np.ndarray:
+    """Unit vectors along cycles (region, 12) and along their shift in time, (region, 2, 12); 0 where one is no more than rounding."""
+    along = _unit(cycle)
+    shift = (np.roll(cycle, -1, axis=1) - np.roll(cycle, 1, axis=1)) / 2
+    return np.stack([along, _unit(shift - (shift * along).sum(axis=1, keepdims=True) * along)], axis=1)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    size = np.sqrt((vector**2).sum(axis=1, keepdims=True))
+    return np.divide(vector, size, out=np.zeros_like(vector), where=size > 1e-12)
 
 
 def _shape(anomalies: np.ndarray, years: float, freedom: float) -> np.ndarray:

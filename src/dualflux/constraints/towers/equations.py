@@ -5,19 +5,20 @@ does not vary between years needs the sites' sums alone: u is a site's basis fun
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.towers.observations import TowerConstraint
-from dualflux.constraints.towers.records import Records
+from dualflux.constraints.towers.records import OWN, Records
 from dualflux.constraints.towers.row_errors import RowErrors
 from dualflux.constraints.towers.site_spread import PARTS, lasting, own_sd
 from dualflux.model.spatial_effect import HARMONICS, harmonics
 from dualflux.model.time_effect import time_columns
 
-ROUNDS = 4  # of e and its weights at one solution
+ROUNDS = 4  # of errors and their weights at one solution
 EFFECTS = ("readout", "series", "spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
 
 
@@ -73,7 +74,7 @@ class TowerEquations:
         use = (part.use + part.validation)[self.records.site].astype(np.float64)
         sd = {p: float(member.sd[f"site_{p}"]) for p in PARTS}
         own_columns = lasting(self.records, own_sd(sd, self.towers.amplitude), sd["year"] * scale)
-        errors = ErrorModel(self.records, use, white, np.sqrt(share) * scale, days, own_columns, self.degrees_of_freedom)
+        errors = ErrorModel(self.records, use, white, np.sqrt(share) * scale, days, own_columns, self.degrees_of_freedom, len(OWN))
         return self.heavy_tailed(columns, errors, place, float(part.weight), member.random, member.sign)
 
     def heavy_tailed(
@@ -146,9 +147,24 @@ class TowerEquations:
         return matrix, np.concatenate([common[:width, -2:], u_plain[:, -2:], common[x, -2:]])
 
 
+class Weights(NamedTuple):
+    """Precisions of heavy-tailed errors, over those of their squared scale.
+
+    Attributes
+    ----------
+    once : array, (row,)
+        Of e.
+    site : array, (site,)
+        Of what a site has of its own.
+    """
+
+    once: np.ndarray
+    site: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class ErrorModel:
-    """Errors of the rows but for the Student-t weights of e.
+    """Errors of the rows but for the weights of e and b, both Student-t: normal with a precision of its own for every row and site.
 
     Attributes
     ----------
@@ -163,6 +179,8 @@ class ErrorModel:
     lasting : array, (row, unknown)
         See `RowErrors`.
     degrees_of_freedom : float
+    own : int
+        How many of `lasting` are functions of b, in front: those have tails.
     """
 
     records: Records
@@ -172,25 +190,45 @@ class ErrorModel:
     memory_days: float
     lasting: np.ndarray
     degrees_of_freedom: float
+    own: int = 0
 
-    def weighted(self, weight: np.ndarray) -> RowErrors:
-        """V with e of precision `weight` over its squared scale."""
-        return RowErrors.create(self.records, self.use * weight / self.white, self.memory, self.memory_days, self.lasting)
+    @property
+    def on(self) -> np.ndarray:
+        """Functions of b whose sd is not 0."""
+        return np.flatnonzero(self.lasting[:, : self.own].any(axis=0))
+
+    def normal(self) -> Weights:
+        """As if nothing had tails."""
+        return Weights(np.ones(len(self.use)), np.ones(len(self.records.first) - 1))
+
+    def weighted(self, weight: Weights) -> RowErrors:
+        """V with these weights."""
+        lasting = self.lasting.copy()
+        lasting[:, : self.own] /= np.sqrt(weight.site)[self.records.site, None]
+        return RowErrors.create(self.records, self.use * weight.once / self.white, self.memory, self.memory_days, lasting)
 
     def at(self, residual: np.ndarray) -> RowErrors:
-        """V with the weights that are expected of e given residuals (row,): each follows the other, `ROUNDS` times."""
-        weight = np.ones(len(residual))
+        """V with the weights that are expected of e and b given residuals (row,): each follows the others, `ROUNDS` times."""
+        return self.weighted(self._expected(residual))
+
+    def _expected(self, residual: np.ndarray) -> Weights:
+        weight, freedom = self.normal(), self.degrees_of_freedom
         for _ in range(ROUNDS):
-            once = self.weighted(weight).once(residual)
-            weight = (self.degrees_of_freedom + 1) / (self.degrees_of_freedom + once**2 / self.white)
-        return self.weighted(weight)
+            errors = self.weighted(weight)
+            own, once = errors.given(residual)
+            square = (own**2 + errors.variance_of_unknowns())[:, self.on].sum(axis=1) / weight.site
+            weight = Weights((freedom + 1) / (freedom + once**2 / self.white), (freedom + len(self.on)) / (freedom + square))
+        return weight
 
     def drawn(self, residual: np.ndarray, random: np.random.Generator) -> RowErrors:
-        """V with weights drawn given residuals (row,): e given its weights, and weights given e, in turns (Geweke 1993,
+        """V with weights drawn given residuals (row,): e and b given their weights, and weights given e and b, in turns (Geweke 1993,
         J. Appl. Econometrics 8, S19)."""
-        errors = self.at(residual)
+        weight, freedom = self._expected(residual), self.degrees_of_freedom
         for _ in range(ROUNDS):
-            once = errors.draw_once(residual, random)
-            rate = (self.degrees_of_freedom + once**2 / self.white) / 2
-            errors = self.weighted(random.gamma((self.degrees_of_freedom + 1) / 2, 1 / rate))
-        return errors
+            own, once = self.weighted(weight).draw_given(residual, random)
+            square = (own[:, self.on] ** 2).sum(axis=1) / weight.site
+            weight = Weights(
+                random.gamma((freedom + 1) / 2, 2 / (freedom + once**2 / self.white)),
+                random.gamma((freedom + len(self.on)) / 2, 2 / (freedom + square)),
+            )
+        return self.weighted(weight)

@@ -95,10 +95,16 @@ class RowErrors:
         half = np.linalg.solve(self.small, self._of_sites(found))
         return np.asarray(self._site_products(columns, found) - np.swapaxes(half, 1, 2) @ half)
 
-    def once(self, residual: np.ndarray) -> np.ndarray:
-        """e as expected given residuals (row,) of V; 0 at rows that are out."""
-        share = self.solve(residual[:, None])[:, 0]
-        return np.divide(share, self.white, out=np.zeros(len(share)), where=self.white > 0)
+    def given(self, residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A site's unknowns, (site, unknown), and e, (row,), as expected given residuals (row,) of V; e is 0 at rows that are out."""
+        share = self.solve(residual[:, None])
+        once = np.divide(share[:, 0], self.white, out=np.zeros(len(share)), where=self.white > 0)
+        return self._of_sites(share)[:, :, 0], once
+
+    def variance_of_unknowns(self) -> np.ndarray:
+        """Of a site's unknowns given the data, (site, unknown); 1 where these say nothing."""
+        half = np.linalg.solve(self.small, np.broadcast_to(np.eye(self.lasting.shape[1]), self.small.shape))
+        return np.asarray((half**2).sum(axis=1))
 
     def variance_of_means(self) -> np.ndarray:
         """Variance of each site's mean error over its rows, (site,); NaN where a site has none that is in [(gC m-2 d-1)^2]."""
@@ -116,16 +122,21 @@ class RowErrors:
 
     def draw(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """b + y + s and e, (row,) each, drawn; e is 0 at rows that are out."""
+        state, own, once = self._drawn(random)
+        return state + self._spread(own)[:, 0], once
+
+    def _drawn(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = len(self.white)
         state = draw_markov(self.decay, random.standard_normal(rows))
         own = random.standard_normal((len(self.records.first) - 1, self.lasting.shape[1], 1))
         once = np.divide(random.standard_normal(rows), np.sqrt(self.white), out=np.zeros(rows), where=self.white > 0)
-        return self.memory * state + self._spread(own)[:, 0], once
+        return self.memory * state, own, once
 
-    def draw_once(self, residual: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """e drawn given residuals (row,) of V: a draw of all, corrected by what the residual expects of e beyond it."""
-        lasting, once = self.draw(random)
-        return np.asarray(once + self.once(residual - lasting - once))
+    def draw_given(self, residual: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A site's unknowns and e drawn given residuals (row,) of V: a draw of all, corrected by what the residual expects beyond it."""
+        state, own, once = self._drawn(random)
+        further = self.given(residual - state - self._spread(own)[:, 0] - once)
+        return own[:, :, 0] + further[0], once + further[1]
 
 
 def markov_precision(decay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -144,6 +144,6 @@ def _maximise(found: Sequence[tuple[np.ndarray, np.ndarray]], sd: dict[str, floa
 def _weights(rows: UnseenRows, weight: np.ndarray, sd: dict[str, float], freedom: float) -> np.ndarray:
     """Student-t weights of e at what is expected of it."""
     columns = lasting(rows.records, own_sd(sd, rows.amplitude), sd["year"] * rows.scale)
-    once = _errors(rows, weight, columns).once(rows.residual)
+    _, once = _errors(rows, weight, columns).given(rows.residual)
     square = once**2 / (rows.uncertainty**2 + (1 - rows.share) * rows.scale**2)
     return np.asarray((freedom + 1) / (freedom + square))
