@@ -17,7 +17,7 @@ from dualflux.features import Standard
 from dualflux.grid import Grid, LandCells
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, NetworkSettings
-from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.model.spatial_effect import HARMONICS, SpatialBasis
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prediction.tile_preparation import prepare_store
 from dualflux.prediction.tile_store import PredictorStore
@@ -106,7 +106,7 @@ def members(cube: Cube, basis: SpatialBasis, count: int, network: NetworkSetting
 
     def one(key: jax.Array) -> FluxModel:
         model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, {}, network)
-        effects = jnp.zeros((3, basis.size)), jnp.zeros((cube.series.shape[1], 3))
+        effects = jnp.zeros((HARMONICS, basis.size)), jnp.zeros((cube.series.shape[1], 3))
         model = eqx.tree_at(lambda m: (m.spatial, m.series), model, effects)
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 

@@ -64,7 +64,7 @@ def _table() -> pd.DataFrame:
 def test_every_variant_has_the_effects_it_has_and_no_other(table: pd.DataFrame) -> None:
     assert list(table) == COLUMNS and not table.duplicated(["variant", "effect"]).any()
     of = {variant: set(rows.effect) for variant, rows in table.groupby("variant")}
-    flux, g = {"readout", "spatial_lasting", "spatial_seasonal"}, {"representativeness_mean", "representativeness"}
+    flux, g = {"readout", "spatial_lasting", "spatial_seasonal", "spatial_shape"}, {"representativeness_mean", "representativeness"}
     assert of["inversions"] == flux | {"common_share"}
     assert of["dual"] == flux | g | {"common_share"}
     assert of["towers"] <= flux and of["plain"] == flux | {"common_share"}

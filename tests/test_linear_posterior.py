@@ -47,10 +47,10 @@ def random_towers(seed: int, sites: int = 5, rows: int = 60) -> TowerConstraint:
 
 
 def dense_design(towers: TowerConstraint, features: np.ndarray, basis: SpatialBasis = BASIS) -> np.ndarray:
-    """[features | u's mean, cosine, sine | g's intercept, slopes], a row per observation in the towers' own order."""
+    """[features | u's mean, cosines, sines of three waves | g's intercept, slopes], a row per observation in the towers' own order."""
     angle = 2 * np.pi * (towers.time.month.to_numpy()[:, None] - 0.5) / 12
     place = basis.at(towers.sites.lat.to_numpy(), towers.sites.lon.to_numpy())[towers.site]
-    wave = [place, np.sqrt(2) * np.cos(angle) * place, np.sqrt(2) * np.sin(angle) * place]
+    wave = [place, *(np.sqrt(2) * f(k * angle) * place for k in (1, 2, 3) for f in (np.cos, np.sin))]
     return np.column_stack([features, *wave, np.ones(len(features)), towers.predictors[:, : CUBE.columns.invariant]])
 
 
@@ -168,9 +168,10 @@ def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tupl
     data, random = make_equations(towers), np.random.default_rng(seed + 1)
     features = random.normal(size=(len(towers.site), WIDTH))
     design, model = dense_design(towers, features)[data.records.order], make_errors(data, seed)
-    inner, towers_see = WIDTH + 3 * BASIS.size, design.shape[1]
+    inner, towers_see = WIDTH + 7 * BASIS.size, design.shape[1]
     count = towers_see + STRAYS
-    sd = np.concatenate([np.full(WIDTH, 0.5), np.full(BASIS.size, 0.3), np.full(2 * BASIS.size, 0.2), np.full(count - inner, 0.7)])
+    u = np.repeat([0.3, 0.2, 0.1], np.array([1, 2, 4]) * BASIS.size)
+    sd = np.concatenate([np.full(WIDTH, 0.5), u, np.full(count - inner, 0.7)])
     parts = {"u": slice(WIDTH, inner), "g": slice(inner, towers_see), "stray": slice(towers_see, count)}
     for name in off:
         sd[parts[name]] = 0.0
@@ -186,7 +187,7 @@ def make_problem(seed: int, off: tuple[str, ...] = (), use: float = 1.0) -> tupl
     return pieces, design
 
 
-SPREAD = np.array([0.3, 0.2, 0.7])  # of u's two parts and of g's slopes, as in `make_problem`
+SPREAD = np.array([0.3, 0.2, 0.1, 0.7])  # of u's three parts and of g's slopes, as in `make_problem`
 
 
 # Normal equations
@@ -245,13 +246,16 @@ def test_the_inversions_equations_are_generalised_least_squares(coupled: bool, y
 def test_the_integrals_of_the_spatial_effect_are_sums_over_cells_and_days(time_step: str) -> None:
     """H u of random coefficients: u of every cell and day, times area, summed; every month with its true length."""
     cube = make_cube(4, time_step)
-    regional, coefficient = make_regional(cube), np.random.default_rng(0).normal(size=3 * BASIS.size)
+    regional, coefficient = make_regional(cube), np.random.default_rng(0).normal(size=7 * BASIS.size)
     areas = Areas(CELLS.region_area, regional.month.ravel())
     found = (spatial_integrals(areas, cube.steps, len(cube.seasonal), CELLS, BASIS) @ coefficient).reshape(2, 4, 12)
     count = 12 if time_step == "monthly" else 366
     angle = 2 * np.pi * (cube.steps.season + 0.5) / count
-    mean, cosine, sine = coefficient.reshape(3, -1) @ BASIS.at(CELLS.lat(), CELLS.lon()).T
-    u = mean + np.sqrt(2) * (np.cos(angle)[:, None] * cosine + np.sin(angle)[:, None] * sine)  # (step, cell)
+    mean, *waves = coefficient.reshape(7, -1) @ BASIS.at(CELLS.lat(), CELLS.lon()).T
+    u = mean + np.zeros((len(angle), 1))  # (step, cell)
+    for k in (1, 2, 3):
+        cosine, sine = waves[2 * k - 2 : 2 * k]
+        u = u + np.sqrt(2) * (np.cos(k * angle)[:, None] * cosine + np.sin(k * angle)[:, None] * sine)
     days = np.repeat(cube.steps.month_days / cube.steps.month_steps, cube.steps.month_steps)
     daily = (regional_operator(CELLS) @ u.T)[:-1] * days
     wanted = np.add.reduceat(daily, cube.steps.month_start, axis=1).reshape(2, 4, 12)
@@ -285,8 +289,8 @@ def test_the_solution_is_the_conjugate_normal_posterior(off: tuple[str, ...]) ->
 
 def test_as_gs_prior_vanishes_the_model_is_the_one_without_slopes() -> None:
     problem, design = make_problem(7)
-    weight, slopes = np.random.default_rng(8).uniform(0.1, 2, len(design)), problem.estimated()[2]
-    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1e-7], draw=False)[0]
+    weight, slopes = np.random.default_rng(8).uniform(0.1, 2, len(design)), problem.estimated()[-1]
+    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1, 1e-7], draw=False)[0]
     off = problem.prior_sd.copy()
     off[slopes] = 0.0
     without = solve(replace(problem, prior_sd=off), fixed(problem, weight), SPREAD, draw=False)[0]
@@ -297,8 +301,8 @@ def test_as_gs_prior_vanishes_the_model_is_the_one_without_slopes() -> None:
 def test_as_gs_prior_widens_f_learns_from_towers_only_what_no_slope_explains() -> None:
     """Frisch and Waugh (1933): with free slopes all other parts are those of data and design with the slopes' columns projected out."""
     problem, design = make_problem(9)
-    weight, slopes = np.random.default_rng(10).uniform(0.1, 2, len(design)), problem.estimated()[2]
-    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1e4], draw=False)[0]
+    weight, slopes = np.random.default_rng(10).uniform(0.1, 2, len(design)), problem.estimated()[-1]
+    found = solve(problem, fixed(problem, weight), SPREAD * [1, 1, 1, 1e4], draw=False)[0]
     white = np.linalg.inv(np.linalg.cholesky(dense_v(problem.model.weighted(problem.model.normal()._replace(once=weight)))))
     place = np.arange(len(found))[slopes]
     strays = problem.stray
@@ -406,17 +410,17 @@ def test_iterated_weights_end_at_the_student_t_posteriors_mode(monkeypatch: pyte
 
 # The size of the spatial effect
 
-TRUE_SD = np.array([0.5, 0.25])
-CENTRE = np.array([0.15, 0.1, 0.0])  # g is off
+TRUE_SD = np.array([0.5, 0.25, 0.15])
+CENTRE = np.array([0.15, 0.1, 0.05, 0.0])  # g is off
 
 
 def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: float = 0.0, stated: float = 0.0) -> Pieces:
-    """Every third month of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features.
+    """Some months of four years at every site: u of the true sds, site effects of 0.05, t-errors of 0.1, a flux of two features.
 
     g has slopes of `slope_sd`, the problem states another sd.
     """
     random = np.random.default_rng(seed)
-    step = np.tile(np.arange(0, 48, 3), len(sites)) + np.repeat(np.arange(len(sites)) % 3, 16)
+    step = np.sort((5 * np.arange(16) + np.arange(len(sites))[:, None]) % 48).ravel()
     site = np.repeat(np.arange(len(sites)), 16)
     rows = CUBE.rows(step, sites.cell.to_numpy()[site])
     blank = TowerConstraint(rows, site, *np.ones((2, len(site)), np.float32), np.ones(len(sites)), sites, CUBE.steps.time[step])
@@ -424,11 +428,10 @@ def simulated(seed: int, basis: SpatialBasis, sites: pd.DataFrame, slope_sd: flo
     features = random.normal(size=(len(site), 2))
     slopes = CUBE.columns.invariant
     sd = np.concatenate([
-        [0.5, 0.5], np.full(basis.size, TRUE_SD[0]), np.full(2 * basis.size, TRUE_SD[1]), np.full(1 + slopes, slope_sd),
-        np.zeros(STRAYS),
+        [0.5, 0.5], np.repeat(TRUE_SD, np.array([1, 2, 4]) * basis.size), np.full(1 + slopes, slope_sd), np.zeros(STRAYS),
     ])  # fmt: skip
     truth = random.normal(size=len(sd)) * sd
-    first = 2 + 3 * basis.size
+    first = 2 + 7 * basis.size
     sd[first : first + 1 + slopes] = stated
     observed = data.expected(features, truth[:-STRAYS]) + 0.1 * random.standard_t(FREEDOM, len(site))
     observed += 0.05 * random.normal(size=len(sites))[data.records.site]
@@ -452,10 +455,10 @@ def test_the_sd_of_the_spatial_effect_is_recovered() -> None:
     basis = SpatialBasis.create(sites.lat.to_numpy(), sites.lon.to_numpy(), 1000.0)
     assert basis.size > 60
     found, towers = estimate([simulated(seed, basis, sites) for seed in range(2)], CENTRE)
-    error = 1 / np.sqrt(2 * 2 * basis.size * np.array([1, 2]))
-    from_data = np.sqrt((found[:2] ** 2 - PRIOR_SHARE * CENTRE[:2] ** 2) / (1 - PRIOR_SHARE))
+    error = 1 / np.sqrt(2 * 2 * basis.size * np.array([1, 2, 4]))
+    from_data = np.sqrt((found[:3] ** 2 - PRIOR_SHARE * CENTRE[:3] ** 2) / (1 - PRIOR_SHARE))
     assert (np.abs(from_data / TRUE_SD - 1) < 3 * error + 0.03).all()  # 0.03: coefficients are not known exactly
-    assert found[2] == 0 and len(towers) == 2
+    assert found[3] == 0 and len(towers) == 2
 
 
 @pytest.mark.parametrize(("true_sd", "stated"), [(0.0, 0.3), (0.6, 0.05)])
@@ -466,7 +469,7 @@ def test_the_sd_of_representativeness_follows_the_data_alone(true_sd: float, sta
     sites["cell"] = random.integers(0, len(CELLS.index), 120)
     basis = SpatialBasis.create(sites.lat.to_numpy(), sites.lon.to_numpy(), 3000.0)
     problems = [simulated(seed, basis, sites, true_sd, stated) for seed in range(6)]
-    found = estimate(problems, np.array([*TRUE_SD, stated]))[0][2]
+    found = estimate(problems, np.array([*TRUE_SD, stated]))[0][3]
     if true_sd == 0:
         assert found < 0.05
     else:
@@ -478,7 +481,7 @@ def test_without_data_every_sd_stays_at_its_centre(off: tuple[str, ...]) -> None
     """No tower and no inversion: the posterior is the prior; of g, where it is off, nothing is estimated."""
     problem, _ = make_problem(8, off, use=0.0)
     blind = replace(problem, regional=Regional(*(0 * part for part in problem.regional)))
-    centre = np.array([0.15, 0.1, 0.0 if off else 0.4])
+    centre = np.array([0.15, 0.1, 0.05, 0.0 if off else 0.4])
     found, _ = estimate([blind, blind], centre)
     np.testing.assert_allclose(found, centre, rtol=1e-9)
 

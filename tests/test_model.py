@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from dualflux.errors import InputError
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FLUX_SCALE, FluxModel, Network, NetworkSettings
-from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.model.spatial_effect import HARMONICS, SpatialBasis
 
 SETTINGS = NetworkSettings(hidden=(5, 3), activation="relu", members=2, folds=2)
 NAMES = ("height", "season", "ta", "rain")
@@ -35,7 +35,7 @@ def own(sites: int) -> dict[str, Kept]:
 def member(seed: int, sites: int = 6) -> FluxModel:
     """A member with every parameter away from its start."""
     model = FluxModel.create(jax.random.key(seed), len(NAMES), 2, own(sites), SETTINGS)
-    model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
+    model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((HARMONICS, BASIS.size)))
     keys = iter(jax.random.split(jax.random.key(seed + 100), len(jax.tree.leaves(model))))
     return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(next(keys), a.shape), model)
 

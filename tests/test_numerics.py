@@ -22,7 +22,7 @@ from dualflux.fitting.objective import Member, Score
 from dualflux.fitting.training import _require_finite
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FLUX_SCALE, FluxModel, NetworkSettings
-from dualflux.model.spatial_effect import harmonics
+from dualflux.model.spatial_effect import HARMONICS, harmonics
 from dualflux.prediction.engine import integrate_month
 from dualflux.prediction.in_memory import monthly_fluxes, require_finite_flux
 from small_world import BASIS, CELLS, double_precision, make_cube, make_objective, to_double
@@ -102,7 +102,7 @@ def drawn_ensemble(cube: object, members: int = 3) -> Ensemble:
     keys = jax.random.split(jax.random.key(5), members)
     model = jax.vmap(lambda key: FluxModel.create(key, len(names), invariant, {}, settings))(keys)
     weights = [*model.network.weights[:-1], model.network.weights[-1] * 20]
-    spatial = 0.3 * jax.random.normal(jax.random.key(6), (members, 3, PLACE.shape[1]))
+    spatial = 0.3 * jax.random.normal(jax.random.key(6), (members, HARMONICS, PLACE.shape[1]))
     model = eqx.tree_at(lambda m: (m.network.weights, m.spatial), model, (weights, spatial))
     return Ensemble(model, np.zeros(members, int), settings, tuple(names), BASIS)
 

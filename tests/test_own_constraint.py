@@ -47,7 +47,7 @@ class LandLinear(NamedTuple):
     """Annual totals in the linear step."""
 
     areas: Areas
-    spatial: np.ndarray  # (year, 3 x place)
+    spatial: np.ndarray  # (year, 7 x place)
     observed: np.ndarray
     sd: float
     rows: None = None
@@ -139,7 +139,7 @@ def test_its_posterior_is_that_of_dense_algebra() -> None:
     one = FluxModel.create(jax.random.key(1), len(CUBE.columns.names), CUBE.columns.invariant, own, NETWORK)
     model = jax.tree.map(lambda a: jnp.stack([a, a]), one)
     _, (problem, _) = next(step.problems(model, stack.members, np.arange(2)))
-    spread = np.array([0.3, 0.2, 0.0])
+    spread = np.array([0.3, 0.2, 0.1, 0.0])
     found, variance = solve(problem, problem.normals(problem.trained), spread, draw=False)
 
     regional = next(linear for linear in step.linear if isinstance(linear, RegionalEquations))
@@ -151,8 +151,15 @@ def test_its_posterior_is_that_of_dense_algebra() -> None:
     design = np.vstack([upper, np.column_stack([world, linear.spatial, np.ones(YEARS), np.eye(YEARS)])])
     error = block_diag(dense_covariance(REGIONAL.error, YEARS), 0.05**2 * np.eye(YEARS))
     width, places = world.shape[1], BASIS.size
-    sizes = [np.full(width, READOUT_SD), np.full(places, 0.3), np.full(2 * places, 0.2), [offset.sd], np.full(YEARS, atmosphere.sd)]
-    prior, start = np.concatenate(sizes), np.r_[np.asarray(one.network.readout, np.float64), np.zeros(3 * places + 1 + YEARS)]
+    sizes = [
+        np.full(width, READOUT_SD),
+        np.full(places, 0.3),
+        np.full(2 * places, 0.2),
+        np.full(4 * places, 0.1),
+        [offset.sd],
+        np.full(YEARS, atmosphere.sd),
+    ]
+    prior, start = np.concatenate(sizes), np.r_[np.asarray(one.network.readout, np.float64), np.zeros(7 * places + 1 + YEARS)]
     covariance = np.linalg.inv(design.T @ np.linalg.solve(error, design) + np.diag(prior**-2))
     observed = np.r_[REGIONAL.observed.ravel(), OBSERVED]
     wanted = covariance @ (design.T @ np.linalg.solve(error, observed) + start / prior**2)

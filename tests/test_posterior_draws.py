@@ -149,7 +149,7 @@ def test_a_reachable_target_is_reached_where_the_inversions_are_certain() -> Non
     models = make_models(len(stack.table))
     integrals = integrate_features(models.network, REGIONS.walk).astype(np.float64)
     readout = random.normal(size=(len(integrals), NETWORK.hidden[-1] + 1))
-    effect = 0.2 * random.normal(size=(len(integrals), 3 * BASIS.size))
+    effect = 0.2 * random.normal(size=(len(integrals), 7 * BASIS.size))
     target = np.einsum("mryif,mf->mryi", integrals, readout) + np.einsum("ryik,mk->mryi", inversions_of(STEP).spatial, effect)
     part = stack.members.parts["inversions"]
     sharp = {name: getattr(part, name) * 1e8 for name in ("mean_precision", "anomaly_precision")}
@@ -221,7 +221,7 @@ def test_the_map_integrates_to_what_was_closed(time_step: str) -> None:
     months = [integrate_month(m.landscape, CELLS, cube.steps.month_days[m.month])[:, :-1] for m in monthly_fluxes(carried, cube, place)]
     by_map = np.stack(months, axis=-1).reshape(2, 2, 2, 12)
     for member in range(2):
-        u = inversions_of(step).spatial @ parameters[member, layout.places(["spatial_lasting", "spatial_seasonal"])]
+        u = inversions_of(step).spatial @ parameters[member, layout.places(["spatial_lasting", "spatial_seasonal", "spatial_shape"])]
         np.testing.assert_allclose(u, effect_integrals(pick(carried, member), cube), rtol=1e-4, atol=1e-4)
         closed_integrals = integrals[member] @ parameters[member, :width] + u
         np.testing.assert_allclose(by_map[member], closed_integrals, atol=1e-4 * np.abs(closed_integrals).max())

@@ -48,7 +48,7 @@ def model_of(count: int, network: NetworkSettings) -> FluxModel:
 
 def by_hand(model: FluxModel, tile: Tile, months: Months, length: TimeStep) -> tuple[np.ndarray, np.ndarray]:
     """f and f + g of every member, step and lane, (member, month, step, lane), from plain rows in the model's own order."""
-    wave = np.zeros((12, tile.dynamic.shape[1], 3))
+    wave = np.zeros((12, tile.dynamic.shape[1], 7))
     wave[length.place()] = harmonics(np.arange(length.seasons), length.seasons)
     varying = np.concatenate([tile.seasonal[months.place], tile.dynamic], axis=2)
     fixed = np.broadcast_to(tile.static, (*varying.shape[:2], *tile.static.shape))

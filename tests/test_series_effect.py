@@ -33,6 +33,7 @@ from dualflux.fitting.series_choice import (
 )  # fmt: skip
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
+from dualflux.model.spatial_effect import HARMONICS
 from dualflux.model.time_effect import zones
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.engine import integrate_month
@@ -85,7 +86,7 @@ def models(count: int, cube: Cube = CUBE) -> FluxModel:
 
     def one(key: jax.Array) -> FluxModel:
         model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, OBJECTIVE.own(), NETWORK)
-        effects = jnp.zeros((3, BASIS.size)), jnp.zeros((cube.series.shape[1], 3))
+        effects = jnp.zeros((HARMONICS, BASIS.size)), jnp.zeros((cube.series.shape[1], 3))
         model = eqx.tree_at(lambda m: (m.spatial, m.series), model, effects)
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
@@ -159,7 +160,7 @@ def test_integrals_are_those_of_every_cell_and_step() -> None:
         coefficient = np.asarray(model.series, float).reshape(2, -1)
         np.testing.assert_allclose(np.einsum("rmk,nk->nrm", columns, coefficient), wanted, rtol=1e-5, atol=1e-6)
         both = flux_integrals(areas, make_landscape(cube))
-        np.testing.assert_array_equal(both[..., 3 * BASIS.size :], columns)
+        np.testing.assert_array_equal(both[..., 7 * BASIS.size :], columns)
 
 
 # The linear step
@@ -172,7 +173,7 @@ def test_the_posterior_is_that_of_dense_algebra() -> None:
     model = models(len(stack.table))
     mine, (problem, *_) = next(step.problems(model, stack.members, np.arange(len(stack.table))))
     normals = problem.normals(problem.trained)
-    spread = np.array([0.3, 0.2, 0.4])
+    spread = np.array([0.3, 0.2, 0.1, 0.4])
     found, variance = solve(problem, normals, spread, draw=False)
     prior_sd, layout = problem.prior_sd.copy(), problem.layout
     for effect, sd in zip(problem.estimated(), spread, strict=True):
@@ -214,7 +215,7 @@ def test_members_without_inversions_and_a_prior_of_zero_have_no_series() -> None
             assert (use == (sd if stack.table.variant[int(mine[0])] in on else 0.0)).all()
 
 
-def test_weights_come_back_from_disk_and_old_files_have_no_series(tmp_path: Path) -> None:
+def test_weights_come_back_from_disk_and_old_files_have_neither_series_nor_short_waves(tmp_path: Path) -> None:
     ensemble = Ensemble(models(2), np.zeros(2, int), NETWORK, CUBE.columns.names, BASIS)
     ensemble.save(tmp_path / "new.npz")
     jax.tree.map(np.testing.assert_array_equal, Ensemble.load(tmp_path / "new.npz").model.series, ensemble.model.series)
@@ -222,11 +223,14 @@ def test_weights_come_back_from_disk_and_old_files_have_no_series(tmp_path: Path
         arrays = dict(file)
     last = max((name for name in arrays if name.startswith("leaf_")), key=lambda name: int(name[5:]))
     assert arrays.pop(last).shape == (2, 2, 3)
+    spatial = f"leaf_{int(last[5:]) - 1}"
+    arrays[spatial] = arrays[spatial][:, :3]
     arrays["about"] = np.array(str(arrays["about"]).replace(', "series": 2', ""))
     np.savez(tmp_path / "old.npz", **arrays)
     old = Ensemble.load(tmp_path / "old.npz").model
     assert old.series.shape == (2, 0, 3)
-    np.testing.assert_array_equal(old.spatial, ensemble.model.spatial)
+    np.testing.assert_array_equal(old.spatial[:, :3], ensemble.model.spatial[:, :3])
+    assert old.spatial.shape == ensemble.model.spatial.shape and not old.spatial[:, 3:].any()
 
 
 # The choice
@@ -327,7 +331,7 @@ def test_a_response_is_found_in_training() -> None:
     found = np.asarray(fitted.ensembles["", "inversions"].model.series, np.float64)
     step = linear_step(objective, stack, make_landscape(cube), DeviceCube.of(cube), SPATIAL, choice.prior_sd)
     _, (problem, *_) = next(step.problems(fitted.ensembles["", "inversions"].model, stack.members, np.arange(2)))
-    _, variance = solve(problem, problem.normals(problem.trained), np.array([0.2, 0.1, 0.0]), draw=False)
+    _, variance = solve(problem, problem.normals(problem.trained), np.array([0.2, 0.1, 0.05, 0.0]), draw=False)
     sd = np.sqrt(variance[problem.layout.place("series")]).reshape(1, 3)
     assert (np.abs(found.mean(axis=0) - true) < 4 * sd).all()
     # Two regions cannot tell three zones apart, so what is known closely is what each region does.

@@ -91,7 +91,7 @@ def test_harmonics_are_orthonormal_over_the_mean_year(seasons: int) -> None:
 def test_a_month_and_the_days_of_its_middle_have_one_season() -> None:
     """July is part 6 of 12; its middle day, 16 July, is part 197 of 366 (0.5 days of 366 apart at the most)."""
     month, day = harmonics(np.array(6), 12), harmonics(np.array(197), 366)
-    np.testing.assert_allclose(month, day, atol=np.sqrt(2) * 2 * np.pi * 1.5 / 366)
+    np.testing.assert_allclose(month, day, atol=np.sqrt(2) * 3 * 2 * np.pi * 1.5 / 366)
     assert month[1] < -1.3  # July is far from January
 
 
@@ -99,13 +99,13 @@ def test_a_month_and_the_days_of_its_middle_have_one_season() -> None:
 
 
 def test_the_fields_variance_is_that_of_its_coefficients() -> None:
-    """Independent normal a, b, c of sd 0.3, 0.2, 0.2: mean over the year of the variance 0.3^2 + 2 x 0.2^2 at any place; 4000 fields."""
+    """Mean of sd 0.3, six waves of 0.2, 0.1, 0.05 in pairs: mean over the year of the variance anywhere; 4000 fields."""
     random, seasons = np.random.default_rng(0), np.arange(12)
     lat, lon = land(1, 25)
-    sd = np.array([0.3, 0.2, 0.2])[:, None]
+    sd = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])[:, None]
     fields = random.normal(size=(4000, HARMONICS, BASIS.size)) * sd
     u = BASIS.effect(fields, np.repeat(lat, 12), np.repeat(lon, 12), np.tile(harmonics(seasons, 12), (25, 1))).reshape(4000, 25, 12)
-    wanted = 0.3**2 + 2 * 0.2**2  # cos^2 + sin^2 = 1: the same in every month
+    wanted = 0.3**2 + 2 * (0.2**2 + 0.1**2 + 0.05**2)  # cos^2 + sin^2 = 1: the same in every month
     np.testing.assert_allclose((u**2).mean(axis=0), wanted, rtol=5 * np.sqrt(2 / 4000))
     np.testing.assert_allclose((u.mean(axis=-1) ** 2).mean(axis=0), 0.3**2, rtol=5 * np.sqrt(2 / 4000))
 
@@ -125,10 +125,10 @@ def test_correlation_falls_with_distance_from_one_to_nothing() -> None:
 
 
 def test_an_effect_is_the_sum_it_says() -> None:
-    """u = sum over basis functions of phi_k [a_k + sqrt(2) (b_k cos w + c_k sin w)], term by term."""
+    """u = sum over basis functions of phi_k [a_k + sqrt(2) sum over waves (b_k cos hw + c_k sin hw)], term by term."""
     random = np.random.default_rng(3)
     basis = SpatialBasis(np.array([[0.0, 0.0], [30.0, 40.0]]), 3000.0)
-    coefficient = random.normal(size=(2, 3, 2))
+    coefficient = random.normal(size=(2, 7, 2))
     lat, lon, month = np.array([10.0, -5.0]), np.array([20.0, 50.0]), np.array([0, 7])
     found = basis.effect(coefficient, lat, lon, harmonics(month, 12))
     for m in range(2):
@@ -136,8 +136,9 @@ def test_an_effect_is_the_sum_it_says() -> None:
             w, total = 2 * np.pi * (month[row] + 0.5) / 12, 0.0
             size = np.exp(-(haversine(lat[row], lon[row], *basis.centre.T) ** 2) / (2 * 3000.0**2))
             for k in range(2):
-                a, b, c = coefficient[m, :, k]
-                total += size[k] / np.sqrt((size**2).sum()) * (a + np.sqrt(2) * (b * np.cos(w) + c * np.sin(w)))
+                a, *b = coefficient[m, :, k]
+                waves = sum(b[2 * h - 2] * np.cos(h * w) + b[2 * h - 1] * np.sin(h * w) for h in (1, 2, 3))
+                total += size[k] / np.sqrt((size**2).sum()) * (a + np.sqrt(2) * waves)
             assert found[m, row] == pytest.approx(total, rel=1e-9)
 
 

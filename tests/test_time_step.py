@@ -72,7 +72,7 @@ def test_a_month_is_the_mean_of_its_hours(monkeypatch: pytest.MonkeyPatch) -> No
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     cube = Cube(*arrays, steps, Columns(("a", "b"), ("s",), ("x", "y")), np.zeros(5), np.ones(5), *no_series(steps))
     one = FluxModel.create(jax.random.key(0), 5, 3, {}, NetworkSettings(hidden=(4,), activation="tanh"))
-    one = replace(one, spatial=jnp.asarray(rng.normal(size=(3, 2)), jnp.float32))
+    one = replace(one, spatial=jnp.asarray(rng.normal(size=(7, 2)), jnp.float32))
     place = rng.normal(size=(5, 2))
     found = list(monthly_fluxes(jax.tree.map(lambda a: a[None], one), cube, place))
     wave = harmonics(steps.season, HOURLY.seasons)

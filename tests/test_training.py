@@ -898,7 +898,7 @@ def test_the_history_says_which_state_is_kept(fitted: Fitted) -> None:
 
 def test_the_history_tells_the_sds_of_each_fold(fitted: Fitted) -> None:
     """Those of u and of g's slopes: one per fold of a variant at all its checkpoints, g's exactly 0 where there is no g."""
-    names = ["spatial_mean_sd", "spatial_season_sd", "representativeness_sd"]
+    names = ["spatial_mean_sd", "spatial_season_sd", "spatial_shape_sd", "representativeness_sd"]
     for (variant, _), rows in fitted.history.groupby(["variant", "fold"]):
         assert (rows[names].nunique() == 1).all() and (rows[names[:2]] > 0).all(axis=None)
         assert (rows.representativeness_sd > 0).all() == (variant == "dual")

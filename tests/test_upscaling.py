@@ -13,6 +13,7 @@ from dualflux.constraints.inversions.locations import regional_operator
 from dualflux.cube import Columns, Cube, Steps, no_series
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel
+from dualflux.model.spatial_effect import HARMONICS
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.engine import integrate_month, stack_ensembles
 from dualflux.prediction.in_memory import monthly_fluxes
@@ -28,7 +29,7 @@ def ensemble(cube: Cube, members: int, sites: int, seed: int = 0) -> Ensemble:
 
     def one(key: jax.Array) -> FluxModel:
         model = FluxModel.create(key, len(cube.columns.names), cube.columns.invariant, {}, NETWORK)
-        model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((3, BASIS.size)))
+        model = eqx.tree_at(lambda m: m.spatial, model, jnp.zeros((HARMONICS, BASIS.size)))
         return jax.tree.map(lambda a: a + 0.2 * jax.random.normal(key, a.shape), model)
 
     stacked = jax.vmap(one)(jax.random.split(jax.random.key(seed), members))
@@ -37,9 +38,12 @@ def ensemble(cube: Cube, members: int, sites: int, seed: int = 0) -> Ensemble:
 
 def effect_by_hand(model: FluxModel, lat: np.ndarray, lon: np.ndarray, phase: np.ndarray) -> np.ndarray:
     """u of one member at rows (row,), `phase` the share of the year that has passed: sums written out."""
-    a, b, c = np.asarray(model.spatial, np.float64)
-    wave = np.sqrt(2) * np.array([np.cos(2 * np.pi * phase), np.sin(2 * np.pi * phase)])
-    return np.array([(p * (a + b * cos + c * sin)).sum() for p, cos, sin in zip(BASIS.at(lat, lon), *wave, strict=True)])
+    a, *waves = np.asarray(model.spatial, np.float64)
+    found = BASIS.at(lat, lon) @ a
+    for k, (b, c) in enumerate(zip(waves[::2], waves[1::2], strict=True), 1):
+        cos, sin = np.cos(2 * np.pi * k * phase), np.sin(2 * np.pi * k * phase)
+        found = found + np.sqrt(2) * (cos * (BASIS.at(lat, lon) @ b) + sin * (BASIS.at(lat, lon) @ c))
+    return np.asarray(found)
 
 
 def pick(model: FluxModel, place: int) -> FluxModel:

@@ -185,7 +185,7 @@ def _anomaly_of(index: np.ndarray, stack: Stack, linear: LinearStep, anomalies: 
     return AnomalyEffect(linear.anomaly, linear.landscape.cells.region_names, years, seeds, np.stack(mine))
 
 
-_SPREAD_COLUMNS = {"spatial_lasting": "spatial_mean_sd", "spatial_seasonal": "spatial_season_sd"}
+_SPREAD_COLUMNS = {"spatial_lasting": "spatial_mean_sd", "spatial_seasonal": "spatial_season_sd", "spatial_shape": "spatial_shape_sd"}
 
 
 def _spread_table(table: pd.DataFrame, spread: dict[str, np.ndarray]) -> pd.DataFrame:

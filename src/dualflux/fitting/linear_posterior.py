@@ -18,7 +18,7 @@ from scipy import linalg
 
 from dualflux.constraints.base import Draw, Effect, Equations, Layout, Normal
 from dualflux.fitting.anomaly_elimination import AnomalyProblem, Eliminated
-from dualflux.model.spatial_effect import SpatialSettings
+from dualflux.model.spatial_effect import HARMONICS, SpatialSettings
 from dualflux.model.time_effect import ZONES
 
 READOUT_SD = 0.02  # prior sd of a readout weight about its trained value: the checkpoint was chosen at sites not trained on, and is to stay
@@ -27,6 +27,7 @@ WEIGHT_ROUNDS = 3  # of the Student-t weights
 SWEEPS = 2  # of unknowns and Student-t weights before a draw counts
 VARIANCE_ROUNDS = 5  # of expectation maximisation per round of weights
 PRIOR_SHARE = 0.5  # of the stated variances in the estimate of u's: the trained network has explained part of what u is for
+SHAPE = 0.5  # centre of the sd of u's shorter waves over that of its yearly one
 SMALLEST_SLOPE_SD = 0.01  # gC m-2 d-1 per standard deviation: g is nothing
 
 
@@ -52,6 +53,7 @@ def effects_of_flux(
         Effect("readout", "flux", width, READOUT_SD),
         Effect("spatial_lasting", "flux", places, spatial.mean_sd, "centred"),
         Effect("spatial_seasonal", "flux", 2 * places, spatial.season_sd, "centred"),
+        Effect("spatial_shape", "flux", (HARMONICS - 3) * places, SHAPE * spatial.season_sd, "centred"),
         Effect("series", "flux", series * len(ZONES), series_sd),
         Effect("representativeness_mean", "tower_like", 1, INTERCEPT_SD),
         Effect("representativeness", "tower_like", invariant, estimate="marginal"),

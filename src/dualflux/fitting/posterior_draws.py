@@ -253,7 +253,8 @@ def with_parameters(model: FluxModel, parameters: np.ndarray, layout: Layout) ->
 
     known = {e.name for e in layout.effects}
     own = {c: kept._replace(**{f: of(f) for f in kept._fields if f in known}) for c, kept in model.own.items()}
-    effect = jnp.concatenate([of("spatial_lasting"), of("spatial_seasonal")], axis=1).reshape(len(parameters), HARMONICS, -1)
+    parts = [of(f"spatial_{part}") for part in ("lasting", "seasonal", "shape")]
+    effect = jnp.concatenate(parts, axis=1).reshape(len(parameters), HARMONICS, -1)
     g = Representativeness(of("representativeness_mean")[:, 0], of("representativeness"))
     flat = of("series")
     series = flat.reshape(len(parameters), flat.shape[1] // len(ZONES), len(ZONES))

@@ -14,7 +14,7 @@ import numpy as np
 from dualflux.errors import InputError
 from dualflux.model.anomaly_effect import AnomalyEffect
 from dualflux.model.flux_model import FluxModel, NetworkSettings
-from dualflux.model.spatial_effect import SpatialBasis
+from dualflux.model.spatial_effect import HARMONICS, SpatialBasis
 from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.files import whole_or_nothing
 
@@ -96,9 +96,17 @@ class Ensemble:
             own = {name: namedtuple(name, fields)(*[jnp.zeros(0)] * len(fields)) for name, fields in kept.items()}
             template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings))
             model, effect = jax.tree.unflatten(jax.tree.structure(template), leaves), AnomalyEffect.of_arrays(alone) if alone else None
-            return cls(model, fold, settings, names, basis, effect)
+            return cls(_with_all_waves(model), fold, settings, names, basis, effect)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error
+
+
+def _with_all_waves(model: FluxModel) -> FluxModel:
+    """Files of before u had waves shorter than a year: theirs are 0."""
+    missing = HARMONICS - model.spatial.shape[1]
+    return FluxModel(
+        model.network, model.representativeness, model.own, jnp.pad(model.spatial, ((0, 0), (0, missing), (0, 0))), model.series
+    )
 
 
 def load_models(folder: Path) -> tuple[dict[str, Ensemble], dict[tuple[str, str], Ensemble]]:

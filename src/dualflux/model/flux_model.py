@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dualflux.model.spatial_effect import HARMONICS
 from dualflux.model.time_effect import ZONES
 
 LARGEST_WIDTH = 4096  # of a hidden layer
@@ -132,7 +133,7 @@ class FluxModel(eqx.Module):
     representativeness : Representativeness
     own : dict of str to pytree
         What constraints keep beside the flux, by their names (error sizes, effects that only they see); the model knows nothing of it.
-    spatial : array, (3, place)
+    spatial : array, (harmonic, place)
         Coefficients of the spatial effect (see `spatial_effect`), which belongs to f; no place before the posterior is drawn.
     series : array, (series, zone)
         Coefficients of predictors of time alone (see `time_effect`), which belong to f too; no series before the posterior is drawn.
@@ -148,7 +149,11 @@ class FluxModel(eqx.Module):
     def create(cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings) -> "FluxModel":
         """A fresh member."""
         return cls(
-            Network.create(key, inputs, settings), Representativeness.create(invariant), own, jnp.zeros((3, 0)), jnp.zeros((0, len(ZONES)))
+            Network.create(key, inputs, settings),
+            Representativeness.create(invariant),
+            own,
+            jnp.zeros((HARMONICS, 0)),
+            jnp.zeros((0, len(ZONES))),
         )
 
     def bare(self) -> "FluxModel":

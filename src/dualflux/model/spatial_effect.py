@@ -1,6 +1,6 @@
 """A spatially correlated random effect: what lasts in a landscape and stands in no predictor (age of stands, management, soil).
 
-    u(s, t) = sum over k of phi_k(s) [a_k + sqrt(2) (b_k cos w(t) + c_k sin w(t))],    w: the time of the year,
+    u(s, t) = sum over k of phi_k(s) [a_k + sqrt(2) sum over h of (b_kh cos h w(t) + c_kh sin h w(t))],    w: the time of the year,
 
 with Gaussian basis functions phi_k around places on land and independent normal coefficients: a random field of a given
 correlation length (low-rank kriging; Cressie and Johannesson 2008, J. R. Stat. Soc. B 70, 209). It belongs to
@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
 
 SPACING = 1.5  # correlation lengths between basis functions: wider ones leave gaps, closer ones add little
-HARMONICS = 3  # mean, cosine and sine of the year
+WAVES = 3  # cycles of a year, of a half and a third of it: what of a region's mean cycle a network draws wrongly is mostly in these
+HARMONICS = 1 + 2 * WAVES  # mean, cosines and sines
 
 
 class SpatialSettings(BaseModel):
@@ -25,7 +26,9 @@ class SpatialSettings(BaseModel):
 
     correlation_length: float = Field(1000.0, ge=100, le=20_000, description="of the field [km]; half the Earth's girth at most")
     mean_sd: float = Field(0.2, gt=0, description="prior centre of its sd, the lasting part [gC m-2 d-1]; the sd itself is estimated")
-    season_sd: float = Field(0.1, gt=0, description="the same of its seasonal part [gC m-2 d-1]")
+    season_sd: float = Field(
+        0.1, gt=0, description="the same of its seasonal part [gC m-2 d-1]; half of it is that of the waves of half and a third of a year"
+    )
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ class SpatialBasis:
         return function / np.sqrt((function**2).sum(axis=1, keepdims=True))
 
     def effect(self, coefficient: np.ndarray, lat: np.ndarray, lon: np.ndarray, wave: np.ndarray) -> np.ndarray:
-        """u [gC m-2 d-1], (member, row), of coefficients a, b, c (member, 3, function) at places (row,) and times, `harmonics` (row, 3)."""
+        """u [gC m-2 d-1], (member, row), of coefficients (member, harmonic, function) at places (row,) and times (row, harmonic)."""
         place, row = np.unique(np.column_stack([lat, lon]), axis=0, return_inverse=True)
         field = np.asarray(coefficient, dtype=np.float64) @ self.at(*place.T).T
         return np.einsum("mhr,rh->mr", field[:, :, row.ravel()], wave)
 
 
 def harmonics(season: np.ndarray, seasons: int) -> np.ndarray:
-    """1, sqrt(2) cos, sqrt(2) sin of the middle of each part of the mean year, (..., 3).
+    """1 and sqrt(2) cos, sqrt(2) sin of every wave at the middle of each part of the mean year, (..., harmonic).
 
     Parameters
     ----------
@@ -80,7 +83,8 @@ def harmonics(season: np.ndarray, seasons: int) -> np.ndarray:
         Part of the mean year, 0 to `seasons` - 1 (see `cube.Steps`).
     """
     angle = 2 * np.pi * (np.asarray(season) + 0.5) / seasons
-    return np.stack([np.ones_like(angle), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)], axis=-1)
+    waves = [np.sqrt(2) * f(wave * angle) for wave in range(1, WAVES + 1) for f in (np.cos, np.sin)]
+    return np.stack([np.ones_like(angle), *waves], axis=-1)
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.
     rows : array, (row, column)
     lat, lon : array, (row,)
         Of the towers [degrees].
-    wave : array, (row, 3 + series)
+    wave : array, (row, harmonic + series)
         Of `wave_of`.
     """
     effect = ensemble.basis.effect(np.asarray(ensemble.model.spatial), lat, lon, wave[:, :HARMONICS])
@@ -68,7 +68,7 @@ def tower_fluxes(ensemble: Ensemble, rows: np.ndarray, lat: np.ndarray, lon: np.
 
 
 def wave_of(cube: Cube, time: pd.DatetimeIndex) -> np.ndarray:
-    """Functions of time of the given steps: `spatial_effect.harmonics` and standardised predictors of time alone, (row, 3 + series)."""
+    """Functions of time of the given steps: `spatial_effect.harmonics` and predictors of time alone, (row, harmonic + series)."""
     step = cube.steps.time.get_indexer(time)
     return np.concatenate([harmonics(cube.steps.season[step], len(cube.seasonal)), cube.series[step]], axis=1)
 

@@ -37,7 +37,7 @@ class Engine:
     steps : Steps
         The time axis of `source`.
     effect : callable
-        `fields` of the members at some cells (a slice), (member, 3 + series, cell) [gC m-2 d-1].
+        `fields` of the members at some cells (a slice), (member, harmonic + series, cell) [gC m-2 d-1].
     each_step : bool
         Statistics of each step too.
     anomaly : RegionalAnomalies, optional
@@ -163,7 +163,7 @@ def _shares(cells: LandCells) -> Callable[[slice], np.ndarray]:
 
 
 def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """What every member's time functions are multiplied by at some cells, see `kernel.Tile`, (member, 3 + series, cell) [gC m-2 d-1].
+    """What every member's time functions are multiplied by at some cells, `kernel.Tile`, (member, harmonic + series, cell) [gC m-2 d-1].
 
     Parameters
     ----------

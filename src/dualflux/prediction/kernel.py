@@ -31,8 +31,8 @@ class Tile(NamedTuple):
     static : array float32, (static column, lane)
     seasonal : array float32, (12, step of month, seasonal column, lane)
     dynamic : array float32, (month, step of month, dynamic column, lane)
-    field : array float32, (member, 3 + series, lane)
-        What the time functions are multiplied by [gC m-2 d-1]: mean, cosine and sine of the members' spatial effect (see `spatial_effect`),
+    field : array float32, (member, harmonic + series, lane)
+        What the time functions are multiplied by [gC m-2 d-1]: mean, cosines and sines of the members' spatial effect (`spatial_effect`),
         then of each predictor of time alone (see `time_effect`).
     anomaly : array float32, (month, member, lane)
         What no predictor carries of a month (see `anomaly_effect`) [gC m-2 d-1].
@@ -199,8 +199,8 @@ def _wide() -> bool:
 
 
 def _waves(step: TimeStep) -> jax.Array:
-    """`spatial.harmonics` of the mean year, (12, step of month, 3)."""
-    wave = np.zeros((12, step.longest_month, 3), dtype=np.float32)
+    """`spatial.harmonics` of the mean year, (12, step of month, harmonic)."""
+    wave = np.zeros((12, step.longest_month, HARMONICS), dtype=np.float32)
     wave[step.place()] = harmonics(np.arange(step.seasons), step.seasons)
     return jnp.asarray(wave)
 

@@ -172,6 +172,7 @@ _EFFECTS = {
     "readout": "readout of the network",
     "spatial_lasting": "u, lasting patterns of the landscape",
     "spatial_seasonal": "u, seasonal patterns of the landscape",
+    "spatial_shape": "u, waves of half and a third of a year",
     "series": "predictors of time alone",
     "representativeness_mean": "g, its mean: what towers have in common",
     "representativeness": "g, its slopes",

@@ -25,7 +25,7 @@ class RegionalEquations:
     data : RegionalConstraint
         Of the whole ensemble.
     areas : Areas
-    spatial : array, (region, year, 12, 3 x place)
+    spatial : array, (region, year, 12, harmonic x place)
         Integrals of u's columns [PgC month-1 per gC m-2 d-1].
     series : array, (region, year, 12, series x zone)
         The same of predictors of time alone.
@@ -123,7 +123,7 @@ def anomaly_part(
 
 
 def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:
-    """Integrals of u's columns, (area, month, 3 x place) [PgC month-1 per gC m-2 d-1].
+    """Integrals of u's columns, (area, month, harmonic x place) [PgC month-1 per gC m-2 d-1].
 
     Parameters
     ----------

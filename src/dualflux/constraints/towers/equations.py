@@ -19,7 +19,7 @@ from dualflux.model.spatial_effect import HARMONICS, harmonics
 from dualflux.model.time_effect import time_columns
 
 ROUNDS = 4  # of errors and their weights at one solution
-EFFECTS = ("readout", "series", "spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
+EFFECTS = ("readout", "series", "spatial_lasting", "spatial_seasonal", "spatial_shape", "representativeness_mean", "representativeness")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TowerEquations:
     degrees_of_freedom : float
     rows : array float32, (row, predictor)
         Predictors.
-    constant : array, (row, 3 + invariant)
+    constant : array, (row, harmonic + invariant)
         Functions of the season that u is made of, the first of them 1, and predictors that do not vary between years: g's.
     place : array, (site, basis function)
         Of u.
