@@ -62,6 +62,25 @@ def _fractions(prepared: Prepared, predictor: str) -> tuple[tuple[str, ...], np.
     return tuple(cube.columns.static[i].removeprefix(f"{predictor}_") for i in at), np.clip(fraction, 0.0, 1.0)
 
 
+def far_from_data(
+    prepared: Prepared, fluxes: Mapping[str, np.ndarray], shown: str, cover: Classes | None, climate: Classes | None
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:  # fmt: skip
+    """The tables `far_from_data` and `flags` of one product, and the rows that all add to `summary.csv`.
+
+    Parameters
+    ----------
+    fluxes : dict of str to array, (cell,)
+        Lasting flux of each product [gC m-2 yr-1].
+    shown : str
+        The product of the tables.
+    cover, climate : Classes or None
+        Classes of which some may have no tower; classes whose towers set limits.
+    """
+    found = {product: flags(prepared, flux, climate) for product, flux in fluxes.items()}
+    rows = [far_summary(prepared, fluxes, cover), flag_counts(found, prepared.cells.region_names)]
+    return {"far_from_data": far_table(prepared, fluxes[shown]), "flags": found[shown]}, pd.concat(rows, ignore_index=True)
+
+
 def far_table(prepared: Prepared, flux: np.ndarray) -> pd.DataFrame:
     """The table `far_from_data.csv`, see `metrics.far_from_data.shares`.
 

@@ -15,6 +15,7 @@ import zlib
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from dualflux.units import DAYS_PER_MEAN_YEAR, PETAGRAM
 
 DRAWS = 20
 MOST_CELLS = 256
-MOST_STEPS = 1100  # of the time axis: all months, or three years of days
+MOST_YEARS, MOST_STEPS = 10, 1100  # ten years of months, three of days
 COLUMNS = ["quantity", "part", "draws", "lower", "median", "upper", "data", "product", "unit"]
 UNITS = {
     "global_mean": "PgC yr-1", "map_sd": "gC m-2 yr-1", "annual_sd": "PgC yr-1", "site_mean": "gC m-2 yr-1", "site_sd": "gC m-2 yr-1",
@@ -78,13 +79,8 @@ def draw_models(like: Ensemble, sd: PriorSds, count: int, random: np.random.Gene
     own = random.normal(0, sd.intercept, count), random.normal(0, sd.slope, (count, invariant))
     g, no_g = (Representativeness(*(jnp.asarray(x * on, jnp.float32) for x in own)) for on in (1.0, 0.0))
     series, still = jnp.zeros((count, *np.asarray(trained.series).shape[1:])), jnp.zeros_like(spatial)
-    network = FluxModel(replace_weights(nothing, drawn), no_g, {}, still, series)
+    network = FluxModel(Network(drawn, nothing.biases, nothing.activation), no_g, {}, still, series)
     return network, FluxModel(nothing, no_g, {}, spatial, series), FluxModel(nothing, g, {}, still, series)
-
-
-def replace_weights(network: Network, weights: list[jnp.ndarray]) -> Network:
-    """The same network with other weights."""
-    return Network(weights, network.biases, network.activation)
 
 
 def equal_areas(area: np.ndarray, count: int) -> np.ndarray:
@@ -94,11 +90,11 @@ def equal_areas(area: np.ndarray, count: int) -> np.ndarray:
     return np.searchsorted(np.cumsum(area) / area.sum(), (np.arange(count) + 0.5) / count)
 
 
-def whole_years(cube: Cube, most: int) -> slice:
-    """Months of whole calendar years from the first January on, as many as have at most `most` steps; all months where there is none."""
+def whole_years(cube: Cube, most: int = MOST_STEPS) -> slice:
+    """Months of whole calendar years from the first January on, at most `MOST_YEARS` and `most` steps; all months where there is none."""
     months = cube.steps.months
     first = int(np.argmax(months.month == 1)) if (months.month == 1).any() else 0
-    years = (len(months) - first) // 12
+    years = min((len(months) - first) // 12, MOST_YEARS)
     while years > 1 and cube.steps.month_steps[first : first + 12 * years].sum() > most:
         years -= 1
     return slice(first, first + 12 * years) if years else slice(0, len(months))
@@ -133,11 +129,10 @@ def prior_predictive(prepared: Prepared, ensemble: Ensemble, sd: PriorSds, seed:
     """
     random = np.random.default_rng([seed, zlib.crc32(b"prior_predictive")])
     models = draw_models(ensemble, sd, draws, random)
-    numbers = _on_land(prepared, ensemble, models[:2], seed) | {}
-    tables = [_rows(numbers)]
+    numbers = _on_land(prepared, ensemble, models[:2], seed)
     if len(prepared.sites):
-        tables.append(_rows(_at_sites(prepared, ensemble, models)))
-    return pd.concat(tables, ignore_index=True)
+        numbers |= _at_sites(prepared, ensemble, models)
+    return _rows(numbers)
 
 
 def _rows(numbers: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
@@ -148,15 +143,14 @@ def _rows(numbers: dict[tuple[str, str], np.ndarray]) -> pd.DataFrame:
 def _on_land(
     prepared: Prepared, ensemble: Ensemble, models: tuple[FluxModel, FluxModel], seed: int
 ) -> dict[tuple[str, str], np.ndarray]:  # fmt: skip
-    cells, span = prepared.cells, whole_years(prepared.cube, MOST_STEPS)
+    cells, span = prepared.cells, whole_years(prepared.cube)
     chosen = equal_areas(cells.land_area, MOST_CELLS)
     cube = sub_cube(prepared.cube, span, chosen)
     at = cells.lat()[chosen], cells.lon()[chosen]
     place, days = ensemble.basis.at(*at), cube.steps.month_days
-    flux = {
-        part: np.stack([month.landscape for month in monthly_fluxes(model, cube, place, at)]).astype(np.float64)
-        for part, model in zip(("network", "u"), models, strict=True)
-    }  # fmt: skip
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *models)  # one compiled program
+    every = np.stack([month.landscape for month in monthly_fluxes(both, cube, place, at)]).astype(np.float64)
+    flux = dict(zip(("network", "u"), np.split(every, 2, axis=1), strict=True))
     if ensemble.anomaly is not None:
         seeds = np.array([[seed, zlib.crc32(b"prior_predictive"), i, 1] for i in range(flux["u"].shape[1])])
         drawn = replace(ensemble.anomaly, seed=seeds).prior_draws(cube.steps.months)
