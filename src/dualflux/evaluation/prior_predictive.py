@@ -33,7 +33,7 @@ from dualflux.units import DAYS_PER_MEAN_YEAR, PETAGRAM
 DRAWS = 20
 MOST_CELLS = 256
 MOST_YEARS, MOST_STEPS = 10, 1100  # ten years of months, three of days
-COLUMNS = ["quantity", "part", "draws", "lower", "median", "upper", "data", "product", "unit"]
+COLUMNS = ["quantity", "part", "draws", "lower", "median", "upper", "data", "fitted", "unit"]
 UNITS = {
     "global_mean": "PgC yr-1", "map_sd": "gC m-2 yr-1", "annual_sd": "PgC yr-1", "site_mean": "gC m-2 yr-1", "site_sd": "gC m-2 yr-1",
 }  # fmt: skip
@@ -188,7 +188,7 @@ def _at_sites(prepared: Prepared, ensemble: Ensemble, models: tuple[FluxModel, .
     return {(q, p): f(v, axis=1) for p, v in found.items() for q, f in (("site_mean", np.mean), ("site_sd", np.std))}
 
 
-def prior_table(drawn: pd.DataFrame, data: dict[str, float], product: dict[str, float]) -> pd.DataFrame:
+def prior_table(drawn: pd.DataFrame, data: dict[str, float], fitted: dict[str, float]) -> pd.DataFrame:
     """The table `prior_predictive.csv`: median and central 90 % of the draws beside the data's and the fitted product's number.
 
     Effects that have no draw but 0 (g of a variant without it) have no row.
@@ -197,14 +197,14 @@ def prior_table(drawn: pd.DataFrame, data: dict[str, float], product: dict[str, 
     ----------
     drawn : DataFrame
         See `prior_predictive`.
-    data, product : dict
+    data, fitted : dict
         By quantity; none where it is unknown (no data tell the sd of the map).
     """
     rows = []
     for (quantity, part), values in drawn.groupby(["quantity", "part"], sort=False)["value"]:
         if values.abs().max() > 0:
             low, middle, high = values.quantile([0.05, 0.5, 0.95])
-            known = data.get(str(quantity), np.nan), product.get(str(quantity), np.nan)
+            known = data.get(str(quantity), np.nan), fitted.get(str(quantity), np.nan)
             rows.append((quantity, part, len(values), low, middle, high, *known, UNITS[str(quantity)]))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -49,7 +49,7 @@ from dualflux.stages.left_out_years import TABLE as MEMBERS_OF_YEARS
 from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
-from dualflux.variants import ordered
+from dualflux.variants import shown_variant
 
 LEFT_OUT_TABLES = ("left_out", "left_out_predictions", "left_out_coverage", "attribution")
 
@@ -90,25 +90,19 @@ def evaluate(study: Study, out: Path) -> None:
 FAR_TABLES = ("far_from_data", "flags", "prior_predictive")
 
 
-def main_variant(study: Study) -> str:
-    """The one that tables of a single product show: `dual`, else the last."""
-    names = ordered(study.settings.variants)
-    return "dual" if "dual" in names else names[-1]
-
-
 def far_tables(study: Study, prepared: Prepared, fluxes: dict[str, np.ndarray]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """What stands far from data of products with lasting fluxes (cell,) [gC m-2 yr-1], see `far_from_data`."""
     kinds = [(p.name, p.at_towers) for p in study.settings.predictors if p.kind == "fractions"] if len(prepared.sites) else []
     cover = next((site_classes(prepared, name) for name, at in kinds if at == "site"), None)
     climate = next((cell_classes(prepared, name) for name, at in kinds if at == "cell"), cover)
-    return far_from_data(prepared, fluxes, main_variant(study), cover, climate)
+    return far_from_data(prepared, fluxes, shown_variant(study.settings.variants), cover, climate)
 
 
 def prior_numbers(
     study: Study, out: Path, prepared: Prepared, own: dict[str, Ensemble], regional: pd.DataFrame, fluxes: dict[str, np.ndarray]
 ) -> pd.DataFrame:  # fmt: skip
     """The table `prior_predictive.csv`."""
-    name, facts = main_variant(study), json.loads((out / "models/facts.json").read_text(encoding="utf-8"))
+    name, facts = shown_variant(study.settings.variants), json.loads((out / "models/facts.json").read_text(encoding="utf-8"))
     sd = PriorSds.read(pd.read_csv(out / "tables/identifiability.csv"), name, facts["weight_sd"])
     drawn = prior_predictive(prepared, own[name], sd, study.settings.seed)
     towers = read_tower_predictions(out / "models")
