@@ -16,7 +16,10 @@ Project = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 FAR = 1000  # km that the sentences speak of
 MARK = "#d5006d"
 _BLANK = "\u00a0"
-NOT_YET = "How much stands far from towers and what is beyond the data was not computed when this run was evaluated: run `dualflux evaluate` on it."
+NOT_YET = (
+    "How much stands far from towers and what is beyond the data was not computed when this run was evaluated; `dualflux evaluate` on it "
+    "does so."
+)
 
 
 def far_sentences(out: Path) -> list[str]:
@@ -64,7 +67,7 @@ def flag_sentences(product: str, flags: pd.DataFrame) -> list[str]:
     if flags.empty:
         return [f"No flux per area of “{product}” is beyond what towers of its climate or any inversion show."]
     boxes, regions = flags[flags["kind"] != OF_INVERSIONS], flags[flags["kind"] == OF_INVERSIONS]
-    low, high = ((sign * (boxes["value"] - boxes["limit"]) > 0).sum() for sign in (-1, 1))
+    low, high = (int((sign * (boxes["value"] - boxes["limit"]) > 0).sum()) for sign in (-1, 1))
     parts = [f"{_boxes(low)} take{_s(low)} up more"] if low else []
     parts += [f"{_boxes(high)} give{_s(high)} off more"] if high else []
     found = [f"{' and '.join(parts)} per area than a tower of the climate there is likely to show (marked on the map)."] if parts else []

@@ -19,7 +19,7 @@ _SMALLEST_SHARE = 5e-4  # of the land; below, nothing is said
 
 
 def study_notes(out: Path) -> list[str]:
-    """Paragraphs on the target, predictors that vary, land without data or flux, towers dropped, where towers say little, and what is beyond them.
+    """Paragraphs on the target, predictors that vary, land without data or flux, towers dropped, and what is far from data.
 
     Parameters
     ----------

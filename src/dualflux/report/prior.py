@@ -46,11 +46,11 @@ def _draw(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
             ax.axvline(value, color=colour, linestyle=dashes, linewidth=1.4)
     known = np.abs(np.array([data[0], fitted[0]]))
     scale = float(np.nanmax(known)) if np.isfinite(known).any() else 1.0
-    if np.abs(values[:3]).max() > 10 * scale:  # else a wide prior would hide where zero and the data are
+    widest = float(np.abs(values[:3]).max())
+    if widest > 10 * scale:  # else a wide prior would hide where zero and the data are
         ax.set_xscale("symlog", linthresh=scale)
-        ax.xaxis.set_major_locator(
-            SymmetricalLogLocator(base=10 ** max(1, round(np.log10(np.abs(values[:3]).max() / scale) / 2)), linthresh=scale)
-        )
+        base = 10.0 ** max(1, round(np.log10(widest / scale) / 2))
+        ax.xaxis.set_major_locator(SymmetricalLogLocator(base=base, linthresh=scale))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x, 2)))
     ax.set_yticks(place, [PARTS[str(p)] for p in rows.index])
     ax.set_title(QUANTITIES[quantity], fontsize=10)

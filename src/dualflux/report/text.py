@@ -118,9 +118,9 @@ def _flagged(contents: Contents) -> str:
     if contents.flags.empty:
         return ""
     return (
-        f" Outlined in “{shown_variant(contents.variants)}”: boxes whose flux per area is beyond what a tower of their climate is likely to "
-        "show (90 % prediction interval from its sites' means); triangle down, more uptake, up, more release. Diamonds: regions beyond every "
-        "inversion. Values and limits are in the table of flags."
+        f" Outlined in “{shown_variant(contents.variants)}”: boxes whose flux per area is beyond what a tower of their climate is likely "
+        "to show (90 % prediction interval from its sites' means); triangle down, more uptake, up, more release. Diamonds: regions beyond "
+        "every inversion. Values and limits are in the table of flags."
     )
 
 
@@ -146,10 +146,10 @@ def captions(contents: Contents) -> dict[str, str]:
         "reliability": "How often the members' central intervals hold the truth of this synthetic world, fitted years, part by part. On "
         "the line: honest; below: too narrow; above: too wide. Values hang together: a departure counts by the number of cases that they "
         "are worth (median over variants).",
-        "prior_predictive": "Draws of all priors, turned into numbers that data have too: dot, median; bar, central 90 % of the draws. The "
-        "network's weights have the prior sd that training used; the sds of u, a and g are estimated. Look whether bars lie around the data: a "
-        "bar that is far wider leaves all to the data, one beside them speaks before the data do. Axes are logarithmic beyond the data's size "
-        "where bars are more than ten times wider. No data know the sd of the map; anomalies (a) and g enter sums or towers only.",
+        "prior_predictive": "Draws of all priors, turned into numbers that data have too: dot, median; bar, central 90 % of the draws. "
+        "Weights of the network have the prior sd that training used; sds of u, a and g's slopes are estimated. Look whether bars lie "
+        "around the data: one that is far wider leaves all to the data, one beside them speaks before the data do. Axes are logarithmic "
+        "beyond the data's size where bars are more than ten times wider. No data know the sd of the map.",
         "trade_off": "What fitting the inversions costs at towers. Misfit: squared residuals over their variance R, mean over regions and "
         "over offset, "
         "seasonal cycle and anomaly; near 1 a variant is as far from each product as the products are from "
