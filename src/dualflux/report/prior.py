@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+from matplotlib.ticker import FuncFormatter
 
 from dualflux.report.contents import Contents
 from dualflux.report.drawing import no_grid_lines, panels
@@ -49,11 +49,18 @@ def _draw(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
     widest = float(np.abs(values[:3]).max())
     if widest > 10 * scale:  # else a wide prior would hide where zero and the data are
         ax.set_xscale("symlog", linthresh=scale)
-        base = 10.0 ** max(1, round(np.log10(widest / scale) / 2))
-        ax.xaxis.set_major_locator(SymmetricalLogLocator(base=base, linthresh=scale))
+        ax.set_xticks(_ticks(lower.min(), upper.max(), scale))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x, 2)))
+        ax.minorticks_off()
     ax.set_yticks(place, [PARTS[str(p)] for p in rows.index])
     ax.set_title(QUANTITIES[quantity], fontsize=10)
     ax.set_xlabel(f"[{pretty_unit(str(rows['unit'].iloc[0]))}]")
     ax.set_ylim(-0.6, len(rows) - 0.4)
     no_grid_lines(ax, "y")
+
+
+def _ticks(lower: float, upper: float, scale: float) -> list[float]:
+    """Zero and powers of ten beyond `scale`, as many as can be read."""
+    powers = np.arange(np.ceil(np.log10(scale)), np.floor(np.log10(max(-lower, upper))) + 1)
+    sizes = 10.0 ** powers[:: max(1, round(len(powers) / 2))]
+    return sorted({0.0, *(s for s in sizes if s <= upper), *(-s for s in sizes if -s >= lower)})

@@ -156,7 +156,8 @@ def twin_case(study: Study, prepared: Prepared) -> Case:
     regional = make(None, None)
     cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
     own = {p.name: p.site_column or p.name for p in s.predictors if p.at_towers == "site" and p.kind == "dynamic"}
-    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own)
+    towers = prepared.sites[["lat", "lon"]].to_numpy(dtype=float)
+    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own, towers)
 
 
 def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:
