@@ -61,4 +61,5 @@ def shares(part: np.ndarray, area: np.ndarray, flux: np.ndarray) -> tuple[np.nda
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+    """A share; sums of the same terms in another order leave it no part above 1."""
+    return np.minimum(np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0), 1.0)
