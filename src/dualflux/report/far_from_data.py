@@ -85,12 +85,12 @@ def draw_flags(ax: Axes, flags: pd.DataFrame, project: Project, middle: float) -
     project : callable
         Map coordinates of latitudes and longitudes less `middle`.
     """
-    for flag in flags.itertuples():
-        x, y = project(np.array([flag.lat]), np.array([(flag.lon - middle + 180) % 360 - 180]))
-        kind = "D" if flag.kind == OF_INVERSIONS else "v" if flag.value < flag.limit else "^"
-        ax.plot(x, y, kind, color=MARK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.6, zorder=6)
-        if flag.kind != OF_INVERSIONS:
-            ax.plot(*project(*outline(flag.lat, flag.lon, middle)), color=MARK, linewidth=1.1, zorder=5)
+    for lat, lon, value, limit, kind in zip(*(flags[c] for c in ("lat", "lon", "value", "limit", "kind")), strict=True):
+        x, y = project(np.array([lat]), np.array([(lon - middle + 180) % 360 - 180]))
+        mark = "D" if kind == OF_INVERSIONS else "v" if value < limit else "^"
+        ax.plot(x, y, mark, color=MARK, markersize=4.5, markeredgecolor="white", markeredgewidth=0.6, zorder=6)
+        if kind != OF_INVERSIONS:
+            ax.plot(*project(*outline(lat, lon, middle)), color=MARK, linewidth=1.1, zorder=5)
 
 
 def outline(lat: float, lon: float, middle: float) -> tuple[np.ndarray, np.ndarray]:

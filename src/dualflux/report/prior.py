@@ -52,6 +52,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
         ax.set_xticks(_ticks(lower.min(), upper.max(), scale))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x, 2)))
         ax.minorticks_off()
+        ax.tick_params(axis="x", labelsize=8)
     ax.set_yticks(place, [PARTS[str(p)] for p in rows.index])
     ax.set_title(QUANTITIES[quantity], fontsize=10)
     ax.set_xlabel(f"[{pretty_unit(str(rows['unit'].iloc[0]))}]")

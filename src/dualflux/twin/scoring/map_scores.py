@@ -82,7 +82,7 @@ def coverage_by_distance(values: dict[str, PartValues], distance: np.ndarray) ->
     distance : array, (cell,)
         To the nearest tower that was trained on [km].
     """
-    found = {}
+    found: dict[str, float] = {}
     for part, ending in PARTS.items():
         v = values[part]
         place = np.repeat(distance_class(distance), v.truth.size // len(distance))
