@@ -28,6 +28,7 @@ from dualflux.study.settings import Study, load_study
 from dualflux.twin import WorldSettings, build_world, write_world
 from dualflux.twin.scoring.boosted_trees import train_boosted_trees
 from dualflux.twin.scoring.comparison import compare_boosted_trees, compare_oracle, headline
+from dualflux.twin.scoring.map_scores import MAP_KEYS
 from dualflux.twin.scoring.paired import PRODUCTS, Record, mean_table, paired_text, targets
 from dualflux.twin.scoring.part_records import part_record, part_table
 from dualflux.twin.scoring.rivals import train_oracle
@@ -62,7 +63,7 @@ def seed_records(seed: int, world: str, folder: Path, trees: bool = False) -> li
     products = [p for p in PRODUCTS if p in set(table["product"])]
     share = json.loads((folder / "world/truth" / FACTS).read_text(encoding="utf-8"))["common_share"]
     about = {"seed": seed, "world": world, "common_share": share, "settings": settings_of(world, trees)}
-    return [{**about, "product": p, **headline(table, p, (*KEYS, "coverage_cases")), **part_record(table, p)} for p in products]
+    return [{**about, "product": p, **headline(table, p, (*KEYS, "coverage_cases", *MAP_KEYS)), **part_record(table, p)} for p in products]
 
 
 def settings_of(world: str, trees: bool) -> str:
@@ -131,6 +132,7 @@ def report(records: list[Record], world: str) -> None:
     print(f"\nMeans over {len({r['seed'] for r in records})} seed(s), world {world}\n{mean_table(records).round(3).to_string()}")
     print(f"\nLoss of dual less that of the others, paired by seed (below 0: dual is better)\n{paired_text(records).to_string()}")
     print(f"\nScores of dual by part, +- from drawing (seed, region) groups again\n{part_table(records).round(3).to_string()}")
+    print(f"\nThe map of lasting fluxes, means over seeds\n{mean_table(records, MAP_KEYS).round(3).to_string()}")
     print(f"\nTargets\n{targets(records).round(3).to_string(index=False)}")
 
 

@@ -109,6 +109,16 @@ def ordered(names: Iterable[str]) -> list[str]:
     return [v for v in usual if v in there] + [v for v in there if v not in usual]
 
 
+def shown_variant(names: Iterable[str]) -> str:
+    """The one that tables of a single product show: `dual`, else the last.
+
+    >>> shown_variant(["dual", "mine"]), shown_variant(["towers", "plain"])
+    ('dual', 'plain')
+    """
+    there = ordered(n for n in names if not n.endswith(ANALYSIS))
+    return "dual" if "dual" in there else there[-1]
+
+
 def words(variant: Variant) -> str:
     """What a variant is trained on, for attributes and reports.
 

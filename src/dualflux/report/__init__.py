@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dualflux.report import by_part, diagnostics, figures, maps, towers, years
+from dualflux.report import by_part, diagnostics, figures, maps, prior, towers, years
 from dualflux.report.contents import Contents, read_contents
 from dualflux.report.document import Picture, render
 from dualflux.report.drawing import scored
@@ -103,6 +103,8 @@ def _diagnostics(contents: Contents, picture: Callable[[str, str], Picture]) -> 
         yield picture("taylor", "Taylor diagrams"), partial(diagnostics.taylor, contents)
     if contents.variants and len(by_part.by_part(contents.summary)):
         yield picture("reliability", "Reliability by part"), partial(by_part.reliability, contents)
+    if len(contents.priors):
+        yield picture("prior_predictive", "What the priors say before the data"), partial(prior.prior_predictive, contents)
     if contents.misfit and len(contents.sites):
         yield picture("trade_off", "Trade-off between towers and inversions"), partial(diagnostics.trade_off, contents)
     if contents.history:

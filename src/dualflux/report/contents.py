@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from dualflux.errors import InputError, Problems
+from dualflux.evaluation.far_from_data import FAR_COLUMNS
 from dualflux.evaluation.left_out import ATTRIBUTION_COLUMNS, COVERAGE_COLUMNS
+from dualflux.evaluation.prior_predictive import COLUMNS as PRIOR_COLUMNS
 from dualflux.metrics import annual_table, cycle_table
 from dualflux.metrics.budget import TERM_COLUMNS
 from dualflux.metrics.classes import CLASS_COLUMNS
 from dualflux.metrics.diagrams import TAYLOR_COLUMNS
+from dualflux.metrics.hot_spots import COLUMNS as FLAG_COLUMNS
 from dualflux.metrics.left_out_years import COLUMNS as YEAR_COLUMNS
 from dualflux.metrics.paired import DIFFERENCE_COLUMNS
 from dualflux.variants import VARIANTS, ordered
@@ -37,6 +40,9 @@ _FURTHER = {
     "taylor": ("taylor", TAYLOR_COLUMNS),
     "independent": ("independent", ["product", "region", "year", "value", "unit"]),
     "budget_terms": ("budget_terms", TERM_COLUMNS),
+    "far": ("far_from_data", FAR_COLUMNS),
+    "flags": ("flags", FLAG_COLUMNS),
+    "priors": ("prior_predictive", PRIOR_COLUMNS),
 }
 _NUMBERS = {
     "lower": [""],
@@ -49,6 +55,11 @@ _NUMBERS = {
     "value": [""],
     "std": [""],
     "member": [""],
+    "data": [""],
+    "fitted": [""],
+    "limit": [""],
+    "share_of_area": [""],
+    "share_of_flux": [""],
 }
 
 
@@ -68,7 +79,7 @@ class Contents:
     references : frozenset of str
         Products that are neither variants nor inversions.
     left_out, left_out_coverage, attribution, left_out_years, series, identifiability, classes, differences, taylor, independent,
-    budget_terms, shown : DataFrame
+    budget_terms, far, flags, priors, shown : DataFrame
         Further tables of the run (see `_FURTHER`); empty where the run has none. `shown` has the columns of `regional`.
     predictions : DataFrame
         product, site, observed, tower_like of left-out towers; empty where there are none.
@@ -103,6 +114,9 @@ class Contents:
     taylor: pd.DataFrame
     independent: pd.DataFrame
     budget_terms: pd.DataFrame
+    far: pd.DataFrame
+    flags: pd.DataFrame
+    priors: pd.DataFrame
     shown: pd.DataFrame
     predictions: pd.DataFrame
     places: pd.DataFrame

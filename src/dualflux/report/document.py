@@ -96,7 +96,7 @@ _SECTIONS = {
     "Regions and globe": ("main_cycles", "seasonal_cycle", "regional_means", "annual_anomalies", "left_out_years", "seasonal_cycles"),
     "Maps": ("mean_maps", "difference_maps", "spread_maps", "representativeness_maps", "r_maps", "rmse_maps"),
     "Towers": ("tower_map", "skill_by_scale", "observed_predicted", "skill_by_class", "site_scatter"),
-    "Diagnostics": ("taylor", "reliability", "trade_off", "training_history"),
+    "Diagnostics": ("taylor", "reliability", "prior_predictive", "trade_off", "training_history"),
 }
 
 

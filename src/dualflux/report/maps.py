@@ -16,8 +16,10 @@ from dualflux.errors import InputError
 from dualflux.grid import Grid
 from dualflux.report.contents import Contents
 from dualflux.report.drawing import finest
+from dualflux.report.far_from_data import draw_flags
 from dualflux.report.style import number, style_of
 from dualflux.units import DAYS_PER_MEAN_YEAR, days_in_month
+from dualflux.variants import shown_variant
 
 _A = (1.340264, -0.081106, 0.000893, 0.003796)  # Savric, Patterson and Jenny (2019), equation 7
 _UNIT = "gC m⁻² yr⁻¹"
@@ -124,13 +126,18 @@ def _mean_over_time(data: xr.DataArray, days: np.ndarray) -> np.ndarray:
 
 
 def mean_maps(maps: dict[str, ProductMap], contents: Contents) -> Figure:
-    """Mean NEE of each variant on one colour scale, green uptake and brown release."""
+    """Mean NEE of each variant on one colour scale, green uptake and brown release; flags of the one they were computed for."""
     means = contents.means.set_index(["product", "region"])["value"]
     of = contents.references
     titles = {v: f"{style_of(v, of).label}: {number(float(means.get((v, 'global'), np.nan)))} PgC yr⁻¹" for v in maps}
-    return _grid_of_maps(
+    figure = _grid_of_maps(
         {v: (m, m.nee) for v, m in maps.items()}, titles, f"mean net ecosystem exchange [{_UNIT}], negative = uptake", "BrBG_r", signed=True
     )
+    marked = shown_variant(maps)
+    if len(contents.flags) and marked in contents.variants:
+        grid = maps[marked].grid
+        draw_flags(figure.axes[list(maps).index(marked)], contents.flags, equal_earth, (grid.lon_edges[0] + grid.lon_edges[-1]) / 2)
+    return figure
 
 
 def spread_maps(maps: dict[str, ProductMap]) -> Figure:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dualflux.report.far_from_data import far_sentences
+
 NO_TARGET = (
     "No inversion constrains this study: its regional and global sums are what towers alone make of the map, and such sums are known to be "
     "far from what the atmosphere allows."
@@ -17,7 +19,7 @@ _SMALLEST_SHARE = 5e-4  # of the land; below, nothing is said
 
 
 def study_notes(out: Path) -> list[str]:
-    """Paragraphs on the target, predictors that vary, land without data or flux, towers dropped, and where towers say little.
+    """Paragraphs on the target, predictors that vary, land without data or flux, towers dropped, and what is far from data.
 
     Parameters
     ----------
@@ -34,6 +36,7 @@ def study_notes(out: Path) -> list[str]:
     notes.append(tower_note(_table(folder / "observations.csv"), _table(folder / "towers_dropped.csv")))
     product = next((p for v in ("dual", "plain", "towers") if (p := out / f"products/{v}/nee_monthly.nc").is_file()), None)
     notes.append("" if product is None else applicability_note(product))
+    notes += far_sentences(out)
     return [note for note in notes if note]
 
 

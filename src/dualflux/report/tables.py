@@ -126,7 +126,8 @@ def study_tables(contents: Contents) -> list[Table]:
     """What stands below the figures, in order."""
     makers = (
         summary_table, comparison_table, budget_table, sites_table, classes_table, differences_table, left_out_table,
-        left_out_years_table, series_table, coverage_table, attribution_table, truth_table, truth_parts_table,
+        left_out_years_table, series_table, coverage_table, attribution_table, far_table, flags_table, prior_table, truth_table,
+        truth_parts_table,
     )  # fmt: skip
     return [make(contents) for make in makers]
 
@@ -166,6 +167,29 @@ def left_out_years_table(contents: Contents) -> Table:
 def series_table(contents: Contents) -> Table:
     """Predictors of time alone: how strongly they act, and whether permuted years would have done as well."""
     return _table("Predictors of time alone: flux per standard deviation [gC m⁻² d⁻¹], gain on left-out years and its p", contents.series)
+
+
+def far_table(contents: Contents) -> Table:
+    """Land and exchange far from towers."""
+    words = {"distance_km": "no tower within [km]", "share_of_area": "share of land", "share_of_flux": "share of exchange"}
+    return _table(
+        "Far from data: share of land, and of the sizes of lasting fluxes, where no tower is near", contents.far.rename(columns=words)
+    )
+
+
+def flags_table(contents: Contents) -> Table:
+    """What is beyond the data."""
+    words = {"kind": "limit from", "value": "flux [gC m⁻² yr⁻¹]", "limit": "limit [gC m⁻² yr⁻¹]"}
+    shown = contents.flags.assign(kind=contents.flags["kind"].str.replace("_", " ")) if len(contents.flags) else contents.flags
+    return _table("Flags: boxes and regions whose lasting flux per area is beyond what data show", shown.rename(columns=words))
+
+
+def prior_table(contents: Contents) -> Table:
+    """Draws of the priors beside the data."""
+    words = {"lower": "5 %", "upper": "95 %", "fitted": "fitted product"}
+    return _table(
+        "What the priors say before the data: quantiles of draws, beside data and fitted product", contents.priors.rename(columns=words)
+    )
 
 
 _EFFECTS = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualflux.report.contents import Contents
+from dualflux.variants import shown_variant
 
 _TARGETS = {
     "tower_nee": "net biosphere exchange without fire and without emissions where exported carbon is respired: what towers see",
@@ -112,6 +113,17 @@ def _main_words(contents: Contents) -> str:
     return text
 
 
+def _flagged(contents: Contents) -> str:
+    """What the marks mean, where there are any."""
+    if contents.flags.empty:
+        return ""
+    return (
+        f" Outlined in “{shown_variant(contents.variants)}”: boxes whose flux per area is beyond what a tower of their climate is likely "
+        "to show (90 % prediction interval from its sites' means); triangle down, more uptake, up, more release. Diamonds: regions beyond "
+        "every inversion. Values and limits are in the table of flags."
+    )
+
+
 def captions(contents: Contents) -> dict[str, str]:
     """What each figure shows and what to look for."""
     count = len(contents.inversions)
@@ -134,6 +146,10 @@ def captions(contents: Contents) -> dict[str, str]:
         "reliability": "How often the members' central intervals hold the truth of this synthetic world, fitted years, part by part. On "
         "the line: honest; below: too narrow; above: too wide. Values hang together: a departure counts by the number of cases that they "
         "are worth (median over variants).",
+        "prior_predictive": "Draws of all priors, turned into numbers that data have too: dot, median; bar, central 90 % of the draws. "
+        "Weights of the network have the prior sd that training used; sds of u, a and g's slopes are estimated. Look whether bars lie "
+        "around the data: one that is far wider leaves all to the data, one beside them speaks before the data do. Axes are logarithmic "
+        "beyond the data's size where bars are more than ten times wider. No data know the sd of the map.",
         "trade_off": "What fitting the inversions costs at towers. Misfit: squared residuals over their variance R, mean over regions and "
         "over offset, "
         "seasonal cycle and anomaly; near 1 a variant is as far from each product as the products are from "
@@ -151,7 +167,7 @@ def captions(contents: Contents) -> dict[str, str]:
         "variant, over the inversions for the target; circles are the single inversions. Bars below zero are sinks.",
         "mean_maps": "Mean net ecosystem exchange of each variant on one colour scale, in an equal-area projection: green is "
         "uptake, brown release. The coastline is the outline of the run's own land mask; "
-        f"cells with less than a quarter of land count but are not drawn. {_HATCHED}",
+        f"cells with less than a quarter of land count but are not drawn. {_HATCHED}{_flagged(contents)}",
         "spread_maps": "Standard deviation of a month's value in a cell: the members and the part that no predictor sees, "
         "mean over all months.",
         "representativeness_maps": "What the tower network would see beyond the landscape's flux (g), shown only where predictors are "

@@ -50,6 +50,7 @@ def default_verdict(contents: Contents) -> pd.DataFrame:
             text = f"{'left-out ' if contents.variants else ''}towers, {scale} NSE of {words}, {over}"
             rows.append(_row(contents, text, "1", "high", sites, ("nse", scale, site, prediction)))
     rows += _differences(contents)
+    rows.append(_row(contents, "share of the exchange where no tower is within 1000 km", "1", "", summary, ("share_far_1000km", "global")))
     for metric, words, unit, region, goal in _TRUTH:
         found = {v: abs(summary.get((f"truth_{metric}", region, v), np.nan)) for v in contents.judged}
         rows.append({"quantity": f"known truth: {words}", "unit": unit, "goal": goal, **found})

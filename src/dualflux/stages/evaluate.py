@@ -1,5 +1,6 @@
 """The stage evaluate: towers left out, regions and the globe, what was left out of experiments, and a synthetic world's truth."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pandas as pd
 
 from dualflux.constraints.inversions.observations import Maker
 from dualflux.errors import InputError
+from dualflux.evaluation.far_from_data import cell_classes, far_from_data, site_classes
+from dualflux.evaluation.lasting_flux import lasting_flux
 from dualflux.evaluation.left_out import (
     COVERAGE_COLUMNS,
     LEFT_OUT_COLUMNS,
@@ -18,6 +21,7 @@ from dualflux.evaluation.left_out import (
     left_out_table,
 )
 from dualflux.evaluation.left_out_years import left_out_years_table
+from dualflux.evaluation.prior_predictive import PriorSds, known_numbers, map_sd, prior_predictive, prior_table, site_numbers
 from dualflux.evaluation.regional import land_table, regional_table
 from dualflux.evaluation.summary import summary_table
 from dualflux.evaluation.tower_coverage import site_spread, tower_coverage
@@ -45,6 +49,7 @@ from dualflux.stages.left_out_years import TABLE as MEMBERS_OF_YEARS
 from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.study.settings import Study
 from dualflux.twin.scoring.comparison import Case, compare
+from dualflux.variants import shown_variant
 
 LEFT_OUT_TABLES = ("left_out", "left_out_predictions", "left_out_coverage", "attribution")
 
@@ -60,12 +65,16 @@ def evaluate(study: Study, out: Path) -> None:
     left_out, rows = left_out_tables(study, prepared, members, own, make)
     years = left_out_years(study, out, make)
     further, budgets = further_tables(study, out, prepared, predictions, regional)
+    fluxes = {v: lasting_flux(out / f"products/{v}/nee_monthly.nc").ravel()[prepared.cells.index] for v in study.settings.variants}
+    far, far_rows = far_tables(study, prepared, fluxes)
     summary = [
         summary_table(regional, predictions, left_out["left_out"], full, study.settings.time_step, study.settings.seed),
         rows, tower_rows(study, out, prepared, predictions, own), truth_scores(study, out, prepared), budgets, year_summary(years),
+        far_rows,
     ]  # fmt: skip
     tables = {
-        **further, **left_out, "left_out_years": years, "land": land_shares(out, prepared), "regional_monthly": regional,
+        **further, **far, **left_out, "left_out_years": years, "land": land_shares(out, prepared), "regional_monthly": regional,
+        "prior_predictive": prior_numbers(study, out, prepared, own, regional, fluxes),
         "site_metrics": site_metrics(predictions, study.settings.time_step),
         "site_representativeness": representativeness_table(predictions),
         "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
@@ -76,6 +85,31 @@ def evaluate(study: Study, out: Path) -> None:
         tables["series"] = pd.read_csv(out / "models/series.csv")
     for name, table in tables.items():
         table.to_csv(out / f"tables/{name}.csv", index=False, date_format="%Y-%m-%d")
+
+
+FAR_TABLES = ("far_from_data", "flags", "prior_predictive")
+
+
+def far_tables(study: Study, prepared: Prepared, fluxes: dict[str, np.ndarray]) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """What stands far from data of products with lasting fluxes (cell,) [gC m-2 yr-1], see `far_from_data`."""
+    kinds = [(p.name, p.at_towers) for p in study.settings.predictors if p.kind == "fractions"] if len(prepared.sites) else []
+    cover = next((site_classes(prepared, name) for name, at in kinds if at == "site"), None)
+    climate = next((cell_classes(prepared, name) for name, at in kinds if at == "cell"), cover)
+    return far_from_data(prepared, fluxes, shown_variant(study.settings.variants), cover, climate)
+
+
+def prior_numbers(
+    study: Study, out: Path, prepared: Prepared, own: dict[str, Ensemble], regional: pd.DataFrame, fluxes: dict[str, np.ndarray]
+) -> pd.DataFrame:  # fmt: skip
+    """The table `prior_predictive.csv`."""
+    name, facts = shown_variant(study.settings.variants), json.loads((out / "models/facts.json").read_text(encoding="utf-8"))
+    sd = PriorSds.read(pd.read_csv(out / "tables/identifiability.csv"), name, facts["weight_sd"])
+    drawn = prior_predictive(prepared, own[name], sd, study.settings.seed)
+    towers = read_tower_predictions(out / "models")
+    towers = towers[towers["product"] == name].assign(nee=lambda t: t["tower_like"])
+    data = known_numbers(regional, "target") | site_numbers(prepared.observations)
+    product = known_numbers(regional, name) | {"map_sd": map_sd(fluxes[name], prepared.cells.land_area)} | site_numbers(towers)
+    return prior_table(drawn, data, product)
 
 
 def left_out_tables(
@@ -122,7 +156,8 @@ def twin_case(study: Study, prepared: Prepared) -> Case:
     regional = make(None, None)
     cover = next((p.name for p in s.predictors if p.kind == "fractions" and p.at_towers == "site"), None)
     own = {p.name: p.site_column or p.name for p in s.predictors if p.at_towers == "site" and p.kind == "dynamic"}
-    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own)
+    towers = prepared.sites[["lat", "lon"]].to_numpy(dtype=float)
+    return Case(study.root / str(s.truth), prepared.cells, prepared.cube, regional, prepared.target, s.fitted, cover, own, towers)
 
 
 def truth_scores(study: Study, out: Path, prepared: Prepared) -> pd.DataFrame:

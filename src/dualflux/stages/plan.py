@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dualflux.run_folder.stage import Stage
 from dualflux.sources.predictors.settings import of_time
-from dualflux.stages.evaluate import LEFT_OUT_TABLES, TABLES
+from dualflux.stages.evaluate import FAR_TABLES, LEFT_OUT_TABLES, TABLES
 from dualflux.stages.left_out_years import TABLE as LEFT_OUT_YEARS
 from dualflux.stages.report import FIGURES, FIGURES_OF_SOME, STUDY_KEYS
 from dualflux.study.settings import Study
@@ -52,7 +52,10 @@ _PREPARED = (
 )  # fmt: skip
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
 _PREPARED_OF_SOME = ("references.nc", "tower_flags.csv", "tower_skipped.csv")
-_TABLES = ("regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES)
+_TABLES = (
+    "regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES,
+    *FAR_TABLES,
+)  # fmt: skip
 
 
 def stage_plan(study: Study) -> list[Stage]:

@@ -15,7 +15,7 @@ STUDY_KEYS = (
 FIGURES = ("main_cycles", "regional_means", "annual_anomalies", "seasonal_cycles")
 FIGURES_OF_SOME = (
     "skill_by_scale", "observed_predicted", "skill_by_class", "site_scatter", "taylor", "reliability", "trade_off", "training_history",
-    "left_out_years",
+    "left_out_years", "prior_predictive",
     "mean_maps", "difference_maps", "spread_maps", "representativeness_maps", "tower_map", "r_maps", "rmse_maps", "seasonal_cycle_*",
 )  # fmt: skip
 

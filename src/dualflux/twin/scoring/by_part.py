@@ -82,10 +82,16 @@ def cell_parts(members: np.ndarray, truth: np.ndarray, cells: LandCells, sample:
     extra : array, (cell,)
         Variance of a cell's flux beyond the members' [(gC m-2 d-1)^2]: no predictor sees it, it lasts, so it belongs to the offset.
     """
-    own, true = (np.moveaxis(v, -1, -2).reshape(*v.shape[:-2], v.shape[-1], -1, 12) for v in (members, truth))
-    home = home_regions(cells)[sample]
-    values = part_values(own, true, home, cells.land_area[sample], extra[sample], year_sum=1.0)
+    values, home = cell_values(members, truth, cells, sample, extra), home_regions(cells)[sample]
     return _named(values, "cells", [[*cells.region_names, ""][place] for place in np.unique(home)], CELLS)
+
+
+def cell_values(
+    members: np.ndarray, truth: np.ndarray, cells: LandCells, sample: np.ndarray, extra: np.ndarray
+) -> dict[str, PartValues]:  # fmt: skip
+    """Parts of sampled cells, see `cell_parts`; cells of a region are a group."""
+    own, true = (np.moveaxis(v, -1, -2).reshape(*v.shape[:-2], v.shape[-1], -1, 12) for v in (members, truth))
+    return part_values(own, true, home_regions(cells)[sample], cells.land_area[sample], extra[sample], year_sum=1.0)
 
 
 def _named(values: dict[str, PartValues], pooled: str, homes: list[str], prefix: str) -> Scores:

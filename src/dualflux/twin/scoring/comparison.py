@@ -1,7 +1,7 @@
 """A whole study of a synthetic world against its truth: its products, rescaled rivals, the inversions' mean, an oracle."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from dualflux.cube import Cube
 from dualflux.errors import InputError
 from dualflux.features import tower_rows
 from dualflux.grid import Grid, LandCells
+from dualflux.metrics.far_from_data import distance_to_towers
 from dualflux.model.ensemble import Ensemble
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.engine import RegionalAnomalies, drawn_anomalies, learnt_anomalies, stack_ensembles
@@ -23,13 +24,15 @@ from dualflux.prediction.in_memory import monthly_fluxes
 from dualflux.sources.adjustments import Target
 from dualflux.sources.towers.cells import tower_cells
 from dualflux.twin.scoring.boosted_trees import BoostedTrees, tree_months
-from dualflux.twin.scoring.by_part import Scores, cell_parts, part_unit, regional_parts, sampled_cells
+from dualflux.twin.scoring.by_part import Scores, cell_parts, cell_values, home_regions, part_unit, regional_parts, sampled_cells
 from dualflux.twin.scoring.cell_scores import Months, Tally, cell_scores, map_robustness, site_scores, tally
+from dualflux.twin.scoring.map_scores import MAP_UNITS, barren_max, coverage_by_distance, within_regions
 from dualflux.twin.scoring.rivals import activity_field, monthly_cube, predicted_difference, regional_shift, shifted
 from dualflux.twin.scoring.scores import UNITS, each_region, regional_interval_scores, regional_scores, tropical_regions
 from dualflux.variants import ANALYSIS
 
 UNSEEN_YEARS = "_unseen_years"
+BARE_CLASS = "BSV"  # of land cover: barren or sparsely vegetated
 RESCALED = ("rescaled_uniform", "rescaled_activity")
 COLUMNS = ["product", "region", "metric", "value", "unit"]
 
@@ -49,6 +52,8 @@ class Case:
         Predictor whose class is the tower's own.
     site_columns : dict
         Predictors taken from the site's meteorology to their column in the tower files.
+    towers : array, (tower, 2)
+        Latitude and longitude of the towers that were trained on [degrees].
     """
 
     truth: Path
@@ -59,6 +64,7 @@ class Case:
     fit_period: tuple[date, date]
     land_cover: str | None
     site_columns: dict[str, str]
+    towers: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     @cached_property
     def months(self) -> pd.DatetimeIndex:
@@ -100,6 +106,20 @@ class Case:
             month = table.time.dt.to_period("M").dt.to_timestamp()
             table = table.assign(time=month).groupby(["site", "time"], sort=False, as_index=False).mean()
         return table[table.time.isin(steps.time)].reset_index(drop=True)
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """Of each cell to the nearest tower that was trained on [km], (cell,); infinite where there is none."""
+        return distance_to_towers(self.cells.lat(), self.cells.lon(), *self.towers.T)
+
+    @cached_property
+    def bare(self) -> np.ndarray | None:
+        """Fraction of bare ground of each cell, (cell,); None where no predictor shows it."""
+        name, cube = f"{self.land_cover}_{BARE_CLASS}", self.cube
+        if name not in cube.columns.static:
+            return None
+        place = cube.columns.static.index(name)
+        return np.asarray(cube.static[:, place] * cube.scale[place] + cube.centre[place])
 
     def by_month(self) -> "Case":
         """The same with monthly means of its predictors: what an oracle is trained and scored on, for the true field is monthly."""
@@ -289,6 +309,8 @@ def _score(case: Case, name: str, candidate: Candidate, found: Tally, only: tupl
         cells = cell_scores(found.periods[period].pairs, area)
         if candidate.fold is not None:
             cells |= map_robustness(found.periods[period].cycle.mean(axis=1), candidate.fold, area)
+        if period == "":
+            cells |= _map_scores(case, candidate, found, use)
         tower, cell = (case.monthly(case.tower_truth[c].to_numpy())[use] for c in ("tower_flux", "cell_flux"))
         tables += [
             _regional_rows(name, years(mean), truth, years(found.integral)[:, :-1], names, tropical, period),
@@ -297,6 +319,19 @@ def _score(case: Case, name: str, candidate: Candidate, found: Tally, only: tupl
             _rows(name, "towers", site_scores(tower, candidate.tower_like[use], cell, found.watched[use]), period),
         ]
     return pd.concat(tables, ignore_index=True)
+
+
+def _map_scores(case: Case, candidate: Candidate, found: Tally, use: np.ndarray) -> dict[str, float]:
+    """Of the fitted years: what lasts does not differ in others."""
+    lasting, truth = found.periods[""].cycle.mean(axis=1), found.periods[""].pairs.mean_observed
+    sample = sampled_cells(case.cells)
+    scores = within_regions(lasting, truth, home_regions(case.cells), case.cells.land_area)
+    if case.bare is not None:
+        scores["barren_max"] = barren_max(lasting.mean(axis=0), case.bare)
+    if len(case.towers):
+        values = cell_values(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra)
+        scores |= coverage_by_distance(values, case.distance[sample])
+    return scores
 
 
 def _regional_rows(
@@ -328,7 +363,11 @@ def _inversion_mean(case: Case) -> pd.DataFrame:
 
 
 def _rows(product: str, region: str, scores: dict[str, float], period: str) -> pd.DataFrame:
-    rows = [(product, region, f"truth_{k}{period}", v, part_unit(k) or UNITS[k]) for k, v in scores.items() if np.isfinite(v)]
+    rows = [
+        (product, region, f"truth_{k}{period}", v, part_unit(k) or MAP_UNITS.get(k) or UNITS[k])
+        for k, v in scores.items()
+        if np.isfinite(v)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
