@@ -212,6 +212,8 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
     wave = _waves(step_length)
     # Turned once for all steps: a product is faster whose left matrix is stored as it is used.
     turned = Network([w.swapaxes(1, 2) for w in model.network.weights], model.network.biases, model.network.activation)
+    vegetation = model.network.vegetation
+    scale = None if vegetation is None else vegetation.at(tile.static.T, jnp)  # (lane,)
 
     def month(one: tuple[jax.Array, jax.Array, Months]) -> Found:
         dynamic, anomaly, (place, count, series) = one
@@ -225,6 +227,7 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
             return jax.lax.map(step, (seasonal, dynamic, time), batch_size=steps if _wide() else None)
 
         flux = jax.lax.map(member, (turned, tile.field, anomaly))
+        flux = flux if scale is None else flux * scale
         share = (jnp.arange(steps) < count)[:, None] / jnp.maximum(count, 1)
         invariant = jnp.concatenate([jnp.repeat(tile.static[:, None], steps, axis=1), seasonal.swapaxes(0, 1)])
         return Found(_members(model, flux, invariant, share), _statistics(model, flux, invariant) if each_step else None)
