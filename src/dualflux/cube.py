@@ -225,7 +225,7 @@ class Cube:
     vegetation: Vegetation | None = None
 
     def vegetated(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """The vegetation scale v of rows (row, column), or of all land cells, (row,), float64."""
+        """The vegetation scale of rows (row, column), or of all land cells, (row,), float64."""
         static = (self.static if rows is None else rows).astype(np.float64)
         return np.ones(len(static)) if self.vegetation is None else np.asarray(self.vegetation.at(static))
 

@@ -1,12 +1,12 @@
 """The vegetation scale: how much of the flux that vegetated land would have a place can have at all.
 
-    v(x) = min( ramp(greenness), 1 - sum of the fractions of bare classes ),    0 <= v <= 1,
+    c(x) = min( ramp(greenness), 1 - sum of the fractions of bare classes ),    0 <= c <= 1,
 
 the ramp 0 up to the first bound of a many-year maximum of greenness and 1 from the second on. The landscape's flux f, with all that
-belongs to it (spatial effect, predictors of time alone, regional anomalies), is multiplied by v: land without vegetation exchanges nothing,
+belongs to it (spatial effect, predictors of time alone, regional anomalies), is multiplied by c: land without vegetation exchanges nothing,
 so a budget that no tower contradicts there cannot be put on it. g, what towers see beyond their landscape, is not.
 
-Both terms are affine in standardised static columns, so v is a function of the rows that a network sees: at a tower, of the tower's own.
+Both terms are affine in standardised static columns, so c is a function of the rows that a network sees: at a tower, of the tower's own.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dualflux.errors import InputError
 
-_ROUNDING = 1e-6  # of single precision in standardised fractions: below, v is 0
+_ROUNDING = 1e-6  # of single precision in standardised fractions: below, c is 0
 
 
 class VegetationSettings(BaseModel):
@@ -77,7 +77,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Vegetation:
-    """v as a function of standardised static columns: the least of its terms, between 0 and 1."""
+    """c as a function of standardised static columns: the least of its terms, between 0 and 1."""
 
     terms: tuple[Term, ...]
 
@@ -110,7 +110,7 @@ class Vegetation:
         return cls(tuple(terms))
 
     def at(self, predictors: Any, xp: Any = np) -> Any:
-        """v, (...), at predictors (..., column) whose first columns are the static ones.
+        """c, (...), at predictors (..., column) whose first columns are the static ones.
 
         Parameters
         ----------
