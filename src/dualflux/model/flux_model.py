@@ -172,6 +172,6 @@ class FluxModel(eqx.Module):
         return self.network(predictors)
 
     def fluxes(self, predictors: jax.Array, spatial: jax.Array | float = 0.0) -> Fluxes:
-        """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there, as it is where the vegetation scale is 1."""
+        """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there, not yet scaled."""
         landscape = self.network(predictors) + self.network.scaled(jnp.asarray(spatial)[..., None], predictors)[..., 0]
         return Fluxes(landscape, landscape + self.representativeness(predictors))

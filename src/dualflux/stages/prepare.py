@@ -203,7 +203,7 @@ def require_vegetation(cells: LandCells, cube: Cube, rows: np.ndarray, inversion
 
 
 def without_vegetation(land: Land, cube: Cube) -> np.ndarray:
-    """Share of the land of each row of `Land.shares` that carries no flux for want of vegetation: mean of one minus the scale over modelled land."""
+    """Share of each row of `Land.shares` that has no flux for want of vegetation: one minus the scale, over modelled land."""
     inside, bare = land.cells.region_fraction, land.cells.land_area * (1 - cube.vegetated())
     rows = np.vstack([inside, np.ones(inside.shape[1]), 1 - inside.sum(axis=0)])
     area = land.shares["land_area"].to_numpy()
