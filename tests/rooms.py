@@ -27,6 +27,7 @@ ROOMS = (
     "features",
     "derived",
     "cube",
+    "vegetation",
     "sources",
     "variants",
     "run_folder",

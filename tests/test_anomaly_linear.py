@@ -57,7 +57,7 @@ def test_the_inversions_equations_are_generalised_least_squares_on_the_subspace(
     error = error.plus(EnsembleError(*((r @ r.T).reshape(REGIONS, 12, REGIONS, 12) for r in root)))
     shape = (REGIONS, len(YEARS), 12)
     columns, observed, draw = random.normal(size=(*shape, 5)), *random.normal(size=(2, *shape))
-    load = np.einsum("rs,yi->yrsi", overlap_of(CELLS), days(YEARS))
+    load = np.einsum("rs,yi->yrsi", overlap_of(CELLS, np.ones(len(CELLS.index))), days(YEARS))
     part = anomaly_part(load, columns, observed, draw, error.precisions()[1], 0.49)
     basis, seen = subspace(), integrals_of_anomalies()
     weighted = 0.49 * np.linalg.solve(dense_covariance(error, len(YEARS)), seen @ basis).T
@@ -116,6 +116,6 @@ def test_where_the_inversions_are_exact_the_analysis_is_what_they_say() -> None:
 
 def test_regions_may_be_named_in_another_order() -> None:
     """The overlap of shared cells is symmetric: neither region's anomaly is seen more than the other's."""
-    overlap = overlap_of(CELLS)
+    overlap = overlap_of(CELLS, np.ones(len(CELLS.index)))
     np.testing.assert_allclose(overlap, overlap.T)
     assert overlap[0, 1] > 0

@@ -151,7 +151,7 @@ def test_an_analysis_that_is_the_truth_is_scored_so_in_the_fitted_years(twin: An
     change = unknown.flux - np.where(np.isfinite(learnt.flux), learnt.flux, 0.0)
     with ProductWriter(tmp_path / "nee_monthly.nc", case.cells, case.months, 2, {"title": "truth"}, prepared.land_area) as writer:
         for t, field in enumerate(case.true_field()):
-            members = field + change[:, t] @ case.cells.region_fraction
+            members = field + change[:, t] @ case.cells.region_fraction * case.cube.vegetated()
             writer.write(t, members, members, np.full(field.shape, 0.25))
     table = compare(case, {"dual": tmp_path / "nee_monthly.nc"}, {"dual": ensemble})
     product, analysis = (headline(table, name, ("cell_month_nse", "region_annual_rmse")) for name in ("dual", "dual_analysis"))

@@ -248,7 +248,7 @@ def test_the_integrals_of_the_spatial_effect_are_sums_over_cells_and_days(time_s
     cube = make_cube(4, time_step)
     regional, coefficient = make_regional(cube), np.random.default_rng(0).normal(size=7 * BASIS.size)
     areas = Areas(CELLS.region_area, regional.month.ravel())
-    found = (spatial_integrals(areas, cube.steps, len(cube.seasonal), CELLS, BASIS) @ coefficient).reshape(2, 4, 12)
+    found = (spatial_integrals(areas, cube, CELLS, BASIS) @ coefficient).reshape(2, 4, 12)
     count = 12 if time_step == "monthly" else 366
     angle = 2 * np.pi * (cube.steps.season + 0.5) / count
     mean, *waves = coefficient.reshape(7, -1) @ BASIS.at(CELLS.lat(), CELLS.lon()).T

@@ -114,7 +114,7 @@ class LandTotal(Constraint):
 
     def linear(self, landscape: Landscape) -> LandLinear:
         cube, cells, basis = landscape
-        months = spatial_integrals(self.areas, cube.steps, len(cube.seasonal), cells, basis)
+        months = spatial_integrals(self.areas, cube, cells, basis)
         spatial = months.reshape(len(self.observed), 12, -1).sum(axis=1)
         return LandLinear(self.areas, spatial, np.asarray(self.observed, np.float64), self.sd)
 

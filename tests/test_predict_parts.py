@@ -32,15 +32,19 @@ from dualflux.prediction.kernel import (
 from dualflux.prediction.layout import Layout
 from dualflux.prediction.product import land_map
 from dualflux.prediction.workers import Execution, run_tasks
+from dualflux.vegetation import Term, Vegetation
 
 COLUMNS = Columns(("a", "b"), ("p",), ("x", "y", "z"))
 
 
-def model_of(count: int, network: NetworkSettings) -> FluxModel:
+SCALE = Vegetation((Term(0.4, ((1, 0.7),)), Term(0.9, ((0, -0.3), (1, -0.2)))))
+
+
+def model_of(count: int, network: NetworkSettings, vegetation: Vegetation | None = None) -> FluxModel:
     """Stacked members with every parameter away from its start."""
 
     def one(key: jax.Array) -> FluxModel:
-        model = FluxModel.create(key, 6, 3, {}, network)
+        model = FluxModel.create(key, 6, 3, {}, network, vegetation)
         return jax.tree.map(lambda a: a + 0.3 * jax.random.normal(key, a.shape), model)
 
     return jax.vmap(one)(jax.random.split(jax.random.key(1), count))
@@ -66,9 +70,9 @@ def by_hand(model: FluxModel, tile: Tile, months: Months, length: TimeStep) -> t
     [(1, "daily", (5,), "relu"), (3, "daily", (7, 4), "tanh"), (2, "monthly", (5, 5, 3), "silu"), (4, "monthly", (6, 4), "gelu")],
 )
 def test_mean_and_spread_are_those_of_the_members(count: int, time_step: str, hidden: tuple[int, ...], activation: str) -> None:
-    """Months and steps of the kernel against mean and standard deviation over members of plain model calls."""
+    """Months and steps of the kernel against mean and sd over members of plain model calls, with and without a vegetation scale."""
     network = NetworkSettings(hidden=hidden, activation=activation)  # type: ignore[arg-type]
-    model, daily = model_of(count, network), time_step == "daily"
+    model, daily = model_of(count, network, SCALE if count % 2 else None), time_step == "daily"
     steps = Steps.create("2004-01-01", "2004-03-31", time_step)
     shape = Shape(COLUMNS, 4, steps.length)
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from dualflux.model.spatial_effect import SpatialBasis
 from dualflux.prepared import load
 from dualflux.units import DAYS_PER_MEAN_YEAR, PETAGRAM
 
-SD = PriorSds(network=0.5, lasting=0.3, seasonal=0.1, intercept=2.0, slope=0.25)
+SD = PriorSds(network=0.5, lasting=0.3, seasonal=0.1, shape=0.05, intercept=2.0, slope=0.25)
 
 
 def drawn_ensemble(inputs: int = 3, width: int = 8) -> Ensemble:

@@ -404,16 +404,22 @@ def test_notes_say_what_is_missing_filled_and_dropped(tmp_path: Path) -> None:
     (folder / "predictors_filled.csv").write_text("predictor,filled_share,dropped_share\nta,0.0,0.0\nwind,0.033,0.0\n")
     (folder / "observations.csv").write_text("site,time,nee\nA,2001-01-01,1\nA,2001-02-01,1\nB,2001-01-01,1\n")
     (folder / "towers_dropped.csv").write_text("source,site,reason,count\nx,A,outside the period,24\nx,C,outside the period,1200\n")
-    target, variability, land, towers = (note.replace("\u00a0", " ") for note in study_notes(tmp_path))
+    target, variability, scale, land, towers = (note.replace("\u00a0", " ") for note in study_notes(tmp_path))
     assert "“NBE - fire”" in target and "Not accounted for: crop consumption and river evasion." in target
     assert variability.startswith(
         "Only 1 predictor of this study varies between years (ta): trend and most of the year-to-year variability"
     )
+    assert scale.startswith("No vegetation scale")
     assert land.startswith("Land: 10.1 % of the land has no flux and counts as zero (south 70.1 %); ")
     assert land.endswith("land without a value and filled, by predictor: wind 3.3 %.")
     assert towers == "Towers: 2 sites with 3 values. Dropped: 1 224 rows of 2 sites outside the period. Nothing is left of 1 site."
     assert notes.variability_note(["a", "b", "c"]) == "" and "No predictor varies" in notes.variability_note([])
     assert study_notes(tmp_path / "nothing") == []
+    (folder / "about.json").write_text(json.dumps({**about, "vegetation": [[1.0, []]]}))
+    shares = "region,no_flux_share,without_vegetation_share\nglobal,0.1006,0.211\noutside_regions,0.0,0.0\n"
+    (folder / "land_shares.csv").write_text(shares)
+    said = " ".join(study_notes(tmp_path)).replace("\u00a0", " ")
+    assert "No vegetation scale" not in said and "21.1 % of it carries no flux for want of vegetation" in said
 
 
 def test_land_unlike_any_tower_is_counted(tmp_path: Path) -> None:

@@ -236,6 +236,7 @@ def test_series_need_inversions_and_years(tmp_path: Path) -> None:
     """What chooses their prior: years of inversions left out."""
     fitted = pd.Timestamp(FIRST).date(), pd.Timestamp(LAST).date()
     some = (InversionTermSettings(), HoldoutSettings(), None)
-    assert "no variant of the study is trained on inversions" in together(Keys(fitted, True, False, *some, ("nino",), False))[0][1]
-    assert "need 4 whole fitted years or more" in together(Keys(fitted, True, True, *some, ("nino",), True))[0][1]
-    assert not together(Keys(fitted, True, True, *some, (), True))
+    none = (None, dict[str, str]())  # no vegetation scale
+    assert "no variant of the study is trained on inversions" in together(Keys(fitted, True, False, *some, ("nino",), False, *none))[0][1]
+    assert "need 4 whole fitted years or more" in together(Keys(fitted, True, True, *some, ("nino",), True, *none))[0][1]
+    assert not together(Keys(fitted, True, True, *some, (), True, *none))

@@ -133,7 +133,8 @@ def test_every_problem_is_told_at_once_with_its_line_and_key(tmp_path: Path) -> 
         "study.yaml line 1, period: is missing; add `period`: first and last day, both included; whole months",
         "study.yaml line 2, preiod: unknown key; did you mean `period`? allowed here: adjustments, data_root, figure_regions, "
         "fit_period, grid, holdout, independent, inversion_term, inversions, land_fraction, missing, name, network, no_flux, period, "
-        "predictors, references, regions, seed, spatial_term, spin_up, target, time_step, tower_term, towers, training, truth, variants",
+        "predictors, references, regions, seed, spatial_term, spin_up, target, time_step, tower_term, towers, training, truth, "
+        "variants, vegetation",
         "study.yaml line 4, towers[0].format: came `tabel`; allowed: `table`, `fluxnet`",
         "study.yaml line 6, predictors[0].kind: came `dynamc`; allowed: `dynamic`, `static`, `climatology`, `fractions` or `series`",
         "study.yaml line 11, seed: came `-1`; input should be greater than or equal to 0",

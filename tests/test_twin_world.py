@@ -20,7 +20,7 @@ from dualflux.study.settings import Study, load_study
 from dualflux.twin import World, WorldSettings, build_world, world_facts, write_world
 from dualflux.twin.atmosphere import invert
 from dualflux.twin.facts import monthly_integral
-from dualflux.twin.landcover import draw_hidden
+from dualflux.twin.landcover import BARE, draw_bare_flux, draw_hidden
 from dualflux.twin.scoring.scores import seasonal_shift
 from dualflux.twin.world import HARDNESS, monthly_means
 
@@ -290,3 +290,11 @@ def test_a_folder_with_other_files_is_refused(world: World, tmp_path: Path) -> N
 def test_wrong_settings_are_named(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         WorldSettings(**wrong)
+
+
+def test_bare_ground_has_a_flux_of_its_own_in_hostile_worlds_alone(world: World) -> None:
+    """Sd over bare land as stated, sum zero, nothing where the world has none."""
+    area = world.geography.cells.land_area * world.cover.fraction[:, BARE]
+    assert HARDNESS["default"].bare == 0 and not draw_bare_flux(world.geography, world.cover, 0.0, 3).any()
+    flux = draw_bare_flux(world.geography, world.cover, HARDNESS["hostile"].bare, 3)
+    assert abs(flux @ area / area.sum()) < 1e-9 and np.sqrt(flux**2 @ area / area.sum()) == pytest.approx(15)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dualflux.errors import InputError
 from dualflux.units import days_in_month
+from dualflux.vegetation import Vegetation
 
 _CONSTANT = 1e-6  # of its largest value: the sd of a series that does not vary, in single precision
 MEAN_YEAR = ("2000-01-01", "2001-01-01")  # a leap year: every date has one place in it
@@ -208,6 +209,8 @@ class Cube:
         Standardised predictors of time alone, none of the columns above; no series in most studies.
     series_standard : SeriesStandard
         What standardised them.
+    vegetation : Vegetation or None
+        What fluxes are scaled by; None: by nothing.
     """
 
     static: np.ndarray
@@ -219,6 +222,12 @@ class Cube:
     scale: np.ndarray
     series: np.ndarray
     series_standard: SeriesStandard
+    vegetation: Vegetation | None = None
+
+    def vegetated(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """The vegetation scale of rows (row, column), or of all land cells, (row,), float64."""
+        static = (self.static if rows is None else rows).astype(np.float64)
+        return np.ones(len(static)) if self.vegetation is None else np.asarray(self.vegetation.at(static))
 
     def rows(self, step: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """Predictors of the given (step, cell) pairs, (row, column)."""

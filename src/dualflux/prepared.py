@@ -14,6 +14,7 @@ from dualflux.cube import Columns, Cube, SeriesStandard, Steps, no_series
 from dualflux.grid import Grid, LandCells
 from dualflux.run_folder.hdf5_output import write_netcdf
 from dualflux.sources.adjustments import Target
+from dualflux.vegetation import Vegetation
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def save(prepared: Prepared, folder: Path) -> None:
         "columns": [cube.columns.static, cube.columns.seasonal, cube.columns.dynamic],
         "series": cube.series_standard.names,
         "steps": [str(cube.steps.time[0]), str(cube.steps.time[-1]), cube.steps.length.name],
+        "vegetation": None if cube.vegetation is None else cube.vegetation.plain(),
         "target": None if target is None else [target.name, target.kind, target.integral.attrs],
     }
     (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
@@ -115,7 +117,9 @@ def load(folder: Path) -> Prepared:
     if "series" in about:
         standard = SeriesStandard(tuple(about["series"]), a["series_cycle"], a["series_scale"])
         series = np.load(folder / "series.npy"), standard
-    cube = Cube(parts[0], parts[1], parts[2], steps, columns, a["centre"], a["scale"], *series)
+    scaled = about.get("vegetation")
+    vegetation = None if scaled is None else Vegetation.of_plain(scaled)
+    cube = Cube(parts[0], parts[1], parts[2], steps, columns, a["centre"], a["scale"], *series, vegetation)
     observations = read_table(folder / "observations.csv", parse_dates=["time"])
     sites = read_table(folder / "sites.csv").set_index("site")
     target = load_target(folder, about["target"])

@@ -31,6 +31,7 @@ from dualflux.stages.consistency import check_site_classes, check_water_balances
 from dualflux.stages.figure_regions import shown_regions
 from dualflux.stages.prepare import series_standard
 from dualflux.study.settings import Study
+from dualflux.vegetation import NO_SCALE, require_bare_classes
 
 __all__ = ["CheckReport", "check_study"]
 CONSTRAINTS: tuple[type[Constraint], ...] = (TowerConstraint, InversionConstraint)
@@ -129,6 +130,11 @@ def _check_between(study: Study, land: Land, towers: Towers | None, scan: Predic
     if towers is not None and scan is not None:
         with problems.collect():
             check_site_classes(study.settings, towers, scan.classes)
+    scale = study.settings.vegetation
+    report.say("vegetation", NO_SCALE if scale is None else scale.in_words())
+    if scale is not None and scale.land_cover is not None and scan is not None:
+        with problems.collect():
+            require_bare_classes(scale, scan.classes[scale.land_cover])
     problems.raise_if_any()
 
 

@@ -24,6 +24,7 @@ from dualflux.cube import Cube
 from dualflux.metrics.hot_spots import site_means
 from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, Network, Representativeness
+from dualflux.model.spatial_effect import HARMONICS
 from dualflux.prediction.at_towers import tower_fluxes, wave_of
 from dualflux.prediction.engine import RegionalAnomalies
 from dualflux.prediction.in_memory import monthly_fluxes
@@ -47,7 +48,7 @@ class PriorSds(NamedTuple):
     ----------
     network : float
         Of weights, in units of their initial sd, ``sqrt(2 / inputs)`` (He).
-    lasting, seasonal : float
+    lasting, seasonal, shape : float
         Of the spatial effect's coefficients [gC m-2 d-1].
     intercept, slope : float
         Of g [gC m-2 d-1]; 0: there is none.
@@ -56,6 +57,7 @@ class PriorSds(NamedTuple):
     network: float
     lasting: float
     seasonal: float
+    shape: float
     intercept: float
     slope: float
 
@@ -63,7 +65,7 @@ class PriorSds(NamedTuple):
     def read(cls, identifiability: pd.DataFrame, variant: str, network: float) -> "PriorSds":
         """Of the table of prior variances that training leaves; effects that a variant has not have none."""
         own = identifiability[identifiability["variant"] == variant].set_index("effect")["prior_variance"]
-        names = ("spatial_lasting", "spatial_seasonal", "representativeness_mean", "representativeness")
+        names = ("spatial_lasting", "spatial_seasonal", "spatial_shape", "representativeness_mean", "representativeness")
         return cls(network, *(float(np.sqrt(own.get(name, 0.0))) for name in names))
 
 
@@ -72,14 +74,19 @@ def draw_models(like: Ensemble, sd: PriorSds, count: int, random: np.random.Gene
     trained = like.model
     weights = [np.asarray(w).shape[1:] for w in trained.network.weights]
     drawn = [jnp.asarray(random.normal(0, sd.network * np.sqrt(2 / shape[0]), (count, *shape)), jnp.float32) for shape in weights]
-    nothing = Network([jnp.zeros_like(w) for w in drawn], [jnp.zeros((count, s[1])) for s in weights], trained.network.activation)
-    scale = np.array([sd.lasting, sd.seasonal, sd.seasonal])[:, None]
-    spatial = jnp.asarray(scale * random.normal(size=(count, 3, like.basis.size)), jnp.float32)
+    nothing = Network(
+        [jnp.zeros_like(w) for w in drawn],
+        [jnp.zeros((count, s[1])) for s in weights],
+        trained.network.activation,
+        trained.network.vegetation,
+    )
+    scale = np.repeat([sd.lasting, sd.seasonal, sd.shape], [1, 2, HARMONICS - 3])[:, None]
+    spatial = jnp.asarray(scale * random.normal(size=(count, HARMONICS, like.basis.size)), jnp.float32)
     invariant = np.asarray(trained.representativeness.coefficient).shape[1]
     own = random.normal(0, sd.intercept, count), random.normal(0, sd.slope, (count, invariant))
     g, no_g = (Representativeness(*(jnp.asarray(x * on, jnp.float32) for x in own)) for on in (1.0, 0.0))
     series, still = jnp.zeros((count, *np.asarray(trained.series).shape[1:])), jnp.zeros_like(spatial)
-    network = FluxModel(Network(drawn, nothing.biases, nothing.activation), no_g, {}, still, series)
+    network = FluxModel(Network(drawn, nothing.biases, nothing.activation, nothing.vegetation), no_g, {}, still, series)
     return network, FluxModel(nothing, no_g, {}, spatial, series), FluxModel(nothing, g, {}, still, series)
 
 

@@ -54,7 +54,7 @@ class Scatter(NamedTuple):
     load: np.ndarray
 
 
-def estimate_anomaly(residual: np.ndarray, full: RegionalConstraint, cells: LandCells) -> AnomalyPrior:
+def estimate_anomaly(residual: np.ndarray, full: RegionalConstraint, cells: LandCells, vegetated: np.ndarray) -> AnomalyPrior:
     """The prior of regional anomalies.
 
     Parameters
@@ -64,8 +64,10 @@ def estimate_anomaly(residual: np.ndarray, full: RegionalConstraint, cells: Land
     full : RegionalConstraint
         The inversions of all these years.
     cells : LandCells
+    vegetated : array, (cell,)
+        The vegetation scale.
     """
-    return most_likely(scatter_of(residual, full.years, full.error.anomaly, overlap_of(cells)))
+    return most_likely(scatter_of(residual, full.years, full.error.anomaly, overlap_of(cells, vegetated)))
 
 
 def scatter_of(residual: np.ndarray, years: np.ndarray, error: np.ndarray, load: np.ndarray) -> Scatter:
@@ -131,14 +133,16 @@ def _loss(parameters: np.ndarray, scatter: Scatter) -> tuple[float, np.ndarray]:
     return loss, np.concatenate([of_sd, [of_rho, of_common]])
 
 
-def anomaly_table(effects: dict[str, AnomalyEffect], full: RegionalConstraint, cells: LandCells) -> pd.DataFrame:
+def anomaly_table(
+    effects: dict[str, AnomalyEffect], full: RegionalConstraint, cells: LandCells, vegetated: np.ndarray
+) -> pd.DataFrame:  # fmt: skip
     """What was estimated and what the data have told of it: `COLUMNS`, sds as root mean squares over the months of a season.
 
     `prior_sd` is that of a month before any data, `posterior_sd` that of the members' posterior draws in the fitted years, `error_sd` that
     of the inversions' mean (R); all [gC m-2 d-1]. `common_share` and `autocorrelation` are the same in all rows.
     """
     month = days(full.years).mean(axis=0)
-    own_error = np.einsum("riri->ri", full.error.anomaly) / np.outer(np.diag(overlap_of(cells)), month) ** 2
+    own_error = np.einsum("riri->ri", full.error.anomaly) / np.outer(np.diag(overlap_of(cells, vegetated)), month) ** 2
     rows = []
     for variant, effect in effects.items():
         posterior = paired_variance(effect.posterior).mean(axis=0)

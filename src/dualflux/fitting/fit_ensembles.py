@@ -29,12 +29,16 @@ from dualflux.model.ensemble import Ensemble
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import SpatialBasis, SpatialSettings
 from dualflux.run_folder.checkpoint import Checkpoint
+from dualflux.vegetation import Vegetation
 
 
-def objective_of(constraints: Sequence[Constraint], columns: Columns, network: NetworkSettings, training: TrainingSettings) -> Objective:
+def objective_of(
+    constraints: Sequence[Constraint], columns: Columns, network: NetworkSettings, training: TrainingSettings,
+    vegetation: Vegetation | None = None,
+) -> Objective:  # fmt: skip
     """The objective of some constraints."""
     widths = [len(columns.names), *network.hidden]
-    return Objective(tuple(constraints), tuple(float(np.sqrt(2 / width)) * training.network_sd for width in widths))
+    return Objective(tuple(constraints), tuple(float(np.sqrt(2 / width)) * training.network_sd for width in widths), vegetation)
 
 
 def build_objective(
@@ -58,7 +62,7 @@ def build_objective(
         constraints.append(Inversions.create(regional, inversion_term, cube, device, cells))
     if not constraints:
         raise InputError("the study has neither towers nor inversions: nothing constrains the flux; give at least one of them")
-    objective = objective_of(constraints, cube.columns, network, training)
+    objective = objective_of(constraints, cube.columns, network, training, cube.vegetation)
     if regional is None or inversion_term.estimator != "representative":
         return objective
     if towers is None:

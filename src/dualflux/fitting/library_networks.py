@@ -1,5 +1,7 @@
 """A library of plausible flux fields: networks trained for a while on towers alone, each on other sites, and perturbed copies."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +70,7 @@ def bootstrapped_networks(
     off = {name: jnp.zeros(count) for name in ("representativeness", *NAMES.values())}
     members = Member(jax.random.split(jax.random.key(seed), count), {"towers": part}, off)
     short = training.model_copy(update={"steps": min(training.steps, LIBRARY_STEPS), "checkpoints": 2, "anchors": 0})
-    towers_only = Objective((towers,), objective.prior_sd)
+    towers_only = replace(objective, constraints=(towers,))
     found = fit(towers_only, members, np.zeros(count), network, short, towers.predictors.shape[-1], 0).snapshots[-1].network
     return jax.tree.map(jnp.asarray, found)
 
@@ -82,7 +84,8 @@ def with_perturbed(networks: Network, seed: int) -> Network:
 
     scale = [PERTURBATION * jnp.sqrt((w**2).mean(axis=(1, 2), keepdims=True)) for w in networks.weights]
     weights = [moved(w, s) for w, s in zip(networks.weights, scale, strict=True)]
-    return Network(weights, [moved(b, s[:, 0]) for b, s in zip(networks.biases, scale, strict=True)], networks.activation)
+    biases = [moved(b, s[:, 0]) for b, s in zip(networks.biases, scale, strict=True)]
+    return Network(weights, biases, networks.activation, networks.vegetation)
 
 
 def moments(networks: Network, regions: RegionData) -> np.ndarray:

@@ -4,6 +4,7 @@ sum over constraints of weight x negative log-likelihood + log-priors of weights
 """
 
 import zlib
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from dualflux.constraints.base import Constraint, Term
 from dualflux.model.flux_model import FluxModel
+from dualflux.vegetation import Vegetation
 
 
 class Member(NamedTuple):
@@ -51,6 +53,7 @@ class Objective(eqx.Module):
 
     constraints: tuple[Constraint, ...]
     prior_sd: tuple[float, ...] = eqx.field(static=True)
+    vegetation: Vegetation | None = eqx.field(static=True, default=None)
 
     def __getitem__(self, name: str) -> Any:
         """The constraint of a name."""
@@ -58,7 +61,7 @@ class Objective(eqx.Module):
 
     def with_constraint(self, constraint: Constraint) -> "Objective":
         """Another one in the place of that of its name."""
-        return Objective(tuple(constraint if c.name == constraint.name else c for c in self.constraints), self.prior_sd)
+        return replace(self, constraints=tuple(constraint if c.name == constraint.name else c for c in self.constraints))
 
     @property
     def sampled(self) -> bool:

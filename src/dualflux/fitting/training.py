@@ -85,7 +85,7 @@ def start(
     objective: Objective, member: Member, network: NetworkSettings, inputs: int, invariant: int, optimiser: optax.GradientTransformation
 ) -> State:
     """A fresh state of one member."""
-    model = FluxModel.create(jax.random.fold_in(member.key, 0), inputs, invariant, objective.own(), network)
+    model = FluxModel.create(jax.random.fold_in(member.key, 0), inputs, invariant, objective.own(), network, objective.vegetation)
     return State(model, model, optimiser.init(model), jnp.zeros((), jnp.int32))
 
 

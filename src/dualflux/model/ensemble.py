@@ -17,6 +17,7 @@ from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import HARMONICS, SpatialBasis
 from dualflux.model.time_effect import ZONES
 from dualflux.run_folder.files import whole_or_nothing
+from dualflux.vegetation import Vegetation
 
 FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
 
@@ -67,6 +68,7 @@ class Ensemble:
             "predictors": self.predictors,
             "own": own,
             "series": self.model.series.shape[1],
+            "vegetation": None if self.model.network.vegetation is None else self.model.network.vegetation.plain(),
         }
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
         if self.anomaly is not None:
@@ -94,7 +96,9 @@ class Ensemble:
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
             kept = about.get("own", FIRST_OWN)
             own = {name: namedtuple(name, fields)(*[jnp.zeros(0)] * len(fields)) for name, fields in kept.items()}
-            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings))
+            scaled = about.get("vegetation")
+            vegetation = None if scaled is None else Vegetation.of_plain(scaled)
+            template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings, vegetation))
             model, effect = jax.tree.unflatten(jax.tree.structure(template), leaves), AnomalyEffect.of_arrays(alone) if alone else None
             return cls(_with_all_waves(model), fold, settings, names, basis, effect)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dualflux.model.spatial_effect import HARMONICS
 from dualflux.model.time_effect import ZONES
+from dualflux.vegetation import Vegetation
 
 LARGEST_WIDTH = 4096  # of a hidden layer
 FLUX_SCALE = 2.0  # gC m-2 d-1: a typical size of NEE, so that the network's own output is of order one
@@ -52,24 +53,31 @@ class Network(eqx.Module):
     ----------
     weights : list of array, (inputs, outputs) of each layer
     biases : list of array, (outputs,) of each layer
+    vegetation : Vegetation or None
+        What the flux is multiplied by; None: by nothing.
     """
 
     weights: list[jax.Array]
     biases: list[jax.Array]
     activation: str = eqx.field(static=True)
+    vegetation: Vegetation | None = eqx.field(static=True, default=None)
 
     @classmethod
-    def create(cls, key: jax.Array, inputs: int, settings: NetworkSettings) -> "Network":
+    def create(cls, key: jax.Array, inputs: int, settings: NetworkSettings, vegetation: Vegetation | None = None) -> "Network":
         """Random initial weights (He), zero biases, a last layer close to zero flux."""
         widths = [inputs, *settings.hidden, 1]
         keys = jax.random.split(key, len(widths) - 1)
         weights = [jax.random.normal(k, (i, o)) * jnp.sqrt(2 / i) for k, i, o in zip(keys, widths[:-1], widths[1:], strict=True)]
         weights[-1] = weights[-1] * 0.1
-        return cls(weights, [jnp.zeros(o) for o in widths[1:]], settings.activation)
+        return cls(weights, [jnp.zeros(o) for o in widths[1:]], settings.activation, vegetation)
 
     def __call__(self, predictors: jax.Array) -> jax.Array:
         """Flux [gC m-2 d-1], (...), of predictors (..., predictor)."""
-        return FLUX_SCALE * (self.hidden(predictors) @ self.weights[-1] + self.biases[-1])[..., 0]
+        return self.scaled(FLUX_SCALE * (self.hidden(predictors) @ self.weights[-1] + self.biases[-1]), predictors)[..., 0]
+
+    def scaled(self, values: jax.Array, predictors: jax.Array) -> jax.Array:
+        """Values (..., k) times the vegetation scale at predictors (..., predictor)."""
+        return values if self.vegetation is None else values * self.vegetation.at(predictors, jnp)[..., None]
 
     def hidden(self, predictors: jax.Array) -> jax.Array:
         """Last hidden layer, (..., width)."""
@@ -81,7 +89,7 @@ class Network(eqx.Module):
     def features(self, predictors: jax.Array) -> jax.Array:
         """What the flux is linear in, (..., width + 1): with `readout`, flux = features @ readout."""
         hidden = self.hidden(predictors)
-        return FLUX_SCALE * jnp.concatenate([hidden, jnp.ones((*hidden.shape[:-1], 1))], axis=-1)
+        return self.scaled(FLUX_SCALE * jnp.concatenate([hidden, jnp.ones((*hidden.shape[:-1], 1))], axis=-1), predictors)
 
     @property
     def readout(self) -> jax.Array:
@@ -90,7 +98,9 @@ class Network(eqx.Module):
 
     def with_readout(self, readout: jax.Array) -> "Network":
         """The same hidden layers with another last layer."""
-        return Network([*self.weights[:-1], readout[..., :-1, None]], [*self.biases[:-1], readout[..., -1:]], self.activation)
+        return Network(
+            [*self.weights[:-1], readout[..., :-1, None]], [*self.biases[:-1], readout[..., -1:]], self.activation, self.vegetation
+        )
 
 
 class Representativeness(eqx.Module):
@@ -146,15 +156,13 @@ class FluxModel(eqx.Module):
     series: jax.Array
 
     @classmethod
-    def create(cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings) -> "FluxModel":
+    def create(
+        cls, key: jax.Array, inputs: int, invariant: int, own: dict[str, Any], settings: NetworkSettings,
+        vegetation: Vegetation | None = None,
+    ) -> "FluxModel":  # fmt: skip
         """A fresh member."""
-        return cls(
-            Network.create(key, inputs, settings),
-            Representativeness.create(invariant),
-            own,
-            jnp.zeros((HARMONICS, 0)),
-            jnp.zeros((0, len(ZONES))),
-        )
+        network = Network.create(key, inputs, settings, vegetation)
+        return cls(network, Representativeness.create(invariant), own, jnp.zeros((HARMONICS, 0)), jnp.zeros((0, len(ZONES))))
 
     def bare(self) -> "FluxModel":
         """Without what constraints keep: all that is needed to predict."""
@@ -165,6 +173,6 @@ class FluxModel(eqx.Module):
         return self.network(predictors)
 
     def fluxes(self, predictors: jax.Array, spatial: jax.Array | float = 0.0) -> Fluxes:
-        """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there."""
-        landscape = self.network(predictors) + spatial
+        """f and f + g of one member at predictors (..., predictor), with its spatial effect (...) there, not yet scaled."""
+        landscape = self.network(predictors) + self.network.scaled(jnp.asarray(spatial)[..., None], predictors)[..., 0]
         return Fluxes(landscape, landscape + self.representativeness(predictors))

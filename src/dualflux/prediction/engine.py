@@ -131,6 +131,10 @@ class RegionalAnomalies(NamedTuple):
         """Of some cells over a span of months, (month, member, cell)."""
         return np.asarray(np.einsum("kmr,rc->mkc", self.flux[:, span], self.share(cells)))
 
+    def times(self, scale: np.ndarray) -> "RegionalAnomalies":
+        """With cells that have so much of them, (cell,): the kernel scales those it is given by itself."""
+        return self._replace(share=lambda own: self.share(own) * scale[own])
+
 
 def drawn_anomalies(ensembles: list[Ensemble], months: pd.DatetimeIndex, cells: LandCells) -> RegionalAnomalies:
     """What members of some ensembles, one after the other, do not know of any months: draws of the prior; 0 of those without.

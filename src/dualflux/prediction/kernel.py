@@ -212,6 +212,8 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
     wave = _waves(step_length)
     # Turned once for all steps: a product is faster whose left matrix is stored as it is used.
     turned = Network([w.swapaxes(1, 2) for w in model.network.weights], model.network.biases, model.network.activation)
+    vegetation = model.network.vegetation
+    scaled = (lambda flux: flux) if vegetation is None else (lambda flux: flux * vegetation.at(tile.static.T, jnp))
 
     def month(one: tuple[jax.Array, jax.Array, Months]) -> Found:
         dynamic, anomaly, (place, count, series) = one
@@ -221,7 +223,7 @@ def _by_month(model: FluxModel, tile: Tile, months: Months, step_length: TimeSte
         def member(own: tuple[Network, jax.Array, jax.Array]) -> jax.Array:
             network, field, unknown = own
             start = network.weights[0][:, :statics] @ tile.static + network.biases[0][:, None]
-            step = lambda s: _flux(network, statics, start, jnp.concatenate(s[:2])) + (s[2] @ field + unknown)  # noqa: E731
+            step = lambda s: scaled(_flux(network, statics, start, jnp.concatenate(s[:2])) + (s[2] @ field + unknown))  # noqa: E731
             return jax.lax.map(step, (seasonal, dynamic, time), batch_size=steps if _wide() else None)
 
         flux = jax.lax.map(member, (turned, tile.field, anomaly))

@@ -13,6 +13,10 @@ NO_TARGET = (
     "No inversion constrains this study: its regional and global sums are what towers alone make of the map, and such sums are known to be "
     "far from what the atmosphere allows."
 )
+NO_VEGETATION = (
+    "No vegetation scale: land without vegetation carries flux like any other, and where no tower stands on it regional sums can put on it "
+    "what they like (key `vegetation` of the study file)."
+)
 _FEW = 2  # predictors that vary between years: too few to expect trend and year-to-year variability
 _BLANK = "\u00a0"  # where no line may break
 _SMALLEST_SHARE = 5e-4  # of the land; below, nothing is said
@@ -31,6 +35,8 @@ def study_notes(out: Path) -> list[str]:
     if (folder / "about.json").is_file():
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         notes += [NO_TARGET if about["target"] is None else target_note(*about["target"]), variability_note(about["columns"][2])]
+        if about.get("vegetation") is None:
+            notes.append(NO_VEGETATION)
     notes.append(doubt_note(_table(folder / "doubts.csv")))
     notes.append(land_note(_table(folder / "land_shares.csv"), _table(folder / "predictors_filled.csv")))
     notes.append(tower_note(_table(folder / "observations.csv"), _table(folder / "towers_dropped.csv")))
@@ -80,6 +86,9 @@ def land_note(shares: pd.DataFrame, filled: pd.DataFrame) -> str:
         ]
         if zero.get("global", 0.0) > _SMALLEST_SHARE:
             parts.append(f"{_percent(zero['global'])} of the land has no flux and counts as zero ({', '.join(regions)})")
+        if "without_vegetation_share" in shares:
+            bare = float(shares.set_index("region")["without_vegetation_share"]["global"])
+            parts.append(f"{_percent(bare)} of it carries no flux for want of vegetation (mean of one minus the vegetation scale)")
     for column, words in (("filled_share", "without a value and filled"), ("dropped_share", "dropped for a missing value")):
         if len(filled):
             some = filled[filled[column] > _SMALLEST_SHARE]

@@ -25,6 +25,7 @@ AFTER: dict[str, tuple[str, ...]] = {
 DECLARED: dict[str, tuple[str, ...]] = {
     "prepare": (
         "period", "fit_period", "time_step", "grid", "seed", "towers", "predictors", "spin_up", "land_fraction", "regions", "no_flux",
+        "vegetation",
         "inversions", "target", "adjustments", "references", "variants", "network.folds", "inversion_term.library",
     ),
     "train": (

@@ -24,6 +24,7 @@ from dualflux.sources.references import TableReference, read_references, referen
 from dualflux.sources.towers import Towers, read_towers, site_table
 from dualflux.stages.consistency import place_sites, site_classes, site_columns, with_site_meteorology
 from dualflux.study.settings import Study, StudySettings
+from dualflux.vegetation import Vegetation
 
 SITE_COLUMNS = ["lat", "lon", "igbp", "cell", "group", "fold"]
 DOUBTS = "doubts.csv"
@@ -80,6 +81,9 @@ def _prepare(study: Study, folder: Path) -> None:
     library = read_library(study, land, steps)
     require_finite_predictors(cube, land.cells.lat(), land.cells.lon())
     sites, observations, rows, shift = _at_towers(s, land, cube, towers)
+    if cube.vegetation is not None:
+        require_vegetation(land.cells, cube, rows, inversions=bool(s.inversions))
+        land = replace(land, shares=land.shares.assign(without_vegetation_share=without_vegetation(land, cube)))
     prepared = Prepared(land.cells, land.land_area, cube, observations, sites, rows, target, references, library)
     save(prepared, folder)
     if towers is not None:
@@ -172,7 +176,38 @@ def read_cube(study: Study, land: Land, steps: Steps) -> tuple[Land, Cube, pd.Da
     predictors = of_network(s.predictors)
     derived, windows = [p.name for p in predictors if p.derived], _windows(s, found, steps)
     cube = build_cube(found, derived, land.cells.lat(), land.cells.land_area, steps, windows, Recipe.of(predictors, s.spin_up))
+    if s.vegetation is not None:
+        cube = replace(cube, vegetation=Vegetation.create(s.vegetation, cube.columns.static, cube.centre, cube.scale))
     return land, with_series(study, cube), filled
+
+
+def require_vegetation(cells: LandCells, cube: Cube, rows: np.ndarray, inversions: bool) -> None:
+    """Raise InputError where the vegetation scale leaves no flux that the data could tell of.
+
+    Parameters
+    ----------
+    rows : array, (observation, column)
+        Of the towers.
+    inversions : bool
+        Whether the study has any, which constrain its regions.
+    """
+    scale, problems, todo = cube.vegetated(), Problems(), "correct `bounds` or `bare` of `vegetation`"
+    if not (scale > 0).any():
+        raise InputError(f"vegetation: the scale is zero on all land, so there is no flux; {todo}")
+    if len(rows) and not (cube.vegetated(rows) > 0).any():
+        problems.add(f"vegetation: the scale is zero at every tower, so towers tell nothing of the flux; {todo}")
+    bare = [name for name, area in zip(cells.region_names, cells.region_area @ scale, strict=True) if area == 0]
+    if inversions and bare:
+        problems.add(f"vegetation: the scale is zero on all land of {', '.join(bare)}, so no flux can follow its inversions; {todo}")
+    problems.raise_if_any()
+
+
+def without_vegetation(land: Land, cube: Cube) -> np.ndarray:
+    """Share of each row of `Land.shares` that has no flux for want of vegetation: one minus the scale, over modelled land."""
+    inside, bare = land.cells.region_fraction, land.cells.land_area * (1 - cube.vegetated())
+    rows = np.vstack([inside, np.ones(inside.shape[1]), 1 - inside.sum(axis=0)])
+    area = land.shares["land_area"].to_numpy()
+    return np.divide(rows @ bare, area, out=np.zeros_like(area), where=area > 0)
 
 
 def _windows(s: StudySettings, found: xr.Dataset, steps: Steps) -> dict[str, list[int]]:

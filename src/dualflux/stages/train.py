@@ -88,7 +88,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     (out / "tables").mkdir(exist_ok=True)
     known.to_csv(out / "tables/identifiability.csv", index=False)
     if make is not None and effects:
-        anomaly_choice.anomaly_table(effects, make(None, None), cells).to_csv(out / "models/anomaly.csv", index=False)
+        anomaly_choice.anomaly_table(effects, make(None, None), cells, cube.vegetated()).to_csv(out / "models/anomaly.csv", index=False)
     structure = None if make is None else objective["inversions"].in_training()
     if structure is not None:
         structure_table(structure, cells.region_names).to_csv(out / "models/structure.csv", index=False)
@@ -113,7 +113,7 @@ def from_left_out_years(
     settings = (s.network, s.tower_term, s.training)
     residual = left_out_residuals(objective, make, s.variants[name], cube, *settings, weight, s.seed, checkpoint, count)
     series = choose_series(residual, full, cube, cells, s.seed) if names else NOTHING
-    return series, anomaly_choice.estimate_anomaly(residual, full, cells) if alone else None
+    return series, anomaly_choice.estimate_anomaly(residual, full, cells, cube.vegetated()) if alone else None
 
 
 def choices_in_words(

@@ -33,6 +33,7 @@ def upscale(study: Study, out: Path) -> None:
     unseen = unseen_cell_variance(out, prepared)
     every = [*own.values(), *left_out.values()]
     unknown, learnt = drawn_anomalies(every, steps.months, cells), learnt_anomalies(every, steps.months, cells)
+    change = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share).times(prepared.cube.vegetated())
     integrals = np.empty((2, sum(e.size for e in every), len(steps.months), len(cells.region_names) + 1))
     with ExitStack() as open_files:
         writers = {}
@@ -44,7 +45,7 @@ def upscale(study: Study, out: Path) -> None:
                 ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar, ensemble.anomaly is not None)
             )
         for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon()), unknown):
-            analysis = month.landscape + _change(unknown, learnt, month.month)
+            analysis = month.landscape + _change(change, month.month)
             for layer, values in enumerate((month.landscape, analysis)):
                 integrals[layer, :, month.month] = integrate_month(values, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
@@ -57,10 +58,9 @@ def upscale(study: Study, out: Path) -> None:
     write_members(out / "tables/regional_members.csv", *with_analyses(labels, every, integrals), prepared)
 
 
-def _change(unknown: RegionalAnomalies, learnt: RegionalAnomalies, month: int) -> np.ndarray:
+def _change(change: RegionalAnomalies, month: int) -> np.ndarray:
     """From what members do not know of a month to what the data have told of it, (member, cell); NaN where there is no analysis."""
-    difference = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share)
-    return difference.at(slice(None), slice(month, month + 1))[0]
+    return change.at(slice(None), slice(month, month + 1))[0]
 
 
 def with_analyses(

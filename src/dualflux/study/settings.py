@@ -34,10 +34,12 @@ from dualflux.study.settings_errors import explain, place_of, without_wrong
 from dualflux.study.together import Keys, together
 from dualflux.study.yaml_reader import Location, read_yaml
 from dualflux.variants import ConstraintName, Variants, possible
+from dualflux.vegetation import VegetationSettings
 
 NOTHING_CONSTRAINS = "towers and inversions are both empty: nothing constrains the flux; give at least one of them"
 DATA_ROOT_VARIABLE = "DUALFLUX_DATA"
 _NO_SOURCES = (
+    "vegetation",
     "network",
     "spatial_term",
     "tower_term",
@@ -98,6 +100,9 @@ class StudySettings(BaseModel):
     land_fraction: LandFractionSettings
     regions: RegionSettings
     no_flux: NoFluxSettings = NoFluxSettings()
+    vegetation: VegetationSettings | None = Field(
+        None, description="land without vegetation has no flux; without this key it carries flux like any other"
+    )
     inversions: list[InversionSource] = Field(description="[] for a study of towers alone")
     target: TargetKind = Field("tower_nee", description="what the inversions are made comparable with")
     adjustments: list[AdjustmentSettings] = []
@@ -311,7 +316,8 @@ def load_study_to_check(
 def _keys(s: StudySettings) -> Keys:
     series = tuple(one.name for one in of_time(s.predictors))
     inverted = any("inversions" in variant.constraints for variant in s.variants.values())
-    return Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth, series, inverted)
+    kinds = {one.name: str(one.kind) for one in s.predictors if not one.derived}
+    return Keys(s.fitted, bool(s.towers), bool(s.inversions), s.inversion_term, s.holdout, s.truth, series, inverted, s.vegetation, kinds)
 
 
 def _settings(values: dict[str, Any], lines: dict[Location, int], name: str) -> tuple[StudySettings | None, list[str]]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from dualflux.constraints.inversions.observations import HoldoutSettings, InversionTermSettings
 from dualflux.study.yaml_reader import Location
+from dualflux.vegetation import VegetationSettings
 
 Said = tuple[Location, str]
 FEWEST_YEARS = 4  # that a prior of predictors of time alone is chosen on: one in each block of `fitting.series_choice`
@@ -27,6 +28,9 @@ class Keys(NamedTuple):
         Predictors of time alone.
     inverted : bool
         Whether a variant is trained on inversions.
+    vegetation : VegetationSettings or None
+    kinds : dict
+        Kind of each predictor from a file.
     """
 
     fitted: tuple[date, date]
@@ -37,11 +41,13 @@ class Keys(NamedTuple):
     truth: str | None
     series: tuple[str, ...]
     inverted: bool
+    vegetation: VegetationSettings | None
+    kinds: dict[str, str]
 
 
 def together(keys: Keys) -> list[Said]:
     """Everything that does not go together: where it stands in the file, and what to do."""
-    return [*_without_a_source(keys), *_years(keys)]
+    return [*_without_a_source(keys), *_years(keys), *_vegetation(keys)]
 
 
 def _without_a_source(keys: Keys) -> Iterator[Said]:
@@ -81,3 +87,16 @@ def _years(keys: Keys) -> Iterator[Said]:
     if keys.term.states_years and keys.term.years > len(fitted):
         use = f"use at most {len(fitted)}, or remove the key"
         yield ("inversion_term", "years"), f"came {keys.term.years}; the study fits {len(fitted)} whole years ({span}): {use}"
+
+
+def _vegetation(keys: Keys) -> Iterator[Said]:
+    """Predictors that the vegetation scale is made from."""
+    if keys.vegetation is None:
+        return
+    for key, kind in (("greenness", "static"), ("land_cover", "fractions")):
+        name = getattr(keys.vegetation, key)
+        known = [one for one, is_kind in keys.kinds.items() if is_kind == kind]
+        if name is not None and name not in known:
+            came = f"a predictor of kind {keys.kinds[name]}" if name in keys.kinds else "no predictor from a file"
+            allowed = f"allowed: one of kind {kind} ({', '.join(known) or 'the study has none'})"
+            yield ("vegetation", key), f"`{name}` is {came}; {allowed}; name one, or remove the key"

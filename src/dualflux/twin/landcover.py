@@ -9,6 +9,7 @@ from dualflux.twin.ecosystem import CLASSES, Hidden
 from dualflux.twin.geography import Bumps, Geography, draw, random_generator, smooth_field
 
 CLIMATES = ("tropical", "arid", "temperate", "boreal", "polar")
+BARE = CLASSES.index("BSV")
 _FARMS: Bumps = [
     (48, 10, 900, 2.2), (49, 33, 800, 2.4), (41, -92, 700, 2.6), (51, -106, 500, 1.8), (25, 80, 800, 2.8), (34, 115, 600, 2.6),
     (-33, -61, 500, 2.4), (-15, -52, 700, 1.0), (11, 3, 1000, 1.2), (54, 60, 700, 1.8), (13, 103, 500, 1.6), (-32, 118, 300, 1.6),
@@ -103,3 +104,17 @@ def draw_hidden(geography: Geography, size: float, seed: int) -> Hidden:
         sensitivity=np.clip(1.6 + field(0.05, 0.08, 0.05), 1.25, 2.2),
         sink=np.clip(0.06 + field(0.035, 0.03, 0.03), -0.15, 0.3),
     )
+
+
+def draw_bare_flux(geography: Geography, cover: LandCover, size: float, seed: int) -> np.ndarray:
+    """Lasting flux of wholly bare ground, (cell,), in the unit of `size`: smooth over 1500 km, its sum over bare land zero.
+
+    Parameters
+    ----------
+    size : float
+        Sd; 0 is none.
+    """
+    field = smooth_field(geography.lat, geography.lon, 150, 1500.0, random_generator(seed, "bare ground"))
+    bare = geography.cells.land_area * cover.fraction[:, BARE]
+    off = field - field @ bare / bare.sum()
+    return np.asarray(size * off / np.sqrt(off**2 @ bare / bare.sum()))

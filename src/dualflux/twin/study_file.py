@@ -50,6 +50,7 @@ def twin_study(settings: WorldSettings) -> dict[str, Any]:
         "predictors": predictors,
         "land_fraction": {"path": "static.nc", "variable": "land_fraction"},
         "regions": "gcp18",
+        "vegetation": {"land_cover": "land_cover", "bare": ["BSV"]},
         "inversions": [{"path": "inversions.nc", "format": "gcb"}],
         "target": "tower_nee",
         "adjustments": _adjustments(),

@@ -14,7 +14,7 @@ from dualflux.twin.ecosystem import Exchange, Growth, grow, respire
 from dualflux.twin.emissions import Emissions, as_published, simulate_emissions
 from dualflux.twin.geography import Geography, build_geography, random_generator
 from dualflux.twin.greenness import Greenness, observe_greenness
-from dualflux.twin.landcover import LandCover, draw_hidden, draw_land_cover
+from dualflux.twin.landcover import BARE, LandCover, draw_bare_flux, draw_hidden, draw_land_cover
 from dualflux.twin.sampling import Records, Sites, TowerTraits, choose_sites, record, site_weather
 from dualflux.units import PETAGRAM
 
@@ -33,7 +33,7 @@ class WorldSettings(BaseModel):
         Whole years of fluxes; weather starts one year earlier.
     kind : {"default", "no_tower_bias", "hostile"}
         `no_tower_bias`: towers are a fair sample and what is hidden is small. `hostile`: everything that
-        makes the problem hard at twice its size.
+        makes the problem hard at twice its size, and bare ground that has a flux (sd 15 gC m-2 yr-1, lasting).
     time_step : {"monthly", "daily"}
         Of the predictor files and the tower truth; the simulation is daily.
     towers, unseen_towers : int
@@ -107,17 +107,27 @@ class World:
 
 @dataclass(frozen=True)
 class Hardness:
-    """What the kind of world means."""
+    """What the kind of world means.
+
+    Attributes
+    ----------
+    hidden, inversions : float
+        Sizes of what is hidden and of the inversions' errors.
+    towers : TowerTraits
+    bare : float
+        Sd of the flux of bare ground [gC m-2 yr-1].
+    """
 
     hidden: float
     inversions: float
     towers: TowerTraits
+    bare: float = 0.0
 
 
 HARDNESS = {
     "default": Hardness(1.0, 1.0, TowerTraits()),
     "no_tower_bias": Hardness(0.25, 1.0, TowerTraits(siting=0.0, night_loss=0.0, clustered=False)),
-    "hostile": Hardness(2.0, 2.0, TowerTraits(siting=2.0, noise=2.0, night_loss=0.06)),
+    "hostile": Hardness(2.0, 2.0, TowerTraits(siting=2.0, noise=2.0, night_loss=0.06), bare=15.0),
 }
 
 
@@ -138,7 +148,9 @@ def build_world(settings: WorldSettings) -> World:
     stand = grow(local, sites.cover, sites.hidden, cover.warmest[sites.cell])
     target = _NEE + 0.15 * random_generator(seed, "sink").standard_normal()
     exchange, stand_exchange = _balance(geography, time, growth, stand, hidden.sink, sites.hidden.sink, target, settings.start.year)
-    nee, stand_nee = exchange.quick + exchange.slow, stand_exchange.quick + stand_exchange.slow
+    bare = draw_bare_flux(geography, cover, hard.bare / DAYS_PER_YEAR, seed)
+    nee = exchange.quick + exchange.slow + (bare * cover.fraction[:, BARE]).astype(np.float32)
+    stand_nee = stand_exchange.quick + stand_exchange.slow + (bare[sites.cell] * sites.cover[:, BARE]).astype(np.float32)
     months = pd.date_range(settings.start, settings.end, freq="MS")
     monthly = {name: monthly_means(field, time)[12:] for name, field in _monthly_fields(weather, growth, nee).items()}
     emissions = simulate_emissions(

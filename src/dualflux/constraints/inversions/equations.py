@@ -9,7 +9,7 @@ import numpy as np
 from dualflux.constraints.areas import Areas
 from dualflux.constraints.base import AnomalyPart, Draw, Equations, Landscape, LinearMember, Normal
 from dualflux.constraints.inversions.observations import RegionalConstraint
-from dualflux.cube import Cube, Steps
+from dualflux.cube import Cube
 from dualflux.grid import LandCells
 from dualflux.model.spatial_effect import HARMONICS, SpatialBasis, harmonics
 from dualflux.model.time_effect import ZONES, zones
@@ -48,11 +48,9 @@ class RegionalEquations:
         """Integrate the columns of the spatial effect and of predictors of time alone."""
         cube, cells, basis = landscape
         areas, shape = Areas(cells.region_area, data.month.ravel()), (len(cells.region_area), *data.month.shape)
-        spatial, series = spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis), series_integrals(areas, cube, cells)
-        days = cube.steps.month_days[data.month].astype(np.float64)
-        return cls(
-            data, areas, spatial.reshape(*shape, spatial.shape[-1]), series.reshape(*shape, series.shape[-1]), overlap_of(cells), days
-        )  # fmt: skip
+        spatial, series = spatial_integrals(areas, cube, cells, basis), series_integrals(areas, cube, cells)
+        days, overlap = cube.steps.month_days[data.month].astype(np.float64), overlap_of(cells, cube.vegetated())
+        return cls(data, areas, spatial.reshape(*shape, spatial.shape[-1]), series.reshape(*shape, series.shape[-1]), overlap, days)
 
     def equations(self, member: LinearMember) -> Equations:
         """Of a member's years (one that was drawn twice stands there twice), tempered: with R / weight the draw's deviation grows by
@@ -91,9 +89,15 @@ class RegionalEquations:
         return np.einsum("rs,yi->yrsi", self.overlap, self.days[use])
 
 
-def overlap_of(cells: LandCells) -> np.ndarray:
-    """Land of a region that carries another's anomaly, (region, region) [1e15 m2]: cells that they share see both by their shares."""
-    return np.asarray(cells.region_area @ cells.region_fraction.T / PETAGRAM, dtype=np.float64)
+def overlap_of(cells: LandCells, vegetated: np.ndarray) -> np.ndarray:
+    """Land of a region that carries another's anomaly, (region, region) [1e15 m2]: cells that they share see both by their shares.
+
+    Parameters
+    ----------
+    vegetated : array, (cell,)
+        The vegetation scale: a cell carries so much of an anomaly.
+    """
+    return np.asarray((cells.region_area * vegetated) @ cells.region_fraction.T / PETAGRAM, dtype=np.float64)
 
 
 def anomaly_part(
@@ -122,23 +126,17 @@ def anomaly_part(
     return AnomalyPart(weight * flat[:, :-2], flat[:, -2:] * [weight, np.sqrt(weight)], blocks=weight * blocks)
 
 
-def spatial_integrals(areas: Areas, steps: Steps, seasons: int, cells: LandCells, basis: SpatialBasis) -> np.ndarray:
-    """Integrals of u's columns, (area, month, harmonic x place) [PgC month-1 per gC m-2 d-1].
-
-    Parameters
-    ----------
-    seasons : int
-        Parts of the mean year.
-    """
-    inside = areas.area @ basis.at(cells.lat(), cells.lon()) / PETAGRAM  # (area, place)
-    wave = np.add.reduceat(harmonics(steps.season, seasons), steps.month_start) / steps.month_steps[:, None]
+def spatial_integrals(areas: Areas, cube: Cube, cells: LandCells, basis: SpatialBasis) -> np.ndarray:
+    """Integrals of u's columns, (area, month, harmonic x place) [PgC month-1 per gC m-2 d-1]."""
+    steps, inside = cube.steps, (areas.area * cube.vegetated()) @ basis.at(cells.lat(), cells.lon()) / PETAGRAM  # (area, place)
+    wave = np.add.reduceat(harmonics(steps.season, len(cube.seasonal)), steps.month_start) / steps.month_steps[:, None]
     wave = (wave * steps.month_days[:, None])[areas.month]
     return np.einsum("rk,mh->rmhk", inside, wave).reshape(len(inside), len(areas.month), HARMONICS * basis.size)
 
 
 def series_integrals(areas: Areas, cube: Cube, cells: LandCells) -> np.ndarray:
     """Integrals of the columns of predictors of time alone, (area, month, series x zone) [PgC month-1 per gC m-2 d-1]."""
-    steps, inside = cube.steps, areas.area @ zones(cells.lat()) / PETAGRAM  # (area, zone)
+    steps, inside = cube.steps, (areas.area * cube.vegetated()) @ zones(cells.lat()) / PETAGRAM  # (area, zone)
     mean = np.add.reduceat(cube.series.astype(np.float64), steps.month_start, axis=0) / steps.month_steps[:, None]
     monthly = (mean * steps.month_days[:, None])[areas.month]
     return np.einsum("rz,mk->rmkz", inside, monthly).reshape(len(inside), len(areas.month), cube.series.shape[1] * len(ZONES))
@@ -147,7 +145,7 @@ def series_integrals(areas: Areas, cube: Cube, cells: LandCells) -> np.ndarray:
 def flux_integrals(areas: Areas, landscape: Landscape) -> np.ndarray:
     """Integrals of all columns of f but those of the readout, in the order of `Layout.of_flux`, (area, month, column)."""
     cube, cells, basis = landscape
-    parts = [spatial_integrals(areas, cube.steps, len(cube.seasonal), cells, basis), series_integrals(areas, cube, cells)]
+    parts = [spatial_integrals(areas, cube, cells, basis), series_integrals(areas, cube, cells)]
     return np.concatenate(parts, axis=-1)
 
 

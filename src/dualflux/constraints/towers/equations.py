@@ -36,9 +36,9 @@ class TowerEquations:
     constant : array, (row, harmonic + invariant)
         Functions of the season that u is made of, the first of them 1, and predictors that do not vary between years: g's.
     place : array, (site, basis function)
-        Of u.
+        Of u, times the site's vegetation scale.
     series : array, (row, series x zone)
-        Columns of predictors of time alone.
+        Columns of predictors of time alone, times the same.
     """
 
     records: Records
@@ -59,8 +59,12 @@ class TowerEquations:
         rows = towers.predictors[order]
         season = harmonics(cube.steps.season[step], len(cube.seasonal))
         constant = np.column_stack([season, rows[:, : cube.columns.invariant].astype(np.float64)])
-        series = time_columns(cube.series[step], lat[records.site])
-        return cls(records, towers, degrees_of_freedom, rows, constant, landscape.basis.at(lat, lon), series)
+        scale = cube.vegetated(rows)
+        of_site = np.zeros(len(lat))
+        of_site[records.site] = scale  # static columns are the same in all rows of a site
+        series = scale[:, None] * time_columns(cube.series[step], lat[records.site])
+        place = of_site[:, None] * landscape.basis.at(lat, lon)
+        return cls(records, towers, degrees_of_freedom, rows, constant, place, series)
 
     def equations(self, member: LinearMember) -> Equations:
         """The errors' scale stays where training ended; Student-t weights follow the solution, or are drawn."""

@@ -213,9 +213,9 @@ def compare_boosted_trees(case: Case, trees: BoostedTrees) -> pd.DataFrame:
 def _analysis(case: Case, product: Candidate, ensemble: Ensemble) -> Candidate:
     """A product's analysis of the fitted years: members with what the months had in place of what they do not know; others as they are."""
     unknown, learnt = (draws([ensemble], case.months, case.cells) for draws in (drawn_anomalies, learnt_anomalies))
-    there = np.isfinite(learnt.flux)
-    change = RegionalAnomalies(np.where(there, learnt.flux - unknown.flux, 0.0), unknown.share)
-    mean = RegionalAnomalies(np.where(there, learnt.flux, 0.0).mean(axis=0, keepdims=True), unknown.share)
+    there, scale = np.isfinite(learnt.flux), case.cube.vegetated()
+    change = RegionalAnomalies(np.where(there, learnt.flux - unknown.flux, 0.0), unknown.share).times(scale)
+    mean = RegionalAnomalies(np.where(there, learnt.flux, 0.0).mean(axis=0, keepdims=True), unknown.share).times(scale)
     at_cells = mean.at(slice(None), slice(None))[:, 0]
 
     def field() -> Iterator[np.ndarray]:
