@@ -53,7 +53,7 @@ def test_u_and_g_have_the_sds_of_their_priors() -> None:
     ensemble = drawn_ensemble()
     network, u, g = draw_models(ensemble, SD, 20_000, np.random.default_rng(0))
     field = np.asarray(u.spatial) @ ensemble.basis.at(np.array([10.0]), np.array([20.0])).T
-    np.testing.assert_allclose(field.std(axis=0)[:, 0], [0.3, 0.1, 0.1], rtol=0.03)
+    np.testing.assert_allclose(field.std(axis=0)[:, 0], [0.3, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05], rtol=0.03)
     x = jnp.asarray([1.0, -2.0, 0.5])
     tower = np.asarray(jax.vmap(lambda m: m.representativeness(x))(g))
     assert tower.var() == pytest.approx(4 + 0.0625 * 5, rel=0.05)
@@ -89,7 +89,7 @@ def test_whole_years_from_the_first_january() -> None:
 def test_sds_are_those_of_the_variant() -> None:
     rows = [("dual", "spatial_lasting", 0.09), ("dual", "representativeness_mean", 9.0), ("towers", "spatial_lasting", 1.0)]
     table = pd.DataFrame(rows, columns=["variant", "effect", "prior_variance"])
-    assert PriorSds.read(table, "dual", 2.0) == pytest.approx((2.0, 0.3, 0.0, 3.0, 0.0))
+    assert PriorSds.read(table, "dual", 2.0) == pytest.approx((2.0, 0.3, 0.0, 0.0, 3.0, 0.0))
 
 
 def test_the_table_has_quantiles_beside_the_data() -> None:

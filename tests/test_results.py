@@ -58,7 +58,7 @@ def constant_ensemble(values: list[float], fold: list[int]) -> Ensemble:
     members = jax.tree.map(lambda a: jnp.zeros((len(values), *a.shape)), model)
     members.network.biases[-1] = jnp.asarray(values)[:, None] / 2.0
     g = replace(members.representativeness, intercept=jnp.full(len(values), 10.0))
-    nowhere = jnp.zeros((len(values), 3, BASIS.size))
+    nowhere = jnp.zeros((len(values), 7, BASIS.size))
     return Ensemble(FluxModel(members.network, g, {}, nowhere, members.series), np.array(fold), NETWORK, CUBE.columns.names, BASIS)
 
 
@@ -79,7 +79,7 @@ def test_a_tower_is_predicted_by_members_that_never_saw_it() -> None:
 def test_a_tower_is_predicted_with_the_spatial_effect_of_its_place_and_season() -> None:
     """Coefficients of the mean 1, of the cosine 2 at every function: u = (1 + 2 sqrt(2) cos) x their sum, in f and in f + g."""
     blank = constant_ensemble([0, 0], [0, 1])
-    spatial = jnp.broadcast_to(jnp.asarray([1.0, 2.0, 0.0])[:, None], (2, 3, BASIS.size))
+    spatial = jnp.broadcast_to(jnp.asarray([1.0, 2.0, *[0.0] * 5])[:, None], (2, 7, BASIS.size))
     ensemble = replace(blank, model=replace(blank.model, spatial=spatial))
     found = tower_predictions({"dual": ensemble}, PREPARED)
     at = PREPARED.sites.loc[found.site]

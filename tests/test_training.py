@@ -908,4 +908,4 @@ def test_the_history_tells_the_sds_of_each_fold(fitted: Fitted) -> None:
 def test_every_ensemble_knows_where_its_spatial_effect_stands(fitted: Fitted) -> None:
     for ensemble in fitted.ensembles.values():
         np.testing.assert_array_equal(ensemble.basis.centre, BASIS.centre)
-        assert ensemble.model.spatial.shape == (ensemble.size, 3, BASIS.size) and np.asarray(ensemble.model.spatial).all()
+        assert ensemble.model.spatial.shape == (ensemble.size, 7, BASIS.size) and np.asarray(ensemble.model.spatial).all()

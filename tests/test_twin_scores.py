@@ -419,7 +419,7 @@ def random_ensemble(case: Case) -> Ensemble:
     columns = case.cube.columns
     basis = SpatialBasis.create(case.cells.lat(), case.cells.lon(), 5000.0)
     models = [FluxModel.create(jax.random.key(i), len(columns.names), columns.invariant, {}, NETWORK) for i in (1, 2)]
-    effects = jax.random.normal(jax.random.key(3), (2, 3, basis.size))
+    effects = jax.random.normal(jax.random.key(3), (2, 7, basis.size))
     models = [eqx.tree_at(lambda m: m.spatial, model, effect) for model, effect in zip(models, effects, strict=True)]
     return Ensemble(jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), np.array([0, 1]), NETWORK, columns.names, basis)
 
