@@ -13,12 +13,12 @@ from dualflux.constraints.base import Effect, Equations, Layout, Normal
 from dualflux.constraints.inversions.observations import InversionTermSettings, constraint_maker
 from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.cube import DeviceCube
-from dualflux.fitting.ensembles import ALL_SITES, PRIORS, Run, Stack, stack_members
+from dualflux.fitting.ensembles import ALL_SITES, PATTERN_SD, PRIORS, Run, Stack, stack_members
 from dualflux.fitting.fit_ensembles import linear_step
 from dualflux.fitting.linear_posterior import MemberProblem
 from dualflux.fitting.priors import READOUT_SDS, held_out_density
 from dualflux.fitting.training import TrainingSettings
-from dualflux.fitting.weight import NETWORK_FACTORS, best_of, candidates, choose_weight, stated
+from dualflux.fitting.weight import NETWORK_FACTORS, PATTERN_SDS, best_of, candidates, choose_weight, stated
 from dualflux.model.flux_model import FluxModel
 from dualflux.variants import VARIANTS
 from small_world import (
@@ -156,7 +156,8 @@ def test_priors_are_chosen_with_the_weight() -> None:
 
 
 def test_a_stated_prior_is_taken_as_it_stands() -> None:
-    training = TRAINING.model_copy(update={"weight_sd": 3.0, "readout_sd": 0.03})
-    assert stated(1.0, training).priors == {"network": 1.0, "readout": 0.03} and training.network_sd == 3.0
-    assert all(factor == 1 for _, factor in candidates(training))
-    assert {factor for _, factor in candidates(TRAINING)} == {1.0, *NETWORK_FACTORS}
+    training = TRAINING.model_copy(update={"weight_sd": 3.0, "readout_sd": 0.03, "pattern_sd": 0.5})
+    assert stated(1.0, training).priors == {"network": 1.0, "readout": 0.03, "pattern": 0.5} and training.network_sd == 3.0
+    assert all(own == stated(1.0, training).priors for _, own in candidates(training, pattern=True))
+    assert {own["network"] for _, own in candidates(TRAINING)} == {1.0, *NETWORK_FACTORS}
+    assert {own["pattern"] for _, own in candidates(TRAINING, pattern=True)} == {PATTERN_SD, *PATTERN_SDS}

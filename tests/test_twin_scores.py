@@ -488,7 +488,8 @@ def test_the_spatial_effect_counts_in_an_oracles_field_and_at_its_towers(twin: t
     rows = case.tower_truth[case.tower_truth.time.dt.year < 2004]
     at, phase = case.sites.loc[rows.site], (rows.time.dt.month.to_numpy() - 0.5) / 12
     phi, coefficient = oracle.basis.at(at.lat.to_numpy(), at.lon.to_numpy()), np.asarray(oracle.model.spatial, np.float64).mean(axis=0)
-    wave = np.column_stack([np.ones(len(rows)), np.sqrt(2) * np.cos(2 * np.pi * phase), np.sqrt(2) * np.sin(2 * np.pi * phase)])
+    waves = [np.sqrt(2) * f(2 * np.pi * k * phase) for k in (1, 2, 3) for f in (np.cos, np.sin)]
+    wave = np.column_stack([np.ones(len(rows)), *waves])
     u = np.einsum("rk,rh,hk->r", phi, wave, coefficient)
     predictors = jnp.asarray(case.tower_predictors()[rows.index])
     network = np.mean([jax.tree.map(lambda a, i=i: a[i], oracle.model).network(predictors) for i in (0, 1)], axis=0)

@@ -236,10 +236,10 @@ class Cube:
 
     def mean_year(self) -> np.ndarray:
         """What places a cell in predictor space: static columns, mean and sd over the year of the others, (cell, feature)."""
-        varying = [a for a in (self.seasonal, self.dynamic[self._spread_steps()]) if a.shape[-1]]
+        varying = [a for a in (self.seasonal, self.dynamic[self.spread_steps()]) if a.shape[-1]]
         return np.concatenate([self.static, *(a.mean(axis=0) for a in varying), *(a.std(axis=0) for a in varying)], axis=-1)
 
-    def _spread_steps(self, count: int = 24) -> np.ndarray:
+    def spread_steps(self, count: int = 24) -> np.ndarray:
         """A few steps that stand for all: evenly over the seasons and over the years (a fixed stride could meet one season only)."""
         place = np.arange(count)
         years = max(1, round(len(self.dynamic) / len(self.seasonal)))

@@ -13,6 +13,7 @@ from dualflux.constraints.base import Constraint, Landscape
 from dualflux.constraints.inversions.constraint import Inversions
 from dualflux.constraints.inversions.observations import InversionTermSettings, RegionalConstraint
 from dualflux.constraints.inversions.representative import products_in
+from dualflux.constraints.pattern import Pattern
 from dualflux.constraints.towers.constraint import Towers
 from dualflux.constraints.towers.observations import TowerConstraint, TowerTermSettings
 from dualflux.cube import Columns, Cube, DeviceCube
@@ -44,9 +45,9 @@ def objective_of(
 def build_objective(
     towers: TowerConstraint | None, regional: RegionalConstraint | None, cube: Cube, device: DeviceCube, cells: LandCells,
     network: NetworkSettings, tower_term: TowerTermSettings, inversion_term: InversionTermSettings, training: TrainingSettings,
-    seed: int = 0, library: np.ndarray | None = None,
+    seed: int = 0, library: np.ndarray | None = None, pattern: bool = False,
 ) -> Objective:  # fmt: skip
-    """Everything members share, on the device; a source that a study has not is None.
+    """Everything members share, on the device; a source that a study has not is None; `pattern`: with the prior of patterns inside regions.
 
     `seed` and `library`, products' fields (product, month, cell) [gC m-2 d-1], are those of the representative estimator.
 
@@ -62,6 +63,8 @@ def build_objective(
         constraints.append(Inversions.create(regional, inversion_term, cube, device, cells))
     if not constraints:
         raise InputError("the study has neither towers nor inversions: nothing constrains the flux; give at least one of them")
+    if pattern:
+        constraints.append(Pattern.create(cube, cells))
     objective = objective_of(constraints, cube.columns, network, training, cube.vegetation)
     if regional is None or inversion_term.estimator != "representative":
         return objective

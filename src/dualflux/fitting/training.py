@@ -43,6 +43,12 @@ class TrainingSettings(BaseModel):
         "`weight: auto`, else 0.02",
     )
 
+    pattern_sd: Positive | Literal["auto"] = Field(
+        "auto",
+        description="prior sd of lasting fluxes about the density of their region [gC m-2 d-1]; auto: 0.1, 0.3 or 1, chosen with "
+        "`weight: auto`, else 0.3; .inf: any pattern is as good as another",
+    )
+
     @property
     def network_sd(self) -> float:
         """Prior sd of network weights [initial sd] before any choice."""

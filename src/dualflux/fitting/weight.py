@@ -22,7 +22,9 @@ CANDIDATE_WEIGHTS = (1 / 30, 0.1, 1 / 3, 1.0, 3.0, 10.0, 30.0)  # an R wrong by 
 TRIAL_MEMBERS = 3  # of each candidate
 TRIAL_SHARE = 0.3  # of the steps of training
 NETWORK_FACTORS = (0.5, 2.0)  # on the prior sd of a network's weights, beside 1
+PATTERN_SDS = (0.1, 1.0)  # gC m-2 d-1, beside the usual one
 COLUMNS = ["weight", "score", "difference", "standard_error", "chosen"]
+PRIOR_SETTINGS = {"network": "weight_sd", "pattern": "pattern_sd"}  # keys of `training`
 PRIOR_COLUMNS = ["prior", "value", *COLUMNS[1:]]
 
 
@@ -51,7 +53,8 @@ def stated(weight: float, training: TrainingSettings) -> Choice:
 
 def stated_priors(training: TrainingSettings) -> dict[str, float]:
     """Priors before any choice."""
-    return {**PRIORS, **({} if training.readout_sd == "auto" else {"readout": float(training.readout_sd)})}
+    said = {"readout": training.readout_sd, "pattern": training.pattern_sd}
+    return {**PRIORS, **{name: float(sd) for name, sd in said.items() if sd != "auto"}}
 
 
 def held_in_trial(years: np.ndarray) -> tuple[int, int]:
@@ -63,10 +66,18 @@ def held_in_trial(years: np.ndarray) -> tuple[int, int]:
     return int(years[-max(1, len(years) // 3)]), int(years[-1])
 
 
-def candidates(training: TrainingSettings) -> list[tuple[float, float]]:
-    """Weights with the usual prior of networks, then other priors with weight 1: (weight, factor on the prior sd)."""
-    others = NETWORK_FACTORS if training.weight_sd == "auto" else ()
-    return [*((weight, 1.0) for weight in CANDIDATE_WEIGHTS), *((1.0, factor) for factor in others)]
+def tried_priors(training: TrainingSettings, pattern: bool = False) -> dict[str, tuple[float, ...]]:
+    """Other values of priors that trials of their own tell, by name; `pattern`: there is one."""
+    asked = {"network": training.weight_sd, **({"pattern": training.pattern_sd} if pattern else {})}
+    values = {"network": NETWORK_FACTORS, "pattern": PATTERN_SDS}
+    return {name: values[name] for name, said in asked.items() if said == "auto"}
+
+
+def candidates(training: TrainingSettings, pattern: bool = False) -> list[tuple[float, dict[str, float]]]:
+    """Weights with the usual priors, then one other prior each with weight 1: (weight, priors)."""
+    usual = stated_priors(training)
+    others = [{**usual, name: value} for name, values in tried_priors(training, pattern).items() for value in values]
+    return [*((weight, usual) for weight in CANDIDATE_WEIGHTS), *((1.0, priors) for priors in others)]
 
 
 def choose_weight(
@@ -91,8 +102,9 @@ def choose_weight(
     linear : callable, optional
         The linear step of the trial's members; without, the readout's prior stays.
     """
-    tried = candidates(training)
-    runs = trial_runs(name, make, terms, [factor for _, factor in tried])
+    pattern = "pattern" in {c.name for c in objective.constraints}
+    tried = candidates(training, pattern)
+    runs = trial_runs(name, make, terms, [priors for _, priors in tried])
     stack = stack_members(objective.constraints, runs, tower_term, [{name: weight} for weight, _ in tried], seed, draw=False)
     short = training.model_copy(update={"steps": max(round(TRIAL_SHARE * training.steps), 10), "checkpoints": 2})
     family, members = np.repeat(np.arange(len(tried)), TRIAL_MEMBERS), stack.in_training(objective)
@@ -100,10 +112,11 @@ def choose_weight(
     density = held_out_densities(objective, found, members, {name: make(None, None)}, len(tried))
     weight, trial = best_weight([one[: len(CANDIDATE_WEIGHTS)] for one in density], CANDIDATE_WEIGHTS)
     priors, tables = stated_priors(training), list[pd.DataFrame]()
-    if training.weight_sd == "auto":
-        same = [tried.index((1.0, factor)) for factor in (1.0, *NETWORK_FACTORS)]
-        priors["network"], table = best_of([one[same] for one in density], (1.0, *NETWORK_FACTORS), 1.0)
-        tables.append(table.assign(prior="weight_sd", value=training.network_sd * table.value))
+    for prior, others in tried_priors(training, pattern).items():
+        usual, values = PRIORS[prior], (PRIORS[prior], *others)
+        same = [tried.index((1.0, {**stated_priors(training), prior: value})) for value in values]
+        priors[prior], table = best_of([one[same] for one in density], values, usual)
+        tables.append(table.assign(prior=PRIOR_SETTINGS[prior], value=(training.network_sd if prior == "network" else 1.0) * table.value))
     if training.readout_sd == "auto" and linear is not None:
         use = TRIAL_MEMBERS * CANDIDATE_WEIGHTS.index(weight) + np.arange(TRIAL_MEMBERS)
         scores = readout_scores(linear(stack), found.snapshots[-1], with_sds(stack.members, found.sd[-1]), use)
@@ -112,10 +125,10 @@ def choose_weight(
     return Choice(weight, priors, trial, pd.concat(tables)[PRIOR_COLUMNS] if tables else pd.DataFrame(columns=PRIOR_COLUMNS))
 
 
-def trial_runs(name: str, make: Maker, terms: Variant, factors: Sequence[float]) -> list[Run]:
+def trial_runs(name: str, make: Maker, terms: Variant, priors: Sequence[Mapping[str, float]]) -> list[Run]:
     """A candidate's members each, all with the same keys: without the last third of the years of constraint `name`."""
     held = {name: make(None, held_in_trial(make(None, None).years))}
-    return [Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, held, {"network": factor}) for factor in factors]
+    return [Run("weight", "dual", terms, (ALL_SITES,), TRIAL_MEMBERS, held, own) for own in priors]
 
 
 def held_out_densities(

@@ -138,7 +138,7 @@ def member_integrals(study: Study, prepared: Prepared, year: int) -> np.ndarray:
         raise InputError("holdout.years: each: the study has no inversions to leave years out of; remove the key")
     objective = build_objective(
         towers, make(None, None), prepared.cube, device, prepared.cells, s.network, s.tower_term, s.inversion_term, s.training,
-        s.seed, prepared.library,
+        s.seed, prepared.library, pattern=True,
     )  # fmt: skip
     landscape = landscape_of(prepared.cube, prepared.cells, s.spatial_term)
     choice = weight_and_priors(s, objective, make, landscape, device, None)

@@ -63,7 +63,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     towers, make = tower_constraint(prepared), regional_maker(study, prepared)
     objective = build_objective(
         towers, None if make is None else make(None, None), cube, device, cells, s.network, s.tower_term, s.inversion_term, s.training,
-        s.seed, prepared.library,
+        s.seed, prepared.library, pattern=True,
     )  # fmt: skip
     for_weight, for_series, for_networks = checkpoints
     landscape = landscape_of(cube, cells, s.spatial_term)
@@ -148,4 +148,8 @@ def weight_and_priors(
 
 def prior_facts(choice: Choice, training: TrainingSettings) -> dict[str, float]:
     """Prior sds that were used."""
-    return {"weight_sd": training.network_sd * choice.priors["network"], "readout_sd": choice.priors["readout"]}
+    return {
+        "weight_sd": training.network_sd * choice.priors["network"],
+        "readout_sd": choice.priors["readout"],
+        "pattern_sd": choice.priors["pattern"],
+    }
