@@ -18,7 +18,7 @@ from dualflux.fitting.objective import Member, Objective
 from dualflux.model.flux_model import NetworkSettings
 from dualflux.variants import Variant
 
-PATTERN_SD = 0.3  # gC m-2 d-1: prior sd of a lasting flux about its region's density, see `constraints.pattern`
+PATTERN_SD = 0.2  # gC m-2 d-1: prior sd of a lasting flux about its region's density, see `constraints.pattern`
 # Factor on the prior sd of a network's weights; prior sd of a readout weight; of the pattern.
 PRIORS = {"network": 1.0, "readout": READOUT_SD, "pattern": PATTERN_SD}
 ALL_SITES = -1  # the fold of a member that no outer fold is kept from

@@ -45,8 +45,8 @@ class TrainingSettings(BaseModel):
 
     pattern_sd: Positive | Literal["auto"] = Field(
         "auto",
-        description="prior sd of lasting fluxes about the density of their region [gC m-2 d-1]; auto: 0.1, 0.3 or 1, chosen with "
-        "`weight: auto`, else 0.3; .inf: any pattern is as good as another",
+        description="prior sd of lasting fluxes about the density of their region [gC m-2 d-1]; auto: 0.1, 0.2 or 0.4, chosen with "
+        "`weight: auto`, else 0.2; .inf: any pattern is as good as another",
     )
 
     @property
