@@ -17,7 +17,7 @@ COLUMNS = ["product", "part", "quantity", "distance", "value", "lower", "upper",
 LEVEL = 0.9
 CLASSES = {"0-50": (0.0, 50.0), "50-200": (50.0, 200.0), "200-": (200.0, np.inf)}  # of pairs [km]
 FEWEST_PAIRS = 5
-_GRID = 200
+_GRID = 200, 80  # values of near, and of slope
 
 
 class Slope(NamedTuple):
@@ -44,17 +44,16 @@ def fit_slope(square: np.ndarray, growth: np.ndarray, members: np.ndarray, weigh
         Mean of the slope's prior.
     """
     size = max(float(np.average(square, weights=weight)), 1e-12)
-    near = size * np.geomspace(1e-3, 10, _GRID)[:, None, None]
-    slope = np.concatenate([[0.0], prior * np.geomspace(1e-3, 12, _GRID)])[None, :, None]
-    variance = members + near + slope * growth
-    log_density = -0.5 * (weight * (np.log(variance) + square / variance)).sum(axis=-1) - slope[..., 0] / prior
+    near, slope = size * np.geomspace(1e-2, 3, _GRID[0]), np.concatenate([[0.0], prior * np.geomspace(1e-3, 12, _GRID[1])])
+    growing = members + slope[:, None] * growth
+    log_density = np.stack([-0.5 * (np.log(growing + s) + square / (growing + s)) @ weight for s in near]) - slope / prior
     density = np.exp(log_density - log_density.max())
-    step = np.gradient(slope[0, :, 0])
+    step = np.gradient(slope)
     of_slope, of_near = density.sum(axis=0) * step, (density * step).sum(axis=1)
     below = np.cumsum(of_slope) / of_slope.sum()
-    lower, upper = np.interp([(1 - LEVEL) / 2, (1 + LEVEL) / 2], below, slope[0, :, 0])
+    lower, upper = np.interp([(1 - LEVEL) / 2, (1 + LEVEL) / 2], below, slope)
     mean = lambda values, p: float((values * p).sum() / p.sum())  # noqa: E731
-    return Slope(mean(near[:, 0, 0], of_near), mean(slope[0, :, 0], of_slope), float(lower), float(upper))
+    return Slope(mean(near, of_near), mean(slope, of_slope), float(lower), float(upper))
 
 
 def monthly_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
