@@ -64,7 +64,7 @@ def monthly_residuals(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def anomalies(residual: pd.DataFrame) -> pd.DataFrame:
     """Residuals less each site's mean of the calendar month, of months seen twice, with the variance that this takes given back."""
-    month = residual.groupby(residual.index.month)
+    month = residual.groupby(pd.PeriodIndex(residual.index).month)
     count = month.transform("count")
     return ((residual - month.transform("mean")) * np.sqrt(count / (count - 1))).where(count > 1)
 

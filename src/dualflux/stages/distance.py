@@ -54,7 +54,9 @@ def with_distance(
         tables.append(pd.DataFrame(rows, columns=COLUMNS[1:]).assign(product=name)[COLUMNS])
         if slope is None:
             continue
-        seeds = [(seed, zlib.crc32(f"distance/{name}".encode()), place // 2, 1 - 2 * (place % 2)) for place in range(ensemble.size)]
+        seeds: list[tuple[int, ...]] = [
+            (seed, zlib.crc32(f"distance/{name}".encode()), place // 2, 1 - 2 * (place % 2)) for place in range(ensemble.size)
+        ]
         towers = tower_distance(prepared, ensemble.basis)
         closed = "inversions" in trained.constraints
         effect = drawn_effect(slope, towers, ensemble.basis, prepared.cells, prepared.cube.mean_year(), seeds, closed)
@@ -121,8 +123,10 @@ def _estimate(
     square = {"lasting": lasting**2, "anomaly": (anomaly**2).mean()}
     slopes = _slopes(square, members, prepared, basis, spatial) if trained else {}
     alone = cell_scale_variance(lasting, sites.cell)[1] - float(members.mean()) - (slopes["lasting"][1] if trained else 0.0)
-    pairs = {"lasting": lasting.to_frame().T / lasting.std(ddof=0), "anomaly": anomaly / np.sqrt(square["anomaly"])}
-    found = {part: pairs_by_distance(values, sites) for part, values in pairs.items()}
+    found = {
+        "lasting": pairs_by_distance(lasting.to_frame().T / lasting.std(ddof=0), sites),
+        "anomaly": pairs_by_distance(anomaly / np.sqrt(square["anomaly"]), sites),
+    }
     own = {"lasting": max(alone, 0.0), "anomaly": float(square["anomaly"].mean()) * independent_share(found["anomaly"])}
     rows = [row for part in own for row in _rows(part, slopes.get(part, (None, 0.0))[0], found[part], own[part], len(sites))]
     return rows, slopes["lasting"][0].value if trained else None
