@@ -101,7 +101,7 @@ def tree_scores(study: Study) -> pd.DataFrame:
     """Fit the boosted trees to the towers of a finished study and score them."""
     s, prepared = study.settings, load(study.out / "prepared")
     towers = tower_constraint(prepared)
-    trees = train_boosted_trees(towers, s.network.folds, s.network.members, s.seed)
+    trees = train_boosted_trees(towers, s.network.splits.count, s.network.members, s.seed)
     return compare_boosted_trees(scoring.twin_case(study, prepared), trees)
 
 

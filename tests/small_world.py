@@ -110,7 +110,7 @@ def make_sites(count: int = 16) -> pd.DataFrame:
     sites = pd.DataFrame({
         "lat": CELLS.lat()[cell], "lon": CELLS.lon()[cell], "cell": cell, "group": group,
         "igbp": np.where(np.arange(count) % 3, "ENF", "GRA"),
-        "fold": fold_of_groups(group, np.ones(count), NETWORK.folds, 0),
+        "fold": fold_of_groups(group, np.ones(count), NETWORK.splits.count, 0),
     }, index=pd.Index([f"S{i:02d}" for i in range(count)], name="site"))  # fmt: skip
     return sites
 

@@ -138,7 +138,7 @@ def operations_per_second() -> float:
 def _members(study: Study, variant: str) -> int:
     """Networks of one variant; one without towers has no folds."""
     network = study.settings.network
-    return network.members * (network.folds if study.settings.variants[variant].towers else 2)
+    return network.members * (network.splits.count if study.settings.variants[variant].towers else 2)
 
 
 def _left_out(study: Study, products: int) -> int:

@@ -64,7 +64,7 @@ def plan_runs(variants: Mapping[str, Variant], network: NetworkSettings, holdout
     """
     runs = []
     for name, variant in variants.items():
-        folds = tuple(range(network.folds)) if variant.towers else (ALL_SITES,)
+        folds = tuple(range(network.splits.count)) if variant.towers else (ALL_SITES,)
         runs.append(Run("", name, variant, folds, network.members if variant.towers else 2 * network.members))
     for left_out, regional in _left_out(holdout, make) if make is not None else ():
         for name, variant in variants.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from dualflux.errors import InputError
 from dualflux.model.anomaly_effect import AnomalyEffect
+from dualflux.model.distance_effect import DistanceEffect
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import HARMONICS, SpatialBasis
 from dualflux.model.time_effect import ZONES
@@ -21,7 +22,7 @@ from dualflux.vegetation import Vegetation
 
 FIRST_OWN = {"towers": ["site_effect", "log_error_floor", "log_error_growth"]}  # of files that do not say what constraints kept
 
-_ANOMALY = "anomaly_"
+_ANOMALY, _DISTANCE = "anomaly_", "distance_"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Ensemble:
         Of the members' spatial effect.
     anomaly : AnomalyEffect or None
         What no predictor carries of regions and months; None where no regional anomalies were fitted, and in files of before.
+    distance : DistanceEffect or None
+        What members err by far from towers; None where no tower was trained on, and in files of before.
     """
 
     model: FluxModel
@@ -49,6 +52,7 @@ class Ensemble:
     predictors: tuple[str, ...]
     basis: SpatialBasis
     anomaly: AnomalyEffect | None = None
+    distance: DistanceEffect | None = None
 
     @property
     def size(self) -> int:
@@ -58,7 +62,9 @@ class Ensemble:
     def select(self, members: np.ndarray) -> "Ensemble":
         """The chosen members."""
         alone = None if self.anomaly is None else self.anomaly.select(members)
-        return replace(self, model=jax.tree.map(lambda a: a[members], self.model), fold=self.fold[members], anomaly=alone)
+        beyond = None if self.distance is None else self.distance.select(members)
+        model = jax.tree.map(lambda a: a[members], self.model)
+        return replace(self, model=model, fold=self.fold[members], anomaly=alone, distance=beyond)
 
     def save(self, path: Path) -> None:
         """Write weights as plain arrays (no code, no pickle), all or nothing."""
@@ -71,8 +77,8 @@ class Ensemble:
             "vegetation": None if self.model.network.vegetation is None else self.model.network.vegetation.plain(),
         }
         arrays: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.model))}
-        if self.anomaly is not None:
-            arrays |= {f"{_ANOMALY}{name}": values for name, values in self.anomaly.arrays().items()}
+        for prefix, effect in ((_ANOMALY, self.anomaly), (_DISTANCE, self.distance)):
+            arrays |= {} if effect is None else {f"{prefix}{name}": values for name, values in effect.arrays().items()}
         with whole_or_nothing(path) as partial, partial.open("wb") as file:
             np.savez(file, about=json.dumps(about), fold=self.fold, centre=self.basis.centre, length=self.basis.length, **arrays)
 
@@ -90,7 +96,10 @@ class Ensemble:
                 about = json.loads(str(file["about"]))
                 fold, basis = file["fold"], SpatialBasis(file["centre"], float(file["length"]))
                 leaves = [jnp.asarray(file[f"leaf_{i}"]) for i in range(sum(name.startswith("leaf_") for name in file.files))]
-                alone = {name.removeprefix(_ANOMALY): file[name] for name in file.files if name.startswith(_ANOMALY)}
+                alone, beyond = (
+                    {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
+                    for prefix in (_ANOMALY, _DISTANCE)
+                )
             if "series" not in about:  # files of before predictors of time alone have no such leaf
                 leaves.append(jnp.zeros((len(fold), 0, len(ZONES))))
             settings, names = NetworkSettings(**about["network"]), tuple(about["predictors"])
@@ -100,7 +109,7 @@ class Ensemble:
             vegetation = None if scaled is None else Vegetation.of_plain(scaled)
             template = jax.eval_shape(lambda: FluxModel.create(jax.random.key(0), len(names), 0, own, settings, vegetation))
             model, effect = jax.tree.unflatten(jax.tree.structure(template), leaves), AnomalyEffect.of_arrays(alone) if alone else None
-            return cls(_with_all_waves(model), fold, settings, names, basis, effect)
+            return cls(_with_all_waves(model), fold, settings, names, basis, effect, DistanceEffect.of_arrays(beyond) if beyond else None)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"{path}: not a whole dualflux model ({error}); delete it and run `dualflux train`") from error
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dualflux.model.fold_settings import FoldSettings
 from dualflux.model.spatial_effect import HARMONICS
 from dualflux.model.time_effect import ZONES
 from dualflux.vegetation import Vegetation
@@ -36,7 +37,12 @@ class NetworkSettings(BaseModel):
     )
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     members: int = Field(4, ge=2, description="networks per fold; even, since their inversion draws are antithetic pairs")
-    folds: int = Field(5, ge=2, description="folds of groups of co-located sites")
+    folds: Annotated[int, Field(ge=2)] | FoldSettings = Field(5, description="of groups of co-located sites; a number: single groups")
+
+    @property
+    def splits(self) -> FoldSettings:
+        """The folds in full."""
+        return self.folds if isinstance(self.folds, FoldSettings) else FoldSettings(count=self.folds)
 
     @field_validator("members")
     @classmethod

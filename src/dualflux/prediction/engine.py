@@ -166,7 +166,7 @@ def _shares(cells: LandCells) -> Callable[[slice], np.ndarray]:
     return lambda own: np.asarray(cells.region_fraction[:, own], dtype=np.float64)
 
 
-def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:
+def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray, beyond: np.ndarray | None = None) -> np.ndarray:
     """What every member's time functions are multiplied by at some cells, `kernel.Tile`, (member, harmonic + series, cell) [gC m-2 d-1].
 
     Parameters
@@ -175,8 +175,12 @@ def fields(model: FluxModel, place: np.ndarray, lat: np.ndarray) -> np.ndarray:
         The members' spatial basis at the cells.
     lat : array, (cell,)
         [degrees]
+    beyond : array, (member, cell), optional
+        What lasts and is no part of the model, see `model.distance_effect` [gC m-2 d-1].
     """
     spatial = np.asarray(model.spatial, dtype=np.float64) @ np.asarray(place, dtype=np.float64).T
+    if beyond is not None:
+        spatial[:, 0] += beyond
     return np.concatenate([spatial, time_fields(np.asarray(model.series), lat)], axis=1)
 
 

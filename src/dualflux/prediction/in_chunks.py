@@ -64,9 +64,15 @@ class Worker:
         ensemble = Ensemble.load(plan.weights)
         self.members = members_to_write(ensemble.size, self.layout.grid, len(self.layout.steps.months))
 
+        number = {cells.start: tile for tile, cells in enumerate(self.layout.all_tiles())}
+
         def effect(cells: slice) -> np.ndarray:
             own = self.layout.part(cells)
-            return fields(ensemble.model, ensemble.basis.at(own.lat(), own.lon()), own.lat())
+            lat, lon, basis, beyond = own.lat(), own.lon(), ensemble.basis.at(own.lat(), own.lon()), None
+            if ensemble.distance is not None:
+                place = self.store.mean_year(number[cells.start])[:, : cells.stop - cells.start].T
+                beyond = ensemble.distance.field(lat, lon, place, basis)
+            return fields(ensemble.model, basis, lat, beyond)
 
         alone = drawn_anomalies([ensemble], self.layout.steps.months, self.layout.cells)
         self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily, alone)

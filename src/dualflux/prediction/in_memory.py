@@ -31,7 +31,7 @@ class MonthlyFlux(NamedTuple):
 
 def monthly_fluxes(
     model: FluxModel, cube: Cube, place: np.ndarray, at: tuple[np.ndarray, np.ndarray] | None = None,
-    anomaly: RegionalAnomalies | None = None,
+    anomaly: RegionalAnomalies | None = None, beyond: np.ndarray | None = None,
 ) -> Iterator[MonthlyFlux]:  # fmt: skip
     """Predict month after month.
 
@@ -46,6 +46,8 @@ def monthly_fluxes(
         predictors of time alone.
     anomaly : RegionalAnomalies, optional
         What members have of the cube's months that no predictor carries.
+    beyond : array, (member, cell), optional
+        What they err by far from towers, see `model.distance_effect`.
 
     Notes
     -----
@@ -53,7 +55,7 @@ def monthly_fluxes(
     """
     if at is None and model.series.shape[1]:
         raise ValueError("predictors of time alone act by latitude: say where the cells are")
-    effect = fields(model, place, np.zeros(len(place)) if at is None else at[0])
+    effect = fields(model, place, np.zeros(len(place)) if at is None else at[0], beyond)
     source = CubeTiles(cube)
     engine = Engine(model, source, cube.steps, lambda cells: effect[..., cells], anomaly=anomaly)
     for m in range(len(cube.steps.months)):

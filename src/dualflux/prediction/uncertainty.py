@@ -31,10 +31,7 @@ class TowerReach:
     @classmethod
     def of(cls, towers: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> "TowerReach":
         """Of towers at `towers` (tower, feature) in some folds (tower,)."""
-        apart = np.full(len(towers), np.nan)
-        for held in np.unique(fold):
-            apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
-        return cls(towers, max(float(np.quantile(apart, quantile)), 1e-9))
+        return cls(towers, max(float(np.quantile(held_out_distance(towers, fold), quantile)), 1e-9))
 
     def applicability(self, place: np.ndarray) -> np.ndarray:
         """Distance of places (cell, feature) to the nearest tower over `apart`, (cell,).
@@ -43,6 +40,14 @@ class TowerReach:
         """
         found: np.ndarray = cKDTree(self.towers).query(place)[0] / self.apart
         return found
+
+
+def held_out_distance(towers: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Distance in predictors of each tower to the nearest of another fold, (tower,), of `towers` (tower, feature)."""
+    apart = np.full(len(towers), np.nan)
+    for held in np.unique(fold):
+        apart[fold == held] = cKDTree(towers[fold != held]).query(towers[fold == held])[0]
+    return apart
 
 
 def applicability(cube: Cube, tower_cell: np.ndarray, fold: np.ndarray, quantile: float = 0.95) -> np.ndarray:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from dualflux.constraints.towers.fold_design import Land, Sites, by_class, by_cluster, by_distance
 from dualflux.constraints.towers.folds import fold_of_groups, inner_validation, site_groups
-from dualflux.cube import Steps
+from dualflux.cube import Cube, Steps
 from dualflux.derived.memory import Memory, require_record
 from dualflux.derived.water_balance import require_units
 from dualflux.errors import InputError, Problems
@@ -55,13 +56,17 @@ def with_site_meteorology(predictors: list[PredictorSettings], towers: Towers) -
     return replace(towers, observations=data.reset_index(drop=True), sites=sites, dropped=pd.concat(dropped, ignore_index=True))
 
 
-def place_sites(settings: StudySettings, cells: LandCells, towers: Towers, valid: np.ndarray | None = None) -> pd.DataFrame:
+def place_sites(
+    settings: StudySettings, cells: LandCells, towers: Towers, valid: np.ndarray | None = None, cube: Cube | None = None
+) -> pd.DataFrame:
     """Cell, group and fold of each site, and the distance [km] to a cell that is not its own.
 
     Parameters
     ----------
     valid : array of bool, (cell,), optional
         Cells that the rule `drop` keeps.
+    cube : Cube, optional
+        Of the cells. Without it (a check reads no predictor of every cell) folds by climate are stood in for by those of groups.
 
     Raises
     ------
@@ -72,11 +77,50 @@ def place_sites(settings: StudySettings, cells: LandCells, towers: Towers, valid
     sites = towers.sites.assign(cell=places.cell, distance=places.distance)
     sites["group"] = site_groups(sites.lat.to_numpy(), sites.lon.to_numpy(), settings.grid.resolution)
     count = towers.observations.groupby("site").size().reindex(sites.index).to_numpy()
-    sites["fold"] = fold_of_groups(sites.group.to_numpy(), count, settings.network.folds, settings.seed)
+    sites["fold"] = _folds(settings, cells, sites, count, cube)
     if any(v.towers for v in settings.variants.values()):
-        for fold in range(settings.network.folds):
+        for fold in range(settings.network.splits.count):
             inner_validation(sites.group.to_numpy(), sites.fold.to_numpy(), fold, 0, 0.2, settings.seed)
     return sites
+
+
+def _folds(settings: StudySettings, cells: LandCells, sites: pd.DataFrame, count: np.ndarray, cube: Cube | None) -> np.ndarray:
+    """As the study asks for them, (site,)."""
+    asked, seed = settings.network.splits, settings.seed
+    own = Sites(sites.lat.to_numpy(), sites.lon.to_numpy(), sites.group.to_numpy(), count)
+    name = climate_predictor(settings) if asked.by == "climate" else ""
+    if asked.by == "continent":
+        return by_cluster(own, asked.count, seed)
+    if asked.by == "distance":
+        return by_distance(own, Land(cells.lat(), cells.lon(), cells.land_area), asked.count, seed)
+    if asked.by == "climate" and cube is not None:
+        return by_class(own, dominant_class(cube, name)[sites.cell.to_numpy()], asked.count, seed, name)
+    return fold_of_groups(own.group, own.weight, asked.count, seed)
+
+
+def climate_predictor(settings: StudySettings) -> str:
+    """The fractions predictor whose classes make folds by climate.
+
+    Raises
+    ------
+    InputError
+        The study has none, or not the named one.
+    """
+    asked = settings.network.splits.predictor
+    known = [p.name for p in settings.predictors if p.kind == "fractions" and p.at_towers == "cell"]
+    if not known or asked not in (None, *known):
+        came = "" if asked is None else f" from `{asked}`"
+        what = f"predictors of kind fractions with at_towers: cell: {', '.join(known) or 'none'}"
+        raise InputError(
+            f"network.folds: by: climate{came}; this study has as {what}; name one as `predictor`, add one, or divide `by: distance`"
+        )
+    return asked or known[0]
+
+
+def dominant_class(cube: Cube, name: str) -> np.ndarray:
+    """Place of the class with the largest share of each cell among the columns of a fractions predictor, (cell,)."""
+    at = [i for i, column in enumerate(cube.columns.static) if column.startswith(f"{name}_")]
+    return np.asarray((cube.static[:, at] * cube.scale[at] + cube.centre[at]).argmax(axis=1))
 
 
 def check_site_classes(settings: StudySettings, towers: Towers, classes: dict[str, list[str]]) -> None:

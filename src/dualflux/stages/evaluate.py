@@ -44,6 +44,7 @@ from dualflux.prepared import Prepared, load
 from dualflux.sources.adjustments import read_adjustments
 from dualflux.sources.climate_index import read_index
 from dualflux.sources.land.read import read_land
+from dualflux.stages.distance import TABLE as DISTANCE
 from dualflux.stages.figure_regions import figure_table
 from dualflux.stages.left_out_years import TABLE as MEMBERS_OF_YEARS
 from dualflux.stages.observations import regional_maker, tower_constraint
@@ -76,7 +77,7 @@ def evaluate(study: Study, out: Path) -> None:
         **further, **far, **left_out, "left_out_years": years, "land": land_shares(out, prepared), "regional_monthly": regional,
         "prior_predictive": prior_numbers(study, out, prepared, own, regional, fluxes),
         "site_metrics": site_metrics(predictions, study.settings.time_step),
-        "site_representativeness": representativeness_table(predictions),
+        "site_representativeness": representativeness_table(predictions), "distance": pd.read_csv(out / DISTANCE),
         "summary": pd.concat([s for s in summary if len(s)], ignore_index=True),
     }  # fmt: skip
     if (out / "models/anomaly.csv").is_file():

@@ -54,7 +54,7 @@ _PREPARED = (
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
 _PREPARED_OF_SOME = ("references.nc", "tower_flags.csv", "tower_skipped.csv")
 _TABLES = (
-    "regional_monthly", "site_metrics", "site_representativeness", "summary", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES,
+    "regional_monthly", "site_metrics", "site_representativeness", "summary", "distance", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES,
     *FAR_TABLES,
 )  # fmt: skip
 
@@ -92,7 +92,7 @@ def _outputs(study: Study) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         "prepare": [f"prepared/{name}" for name in (*_PREPARED, *of_sources)],
         "train": [
             "tables/identifiability.csv",
-            *(f"models/{name}.csv" for name in ("tower_predictions", "weight", "priors", *(["series"] if alone else []))),
+            *(f"models/{name}.csv" for name in ("tower_predictions", "distance", "weight", "priors", *(["series"] if alone else []))),
             "models/facts.json",
             *(f"models/{v}/{name}" for v in variants for name in ("weights.npz", "history.csv")),
         ],

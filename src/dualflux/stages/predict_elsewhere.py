@@ -34,6 +34,7 @@ from dualflux.run_folder.reading import require_whole, share_lock
 from dualflux.run_folder.run_folder import MARKERS
 from dualflux.sources.files.tables import find_files
 from dualflux.sources.predictors.settings import Recipe
+from dualflux.stages.distance import TABLE as DISTANCE
 from dualflux.stages.upscale import product_attributes, unseen_cell_variance
 from dualflux.study.settings import Study, whole_months
 
@@ -158,7 +159,8 @@ class _Run:
 
 def _open_run(study: Study, variant: str, weights: Path, known: "_Checksums") -> _Run:
     """What is needed of the run, once it is sure that its networks belong to what it has prepared."""
-    needed = ("prepared", f"models/{variant}/weights.npz", f"models/{PREDICTIONS}")
+    of_some = [DISTANCE] if (study.out / DISTANCE).is_file() else []  # runs of before have none
+    needed = ("prepared", f"models/{variant}/weights.npz", f"models/{PREDICTIONS}", *of_some)
     with known as found:
         content = require_whole(study.out, ("prepare", "train"), needed, found)
     prepared = load(study.out / "prepared")

@@ -244,7 +244,7 @@ def _at_towers(
         sites = pd.DataFrame(columns=SITE_COLUMNS, index=pd.Index([], name="site")).astype({n: int for n in ("cell", "group", "fold")})
         observations = pd.DataFrame(columns=["site", "time", "nee", "uncertainty"])
         return sites, observations, np.zeros((0, len(cube.columns.names)), np.float32), pd.DataFrame(columns=["site"])
-    sites = place_sites(settings, land.cells, towers).drop(columns="distance")
+    sites = place_sites(settings, land.cells, towers, cube=cube).drop(columns="distance")
     return sites, *_tower_predictors(settings, cube, towers, sites)
 
 

@@ -30,26 +30,31 @@ from dualflux.fitting.training import TrainingSettings
 from dualflux.fitting.weight import TRIAL_MEMBERS, Choice, choose_weight, stated
 from dualflux.grid import LandCells
 from dualflux.model.anomaly_effect import AnomalyPrior
-from dualflux.model.ensemble import load_models
 from dualflux.prediction.at_towers import PREDICTIONS, tower_predictions
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.checkpoint import Checkpoint
 from dualflux.run_folder.files import write_atomically
 from dualflux.run_folder.progress import progress_bar
+from dualflux.stages.distance import TABLE as DISTANCE
+from dualflux.stages.distance import with_distance
 from dualflux.stages.observations import regional_maker, tower_constraint
 from dualflux.study.settings import Study, StudySettings
 from dualflux.variants import VARIANTS, Variant
 
 
-def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float]) -> None:
+def save_models(folder: Path, fitted: Fitted, prepared: Prepared, facts: dict[str, float], s: StudySettings) -> None:
     """Write every ensemble with its history, what the study's own predict at towers, and `facts` of the training."""
-    for (name, variant), ensemble in fitted.ensembles.items():
+    own = {variant: ensemble for (name, variant), ensemble in sorted(fitted.ensembles.items()) if not name}
+    predictions = tower_predictions(own, prepared)
+    own, distance = with_distance(own, s.variants, predictions, prepared, s.spatial_term, s.seed)
+    for (name, variant), ensemble in {**fitted.ensembles, **{("", v): e for v, e in own.items()}}.items():
         place = folder / variant if not name else folder / "left_out" / name / variant
         place.mkdir(parents=True, exist_ok=True)
         ensemble.save(place / "weights.npz")
         chosen = (fitted.history.run == name) & (fitted.history.variant == variant)
         fitted.history[chosen].drop(columns="run").to_csv(place / "history.csv", index=False)
-    tower_predictions(load_models(folder)[0], prepared).to_csv(folder / PREDICTIONS, index=False)
+    predictions.to_csv(folder / PREDICTIONS, index=False)
+    distance.to_csv(folder.parent / DISTANCE, index=False)
     write_atomically(folder / "facts.json", json.dumps(facts, indent=1))
 
 
@@ -77,7 +82,7 @@ def train(study: Study, out: Path, console: Console, checkpoints: Sequence[Check
     with progress_bar(console, f"training {len(stack.table)} networks") as advance:
         place = (landscape, device, s.network, s.training, s.spatial_term)
         fitted = train_all(objective, stack, *place, advance, for_networks, series.prior_sd, anomaly)
-    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **prior_facts(choice, s.training)})
+    save_models(out / "models", fitted, prepared, {"inversion_weight": weight, **prior_facts(choice, s.training)}, s)
     choice.trial.to_csv(out / "models/weight.csv", index=False)
     choice.of_priors.to_csv(out / "models/priors.csv", index=False)
     if cube.series_standard.names:

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dualflux import __version__
 from dualflux.evaluation.regional import integral_rows
@@ -16,6 +17,8 @@ from dualflux.prediction.product import members_to_write
 from dualflux.prediction.uncertainty import cell_scale_variance, similarity
 from dualflux.prepared import Prepared, load
 from dualflux.run_folder.run_folder import CITATIONS
+from dualflux.stages.distance import TABLE as DISTANCE
+from dualflux.stages.distance import far_from_towers, own_variance
 from dualflux.study.settings import Study
 from dualflux.variants import ANALYSIS, words
 
@@ -44,14 +47,15 @@ def upscale(study: Study, out: Path) -> None:
             writers[variant] = open_files.enter_context(
                 ProductWriter(path, cells, steps.months, members, attrs, prepared.land_area, similar, ensemble.anomaly is not None)
             )
-        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon()), unknown):
+        beyond = far_from_towers(every, prepared, place)
+        for month in monthly_fluxes(model, prepared.cube, place, (cells.lat(), cells.lon()), unknown, beyond):
             analysis = month.landscape + _change(change, month.month)
             for layer, values in enumerate((month.landscape, analysis)):
                 integrals[layer, :, month.month] = integrate_month(values, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
-                mine, beyond = slice(end - own[variant].size, end), np.full(len(cells.index), unseen.get(variant, np.nan))
+                mine, more = slice(end - own[variant].size, end), unseen.get(variant, np.nan) * prepared.cube.vegetated() ** 2
                 known = analysis[mine] if np.isfinite(analysis[mine]).all() else None
-                writer.write(month.month, month.landscape[mine], month.tower_like[mine], beyond, known)
+                writer.write(month.month, month.landscape[mine], month.tower_like[mine], more, known)
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
         (n, v, m) for (n, v), e in left_out.items() for m in range(e.size)
     ]
@@ -88,7 +92,9 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
 
 
 def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
-    """Variance of a cell's flux that no predictor sees, per variant, from the mean residuals of left-out towers; empty without towers."""
+    """Variance that a cell has of its own, per variant, from the residuals of left-out towers; empty without towers."""
+    if (out / DISTANCE).is_file():
+        return own_variance(pd.read_csv(out / DISTANCE, keep_default_na=False, na_values=[""]))
     predictions = read_tower_predictions(out / "models")
     found = {}
     for variant, rows in predictions.groupby("product"):
