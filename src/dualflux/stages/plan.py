@@ -54,8 +54,8 @@ _PREPARED = (
 _OF_TOWERS, _OF_INVERSIONS = ("tower_sites.csv", "towers_dropped.csv"), ("target.nc", "target_terms.csv")
 _PREPARED_OF_SOME = ("references.nc", "tower_flags.csv", "tower_skipped.csv")
 _TABLES = (
-    "regional_monthly", "site_metrics", "site_representativeness", "summary", "distance", "land", *LEFT_OUT_TABLES, "left_out_years", *TABLES,
-    *FAR_TABLES,
+    "regional_monthly", "site_metrics", "site_representativeness", "summary", "distance", "land", *LEFT_OUT_TABLES, "left_out_years",
+    *TABLES, *FAR_TABLES,
 )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def upscale(study: Study, out: Path) -> None:
             for layer, values in enumerate((month.landscape, analysis)):
                 integrals[layer, :, month.month] = integrate_month(values, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
-                mine, more = slice(end - own[variant].size, end), unseen.get(variant, np.nan) * prepared.cube.vegetated() ** 2
+                mine, more = slice(end - own[variant].size, end), np.full(len(cells.index), unseen.get(variant, np.nan))
                 known = analysis[mine] if np.isfinite(analysis[mine]).all() else None
                 writer.write(month.month, month.landscape[mine], month.tower_like[mine], more, known)
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
