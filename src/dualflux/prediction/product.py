@@ -46,7 +46,7 @@ _LAYERS: dict[str, dict[str, str]] = {
     },
     "nee_std_total": {
         **_FLUX,
-        "long_name": "standard deviation of nee of a cell: members and what is independent from cell to cell (missing where no towers tell it)",
+        "long_name": "standard deviation of nee of a cell: members and what is independent between cells (missing where no towers tell it)",
         "cell_methods": f"{_CELL_METHODS} realization: standard_deviation",
     },
 }
