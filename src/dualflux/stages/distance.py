@@ -54,9 +54,8 @@ def with_distance(
         tables.append(pd.DataFrame(rows, columns=COLUMNS[1:]).assign(product=name)[COLUMNS])
         if slope is None:
             continue
-        seeds: list[tuple[int, ...]] = [
-            (seed, zlib.crc32(f"distance/{name}".encode()), place // 2, 1 - 2 * (place % 2)) for place in range(ensemble.size)
-        ]
+        key = zlib.crc32(f"distance/{name}".encode())
+        seeds: list[tuple[int, ...]] = [(seed, key, place // 2, 1 - 2 * (place % 2)) for place in range(ensemble.size)]
         towers = tower_distance(prepared, ensemble.basis)
         closed = "inversions" in trained.constraints
         effect = drawn_effect(
@@ -129,7 +128,7 @@ def _estimate(
     alone = cell_scale_variance(lasting, sites.cell)[1] - float(members.mean()) - (slopes["lasting"][1] if trained else 0.0)
     found = {
         "lasting": pairs_by_distance(lasting.to_frame().T / lasting.std(ddof=0), sites),
-        "anomaly": pairs_by_distance(anomaly / np.sqrt(square["anomaly"]), sites),
+        "anomaly": pairs_by_distance(anomaly.div(np.sqrt((anomaly**2).mean()), axis=1), sites),
     }
     own = {"lasting": max(alone, 0.0), "anomaly": float(square["anomaly"].mean()) * independent_share(found["anomaly"])}
     rows = [row for part in own for row in _rows(part, slopes.get(part, (None, 0.0))[0], found[part], own[part], len(sites))]
