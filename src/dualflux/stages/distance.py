@@ -28,6 +28,7 @@ from dualflux.variants import Variant
 
 TABLE = "models/distance.csv"
 OWN_VARIANCE = "own_variance"
+SHARE = 0.1  # prior mean of the slope over u's prior variance: members have u's prior and that of patterns far from data already
 _VARIANCE = "(gC m-2 d-1)^2"
 _Row = tuple[str, str, str, float, float, float, int, str]
 
@@ -144,7 +145,7 @@ def _slopes(
     km = held_out_km(sites.lat.to_numpy(), sites.lon.to_numpy(), fold)
     h = growth(km / distance.length, held_out_distance(place, fold) / distance.apart)
     weight, found = 1 / sites.groupby("group").cell.transform("size").to_numpy(), {}
-    for part, known, prior in (("lasting", members, spatial.mean_sd**2), ("anomaly", 0 * members, spatial.season_sd**2)):
+    for part, known, prior in (("lasting", members, SHARE * spatial.mean_sd**2), ("anomaly", 0 * members, SHARE * spatial.season_sd**2)):
         values = square[part].to_numpy()
         seen = np.isfinite(values)
         slope = fit_slope(values[seen], h[seen], known[seen], weight[seen], prior)
