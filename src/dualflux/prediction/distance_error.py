@@ -2,8 +2,8 @@
 
 Of each part (what lasts, monthly anomalies) the residual r of a left-out site is N(0, m + near + slope h): m the members' own variance
 there, `near` what a site has of its own (b), h the growth of `model.distance_effect`. Priors: `near` flat in its logarithm, slope
-exponential, its mean a tenth of the prior variance of the spatial effect u: members hold that one and the pattern's already. A group of co-located sites
-counts as one site. All folds leave out alike much, so less data does not look like distance: it adds to `near`.
+exponential, its mean a tenth of the prior variance of the spatial effect u: members hold that one and the pattern's already. A group of
+co-located sites counts as one site. All folds leave out alike much, so less data does not look like distance: it adds to `near`.
 """
 
 from typing import NamedTuple
