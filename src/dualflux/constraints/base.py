@@ -313,7 +313,7 @@ class Constraint(eqx.Module):
 
     def parts_without_held_out(self, parts: Any) -> Any:
         """Parts whose linear equations do without what a member holds out inside its fold: the field `validation`, where a part has one."""
-        return parts._replace(validation=np.zeros_like(parts.validation)) if "validation" in parts._fields else parts
+        return parts._replace(validation=np.zeros_like(parts.validation)) if "validation" in getattr(parts, "_fields", ()) else parts
 
     def parts_in_training(self, parts: Any, plans: Sequence[Plan]) -> Any:
         """The same where training has an error of its own, which the linear step has not."""

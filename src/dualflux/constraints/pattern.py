@@ -2,7 +2,7 @@
 
 Where no tower stands nothing but a region's integral is known, and a network could make a source of one half of a region and a sink of
 the other at no cost. What is known before any data: the lasting flux per vegetated land g(x) = f(x) / c(x), c the vegetation scale, is
-about the same in places that are near each other and alike. With points x_1 .. x_n spread over vegetated land, at most 300,
+about the same in places that are near each other and alike. With points x_1 .. x_n spread over vegetated land, at most 300::
 
     e = g - D,    D_r = sum over the points of a region of c g / sum of c,    e ~ N(0, tau^2 K),
     K_ij = exp(-d_ij / L) exp(-|p_i - p_j|^2 / 2),

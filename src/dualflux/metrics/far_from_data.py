@@ -35,7 +35,7 @@ def shares(part: np.ndarray, area: np.ndarray, flux: np.ndarray) -> tuple[np.nda
 
     The exchange of a region is the sum of the sizes of its cells' lasting fluxes,
 
-        share = sum over cells of part area |flux| / sum over cells of area |flux|,
+        share = sum over cells of part x area x size of the flux / sum over cells of area x size of the flux,
 
     so that it lies between 0 and 1 also where sources and sinks balance, and a source that a fit puts on far land to make a sink elsewhere
     counts and does not hide it. The net flux of the part says what it adds to the region's total.
