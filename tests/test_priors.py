@@ -1,6 +1,7 @@
 """Prior sds chosen on what a trial has not seen: the ratio of evidences against a dense density, and sds that are known."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from scipy import stats
 
 from dualflux.constraints.base import Effect, Equations, Layout, Normal
 from dualflux.constraints.inversions.observations import InversionTermSettings, constraint_maker
+from dualflux.constraints.pattern import Pattern
 from dualflux.constraints.towers.observations import TowerTermSettings
 from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import ALL_SITES, PATTERN_SD, PRIORS, Run, Stack, stack_members
@@ -116,6 +118,7 @@ CUBE = make_cube(6)
 TOWERS = make_towers(CUBE)
 REGIONAL = constraint_maker(make_target(6), CUBE, CELLS, InversionTermSettings(), WHOLE_PERIOD)
 OBJECTIVE = make_objective(CUBE, TOWERS, REGIONAL(None, None), "exact")
+OBJECTIVE = replace(OBJECTIVE, constraints=(*OBJECTIVE.constraints, Pattern.create(CUBE, CELLS)))
 
 
 def stack_of(priors: dict[str, float]) -> Stack:
@@ -152,7 +155,8 @@ def test_priors_are_chosen_with_the_weight() -> None:
     used = table[table.chosen].set_index("prior").value
     assert used.weight_sd == pytest.approx(priors["network"] * TRAINING.network_sd) and used.readout_sd == priors["readout"]
     assert sorted(table.value[table.prior == "weight_sd"]) == [1, 2, 4] and tuple(table.value[table.prior == "readout_sd"]) == READOUT_SDS
-    assert table.score.nunique() == len(table)
+    assert sorted(table.value[table.prior == "pattern_sd"]) == sorted([PATTERN_SD, *PATTERN_SDS])
+    assert used.pattern_sd == priors["pattern"] and table.score.nunique() == len(table) - 1  # usual priors are tried once for both
 
 
 def test_a_stated_prior_is_taken_as_it_stands() -> None:
