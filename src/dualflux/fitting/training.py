@@ -45,7 +45,7 @@ class TrainingSettings(BaseModel):
 
     pattern_sd: Positive | Literal["auto"] = Field(
         "auto",
-        description="prior sd of lasting fluxes about the density of their region [gC m-2 d-1]; auto: 0.1, 0.2 or 0.4, chosen with "
+        description="prior sd of lasting fluxes about the density of their region [gC m-2 d-1]; auto: 0.1 to 0.8, chosen with "
         "`weight: auto`, else 0.2; .inf: any pattern is as good as another",
     )
 
