@@ -8,7 +8,8 @@ decides what data leave open. Drawn are, each alone and all together,
     a        anomalies of regions that no predictor carries, their sds from left-out years;
     g        intercept and slopes of the representativeness: at towers only, for it is no part of the flux.
 
-Predictors of time alone are left out. Cells are a sample in which each stands for the same area of land.
+Predictors of time alone are left out, and the prior of patterns inside regions, which narrows the network's. Cells are a sample in
+which each stands for the same area of land.
 """
 
 import zlib
