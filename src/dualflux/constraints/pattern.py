@@ -149,7 +149,7 @@ def deviation(share: np.ndarray, vegetated: np.ndarray) -> np.ndarray:
     --------
     >>> import numpy as np
     >>> e = deviation(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([1.0, 0.5, 1.0]))
-    >>> e @ np.array([3.0, 1.5, 7.0])  # 3 per vegetated land at both points of the first region
+    >>> (e @ np.array([3.0, 1.5, 7.0])).round(12)  # 3 per vegetated land at both points of the first region
     array([0., 0., 0.])
     """
     weight = share * vegetated[:, None]
