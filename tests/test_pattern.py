@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualflux.constraints.pattern import Pattern, deviation, kernel, points_on_land
+from dualflux.constraints.pattern import STEPS, Pattern, deviation, kernel, points_on_land
 from dualflux.cube import DeviceCube
 from dualflux.fitting.ensembles import Run, stack_members
 from dualflux.fitting.fit_ensembles import build_objective, linear_step
@@ -37,7 +37,7 @@ def lasting(model: FluxModel) -> np.ndarray:
     """f of the points, (point,), mean over the steps that stand for all."""
     cells = np.asarray(PATTERN.points)
     return np.mean(
-        [np.asarray(model.landscape(jnp.asarray(CUBE.rows(np.full(len(cells), s), cells)))) for s in CUBE.spread_steps(8)], axis=0
+        [np.asarray(model.landscape(jnp.asarray(CUBE.rows(np.full(len(cells), s), cells)))) for s in CUBE.spread_steps(STEPS)], axis=0
     )
 
 
@@ -97,7 +97,7 @@ def solution(sd: float, pattern: bool = True) -> tuple[np.ndarray, FluxModel, np
     _, (problem, _) = next(step.problems(model, stack.members, np.arange(2)))
     found = solve(problem, problem.normals(problem.trained), np.array([0.3, 0.2, 0.1, 0.0]), draw=False)[0]
     equations = PATTERN.linear(make_landscape(CUBE))
-    features = np.asarray(MODEL.network.features(jnp.asarray(equations.rows)), np.float64).reshape(len(PATTERN.points), 8, -1).mean(axis=1)
+    features = np.asarray(MODEL.network.features(jnp.asarray(equations.rows)), np.float64).reshape(len(PATTERN.points), STEPS, -1).mean(axis=1)
     layout = problem.layout
     f = features @ found[layout.place("readout")] + equations.basis @ found[layout.place("spatial_lasting")]
     return found, MODEL, equations.whiten @ f

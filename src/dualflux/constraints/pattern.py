@@ -25,10 +25,10 @@ from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
 from dualflux.grid import LandCells
 
 MOST_POINTS = 300
-APART = 500.0  # km between points, where there is room
+APART = 600.0  # km between points, where there is room
 LENGTH = 700.0  # km: L
 LEAST_VEGETATED = 0.1  # of the vegetation scale: land with less has hardly any flux to be restrained
-STEPS = 8  # that a lasting flux is the mean of, spread over seasons and years
+STEPS = 4  # that a lasting flux is the mean of, spread over seasons and years
 
 
 class Pattern(Constraint):
