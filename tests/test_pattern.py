@@ -97,7 +97,9 @@ def solution(sd: float, pattern: bool = True) -> tuple[np.ndarray, FluxModel, np
     _, (problem, _) = next(step.problems(model, stack.members, np.arange(2)))
     found = solve(problem, problem.normals(problem.trained), np.array([0.3, 0.2, 0.1, 0.0]), draw=False)[0]
     equations = PATTERN.linear(make_landscape(CUBE))
-    features = np.asarray(MODEL.network.features(jnp.asarray(equations.rows)), np.float64).reshape(len(PATTERN.points), STEPS, -1).mean(axis=1)
+    features = (
+        np.asarray(MODEL.network.features(jnp.asarray(equations.rows)), np.float64).reshape(len(PATTERN.points), STEPS, -1).mean(axis=1)
+    )
     layout = problem.layout
     f = features @ found[layout.place("readout")] + equations.basis @ found[layout.place("spatial_lasting")]
     return found, MODEL, equations.whiten @ f
