@@ -140,6 +140,14 @@ def test_variance_that_lasts_belongs_to_the_offset() -> None:
         np.testing.assert_array_equal(wider[part].sd, plain[part].sd)
 
 
+def test_variance_that_passes_belongs_to_anomalies_and_averages_out_in_a_year() -> None:
+    """Twelve months of variance 4: a year's sum has 48 more."""
+    members, truth = drawn(ERRORS, ERRORS)
+    plain, wider = (part_values(members, truth, passing_variance=v) for v in (0.0, 4.0))
+    for part, more in {"offset": 0, "trend": 0, "cycle": 0, "anomaly": 4, "annual": 48}.items():
+        np.testing.assert_allclose(wider[part].sd ** 2, plain[part].sd ** 2 + more)
+
+
 def test_values_count_by_weight_and_groups_have_their_own_coverage() -> None:
     """Group 0 (weight 3) is inside, group 1 (weight 1) far outside."""
     v = PartValues(np.array([0.0, 9.0]), np.zeros(2), np.ones(2), np.array([3.0, 1.0]), np.arange(2), np.arange(2))

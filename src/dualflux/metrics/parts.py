@@ -97,6 +97,7 @@ def part_values(
     weight: np.ndarray | None = None,
     lasting_variance: np.ndarray | float = 0.0,
     year_sum: float = 12.0,
+    passing_variance: np.ndarray | float = 0.0,
 ) -> dict[str, PartValues]:
     """Members and truth of each part.
 
@@ -111,7 +112,10 @@ def part_values(
         Variance beyond the members' that no month differs in: it belongs to the offset.
     year_sum : float
         See `split_months`.
+    passing_variance : array, (series,)
+        Variance of a month beyond the members', independent from month to month: it belongs to anomalies, and averages out in a year.
     """
+    more = {"offset": lasting_variance, "anomaly": passing_variance, "annual": np.multiply(passing_variance, year_sum**2 / 12)}
     series, years = truth.shape[:2]
     home = np.arange(series) if group is None else np.unique(group, return_inverse=True)[1]
     weight = np.ones(series) if weight is None else weight
@@ -122,7 +126,7 @@ def part_values(
         homes = np.repeat(home, each)
         year = np.tile(np.repeat(np.arange(years), 12), series)
         found[part] = PartValues(
-            true[part].ravel(), own[part].mean(axis=0).ravel(), _spread(own[part], lasting_variance if part == "offset" else 0.0).ravel(),
+            true[part].ravel(), own[part].mean(axis=0).ravel(), _spread(own[part], more.get(part, 0.0)).ravel(),
             np.repeat(weight, each), homes * years + year if part == "anomaly" else homes, homes,
         )  # fmt: skip
     return found

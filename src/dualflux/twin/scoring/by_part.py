@@ -66,7 +66,9 @@ def home_regions(cells: LandCells) -> np.ndarray:
     return np.where(fraction.sum(axis=0) > 0, fraction.argmax(axis=0), len(fraction))
 
 
-def cell_parts(members: np.ndarray, truth: np.ndarray, cells: LandCells, sample: np.ndarray, extra: np.ndarray) -> Scores:
+def cell_parts(
+    members: np.ndarray, truth: np.ndarray, cells: LandCells, sample: np.ndarray, extra: np.ndarray, passing: float = 0.0
+) -> Scores:  # fmt: skip
     """Scores of cells by land area (`cells`), and their coverage in each region with the share of land it has.
 
     Cells of a region hang together: their effective number is that of `effective_cases` with regions (of anomalies: regions and years) as
@@ -81,17 +83,19 @@ def cell_parts(members: np.ndarray, truth: np.ndarray, cells: LandCells, sample:
         Places of the sampled cells.
     extra : array, (cell,)
         Variance of a cell's flux beyond the members' [(gC m-2 d-1)^2]: no predictor sees it, it lasts, so it belongs to the offset.
+    passing : float
+        The same of what does not last: of a month's anomaly.
     """
-    values, home = cell_values(members, truth, cells, sample, extra), home_regions(cells)[sample]
+    values, home = cell_values(members, truth, cells, sample, extra, passing), home_regions(cells)[sample]
     return _named(values, "cells", [[*cells.region_names, ""][place] for place in np.unique(home)], CELLS)
 
 
 def cell_values(
-    members: np.ndarray, truth: np.ndarray, cells: LandCells, sample: np.ndarray, extra: np.ndarray
+    members: np.ndarray, truth: np.ndarray, cells: LandCells, sample: np.ndarray, extra: np.ndarray, passing: float = 0.0
 ) -> dict[str, PartValues]:  # fmt: skip
     """Parts of sampled cells, see `cell_parts`; cells of a region are a group."""
     own, true = (np.moveaxis(v, -1, -2).reshape(*v.shape[:-2], v.shape[-1], -1, 12) for v in (members, truth))
-    return part_values(own, true, home_regions(cells)[sample], cells.land_area[sample], extra[sample], year_sum=1.0)
+    return part_values(own, true, home_regions(cells)[sample], cells.land_area[sample], extra[sample], 1.0, passing)
 
 
 def _named(values: dict[str, PartValues], pooled: str, homes: list[str], prefix: str) -> Scores:

@@ -150,17 +150,20 @@ class Candidate:
     field : callable
         Month by month, (member, cell).
     extra : array, (cell,)
-        Variance beyond the members' [(gC m-2 d-1)^2].
+        Variance beyond the members' of what lasts [(gC m-2 d-1)^2].
     tower_like : array, (month, site)
         Monthly f + g at unseen towers.
     fold : array of int, (member,), or None
         Group of towers each member has not seen.
+    passing : float
+        Variance beyond the members' of a month's anomaly [(gC m-2 d-1)^2].
     """
 
     field: Months
     extra: np.ndarray
     tower_like: np.ndarray
     fold: np.ndarray | None
+    passing: float = 0.0
 
 
 def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, Ensemble]) -> pd.DataFrame:
@@ -182,8 +185,9 @@ def compare(case: Case, products: Mapping[str, Path], ensembles: Mapping[str, En
     rows, tables = case.tower_predictors(), [_inversion_mean(case)]
     for name, path in products.items():
         ensemble = ensembles[name]
-        field, extra = field_months(path, "nee_member", case.cells, case.months), _unseen_variance(path, case.cells)
-        candidate = Candidate(field, extra, _at_towers(case, ensemble, rows), ensemble.fold)
+        field, passing = field_months(path, "nee_member", case.cells, case.months), _passing_variance(path, name)
+        extra = np.maximum(_unseen_variance(path, case.cells) - passing, 0.0)
+        candidate = Candidate(field, extra, _at_towers(case, ensemble, rows), ensemble.fold, passing)
         found = _tally(case, candidate)
         tables.append(_score(case, name, candidate, found))
         if ensemble.anomaly is not None:
@@ -222,7 +226,7 @@ def _analysis(case: Case, product: Candidate, ensemble: Ensemble) -> Candidate:
         for month, values in enumerate(product.field()):
             yield values + change.at(slice(None), slice(month, month + 1))[0]
 
-    return Candidate(field, product.extra, product.tower_like + at_cells[:, case.sites.cell.to_numpy()], product.fold)
+    return Candidate(field, product.extra, product.tower_like + at_cells[:, case.sites.cell.to_numpy()], product.fold, product.passing)
 
 
 def _score_fields(case: Case, name: str, field: Months, at_towers: np.ndarray, fold: np.ndarray | None) -> pd.DataFrame:
@@ -266,6 +270,15 @@ def _unseen_variance(path: Path, cells: LandCells) -> np.ndarray:
     with xr.open_dataset(path, engine="h5netcdf") as data:
         members, total = (data[n].isel(time=0).to_numpy().astype(np.float64).ravel()[cells.index] for n in ("nee_std", "nee_std_total"))
     return np.maximum(total**2 - members**2, 0.0)
+
+
+def _passing_variance(path: Path, name: str) -> float:
+    """What of it is of a month's anomaly: the table beside the models, 0 in a run of before there was one."""
+    table = path.parents[2] / "models/distance.csv"
+    if not table.exists():
+        return 0.0
+    rows = pd.read_csv(table)
+    return float(rows[(rows["product"] == name) & (rows.part == "anomaly") & (rows.quantity == "own_variance")].value.sum())
 
 
 def _at_towers(case: Case, ensemble: Ensemble, rows: np.ndarray) -> np.ndarray:
@@ -315,7 +328,11 @@ def _score(case: Case, name: str, candidate: Candidate, found: Tally, only: tupl
         tables += [
             _regional_rows(name, years(mean), truth, years(found.integral)[:, :-1], names, tropical, period),
             _rows(name, "cells", cells, period),
-            _part_rows(name, cell_parts(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra), period),
+            _part_rows(
+                name,
+                cell_parts(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra, candidate.passing),
+                period,
+            ),
             _rows(name, "towers", site_scores(tower, candidate.tower_like[use], cell, found.watched[use]), period),
         ]
     return pd.concat(tables, ignore_index=True)
@@ -329,7 +346,7 @@ def _map_scores(case: Case, candidate: Candidate, found: Tally, use: np.ndarray)
     if case.bare is not None:
         scores["barren_max"] = barren_max(lasting.mean(axis=0), case.bare)
     if len(case.towers):
-        values = cell_values(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra)
+        values = cell_values(found.sampled[:, use], found.true_sampled[use], case.cells, sample, candidate.extra, candidate.passing)
         scores |= coverage_by_distance(values, case.distance[sample])
     return scores
 
