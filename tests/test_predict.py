@@ -29,6 +29,7 @@ from dualflux.prepared import load
 from dualflux.stages.predict_elsewhere import Execution, predict
 from dualflux.stages.upscale import upscale
 from dualflux.study.settings import Study, load_study
+from dualflux.vegetation import Term, Vegetation
 from predict_world import DROPPED, ICE, finish_stages, finished_run, is_land
 
 Run = tuple[Study, Cube, LandCells]
@@ -108,6 +109,22 @@ def test_the_store_holds_the_columns_of_training(monthly: Run, tmp_path: Path) -
             dynamic = store.read(tile, slice(0, 36))
             np.testing.assert_array_equal(dynamic[:36, 0, :, :count], cube.dynamic[:, cells].swapaxes(1, 2))
             assert not dynamic[..., count:].any() and not static[..., count:].any()
+
+
+def test_land_without_vegetation_has_no_flux_of_its_own_that_nobody_sees(monthly: Run, tmp_path: Path) -> None:
+    """What a cell has beyond the members is scaled as its flux is: its variance by the square of the vegetation scale at its columns."""
+    predict(monthly[0], tmp_path)
+    cube = monthly[1]
+    worker = in_chunks.Worker(Plan(tmp_path / "predictors", monthly[0].out / "models/dual/weights.npz", tmp_path, daily=False, unseen=0.25))
+    band = max(worker.layout.bands, key=lambda b: b.cells.stop - b.cells.start)
+    assert (worker.unseen(band.tiles_range) == np.full(band.cells.stop - band.cells.start, 0.25)).all()
+    column = int(cube.static[band.cells].std(axis=0).argmax())
+    own = cube.static[band.cells, column].astype(np.float64)
+    slope = 0.6 / own.std()
+    worker.vegetation = Vegetation((Term(0.5 - slope * own.mean(), ((column, slope),)),))
+    wanted = np.clip(0.5 + slope * (own - own.mean()), 0, 1)
+    assert 0 < wanted.mean() < 1
+    np.testing.assert_allclose(worker.unseen(band.tiles_range), 0.25 * wanted**2, rtol=1e-4, atol=1e-6)
 
 
 def test_sea_ice_and_cells_without_predictors(monthly: Run, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from dualflux.constraints.base import Constraint, Draw, Equations, Flux, Landscape, LinearMember, Normal, Plan, Term
 from dualflux.cube import Cube
-from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
+from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, spread_out, unit_vectors
 from dualflux.grid import LandCells
 
 MOST_POINTS = 300
@@ -116,13 +116,7 @@ class PatternEquations:
 def points_on_land(lat: np.ndarray, lon: np.ndarray, use: np.ndarray) -> np.ndarray:
     """Cells as far from each other as can be, until none in use is farther than `APART` from one or `MOST_POINTS` are taken."""
     cell = np.flatnonzero(use)
-    where = unit_vectors(lat[cell], lon[cell])
-    chosen = [0]
-    away = MEAN_RADIUS_KM * angle_of(where @ where[0])
-    while away.max() > APART and len(chosen) < MOST_POINTS:
-        chosen.append(int(away.argmax()))
-        away = np.minimum(away, MEAN_RADIUS_KM * angle_of(where @ where[chosen[-1]]))
-    return np.sort(cell[chosen])
+    return np.sort(cell[spread_out(unit_vectors(lat[cell], lon[cell]), APART, MOST_POINTS)])
 
 
 def kernel(lat: np.ndarray, lon: np.ndarray, static: np.ndarray) -> np.ndarray:

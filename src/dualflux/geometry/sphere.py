@@ -29,3 +29,23 @@ def great_circle(lat: np.ndarray, lon: np.ndarray, lat0: np.ndarray | float, lon
     half_lat, half_lon = np.radians(lat - lat0) / 2, np.radians(lon - lon0) / 2
     chord = np.sin(half_lat) ** 2 + np.cos(np.radians(lat)) * np.cos(np.radians(lat0)) * np.sin(half_lon) ** 2
     return np.asarray(2 * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))
+
+
+def spread_out(place: np.ndarray, apart: float, most: int | None = None) -> list[int]:
+    """Points as far from each other as can be: the first, then always the farthest, until none is farther than `apart` from one.
+
+    Parameters
+    ----------
+    place : array, (point, 3)
+        Of `unit_vectors`.
+    apart : float
+        Distance [km].
+    most : int, optional
+        Points at most.
+    """
+    chosen = [0]
+    away = MEAN_RADIUS_KM * angle_of(place @ place[0])
+    while away.max() > apart and (most is None or len(chosen) < most):
+        chosen.append(int(away.argmax()))
+        away = np.minimum(away, MEAN_RADIUS_KM * angle_of(place @ place[chosen[-1]]))
+    return chosen

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, unit_vectors
+from dualflux.geometry.sphere import MEAN_RADIUS_KM, angle_of, spread_out, unit_vectors
 
 SPACING = 1.5  # correlation lengths between basis functions: wider ones leave gaps, closer ones add little
 WAVES = 3  # cycles of a year, of a half and a third of it: what of a region's mean cycle a network draws wrongly is mostly in these
@@ -49,11 +49,7 @@ class SpatialBasis:
     @classmethod
     def create(cls, lat: np.ndarray, lon: np.ndarray, length: float) -> "SpatialBasis":
         """Functions on the given cells, each as far from the others as can be, until none is farther than `SPACING` lengths from one."""
-        place = unit_vectors(lat, lon)
-        chosen, apart = [0], _distance(place, place[:1])[:, 0]
-        while apart.max() > SPACING * length:
-            chosen.append(int(apart.argmax()))
-            apart = np.minimum(apart, _distance(place, place[chosen[-1:]])[:, 0])
+        chosen = spread_out(unit_vectors(lat, lon), SPACING * length)
         return cls(np.column_stack([lat, lon])[chosen].astype(np.float64), float(length))
 
     @property

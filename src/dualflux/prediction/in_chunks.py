@@ -37,7 +37,7 @@ class Plan:
     daily : bool
         Also write each day.
     unseen : float or None
-        Variance of a cell beyond the members [(gC m-2 d-1)^2], see `uncertainty.cell_scale_variance`; None where no towers tell it.
+        Variance of a vegetated cell beyond the members [(gC m-2 d-1)^2], see `uncertainty.cell_scale_variance`; None: no towers tell it.
     key : str
         Changes with the content of `predictors` and `weights`: a cluster's workers outlive a run.
     """
@@ -74,6 +74,7 @@ class Worker:
                 beyond = ensemble.distance.field(lat, lon, place, basis)
             return fields(ensemble.model, basis, lat, beyond)
 
+        self.vegetation = ensemble.model.network.vegetation
         alone = drawn_anomalies([ensemble], self.layout.steps.months, self.layout.cells)
         self.engine = Engine(stack_ensembles([ensemble]), self.store, self.layout.steps, effect, plan.daily, alone)
 
@@ -81,6 +82,17 @@ class Worker:
     def monthly(self) -> MapStore:
         """The monthly product."""
         return MapStore(monthly_path(self.plan.out), layer_names(self.members))
+
+    def unseen(self, tiles: range) -> np.ndarray | None:
+        """`Plan.unseen` of the cells of tiles, (cell,), times the vegetation scale squared: sds are in proportion to it."""
+        if self.plan.unseen is None:
+            return None
+        own = [self._vegetated(tile, self.layout.all_tiles()[tile]) for tile in tiles]
+        return np.asarray(self.plan.unseen * np.concatenate(own) ** 2)
+
+    def _vegetated(self, tile: int, cells: slice) -> np.ndarray:
+        count = cells.stop - cells.start
+        return np.ones(count) if self.vegetation is None else self.vegetation.at(self.store.invariant(tile)[0][:, :count].T)
 
     def daily(self, span: slice) -> MapStore:
         """The daily product of a span."""
@@ -105,25 +117,26 @@ def upscale_chunk(plan: Plan, task: Task) -> None:
     cells = layout.part(band.cells)
     found = worker.engine.walk(band.tiles_range, span)
     _require_finite(found, layout, task)
+    unseen = worker.unseen(band.tiles_range)
     to_maps = lambda fields: {n: land_map(cells, layout.land_area, v, band.rows) for n, v in fields.items()}  # noqa: E731
-    files = worker.monthly.write(task.band, band.rows, span, to_maps(_month_fields(found, plan.unseen, worker.members is not None)))
+    files = worker.monthly.write(task.band, band.rows, span, to_maps(_month_fields(found, unseen, worker.members is not None)))
     integrals = plan.journal.path(f"{task_name(task)}.npy")
     np.save(integrals, integrate_months(found.months.landscape, cells, layout.steps.month_days[span]))
     files.append(integrals)
     if found.steps is not None:
-        steps = to_maps(_step_fields(found, layout.steps.month_steps[span], plan.unseen))
+        steps = to_maps(_step_fields(found, layout.steps.month_steps[span], unseen))
         files += worker.daily(span).write(task.band, band.rows, slice(0, len(steps["nee"])), steps)
     plan.journal.mark(task_name(task), files)
 
 
-def _month_fields(found: Found, unseen: float | None, members: bool) -> dict[str, np.ndarray]:
+def _month_fields(found: Found, unseen: np.ndarray | None, members: bool) -> dict[str, np.ndarray]:
     """Layers of months: (month, cell), of members (member, month, cell)."""
     each = [layer_values(*month, unseen) for month in zip(*found.months, strict=True)]
     fields = {name: np.stack([month[name] for month in each]) for name in each[0]}
     return {**fields, "nee_member": np.asarray(found.months.landscape).swapaxes(0, 1)} if members else fields
 
 
-def _step_fields(found: Found, count: np.ndarray, unseen: float | None) -> dict[str, np.ndarray]:
+def _step_fields(found: Found, count: np.ndarray, unseen: np.ndarray | None) -> dict[str, np.ndarray]:
     """Layers of the steps that months have, (step, cell)."""
     if found.steps is None:
         raise ValueError("the engine was not asked for steps")

@@ -33,10 +33,10 @@ def upscale(study: Study, out: Path) -> None:
     place = next(iter(own.values())).basis.at(cells.lat(), cells.lon())
     ends = np.cumsum([e.size for e in own.values()])
     similar = similarity(prepared)
-    unseen = unseen_cell_variance(out, prepared)
+    unseen, vegetated = unseen_cell_variance(out, prepared), prepared.cube.vegetated()
     every = [*own.values(), *left_out.values()]
     unknown, learnt = drawn_anomalies(every, steps.months, cells), learnt_anomalies(every, steps.months, cells)
-    change = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share).times(prepared.cube.vegetated())
+    change = RegionalAnomalies(learnt.flux - unknown.flux, unknown.share).times(vegetated)
     integrals = np.empty((2, sum(e.size for e in every), len(steps.months), len(cells.region_names) + 1))
     with ExitStack() as open_files:
         writers = {}
@@ -53,7 +53,7 @@ def upscale(study: Study, out: Path) -> None:
             for layer, values in enumerate((month.landscape, analysis)):
                 integrals[layer, :, month.month] = integrate_month(values, cells, steps.month_days[month.month])
             for (variant, writer), end in zip(writers.items(), ends, strict=True):
-                mine, more = slice(end - own[variant].size, end), np.full(len(cells.index), unseen.get(variant, np.nan))
+                mine, more = slice(end - own[variant].size, end), unseen.get(variant, np.nan) * vegetated**2
                 known = analysis[mine] if np.isfinite(analysis[mine]).all() else None
                 writer.write(month.month, month.landscape[mine], month.tower_like[mine], more, known)
     labels = [("", v, m) for v, e in own.items() for m in range(e.size)] + [
@@ -92,7 +92,7 @@ def write_members(path: Path, labels: list[tuple[str, str, int]], integrals: np.
 
 
 def unseen_cell_variance(out: Path, prepared: Prepared) -> dict[str, float]:
-    """Variance that a cell has of its own, per variant, from the residuals of left-out towers; empty without towers."""
+    """Variance that a vegetated cell has of its own, per variant, from the residuals of left-out towers; empty without towers."""
     if (out / DISTANCE).is_file():
         return own_variance(pd.read_csv(out / DISTANCE, keep_default_na=False, na_values=[""]))
     predictions = read_tower_predictions(out / "models")
