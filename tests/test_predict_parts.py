@@ -1,7 +1,10 @@
 """Parts of the scaled path: the kernel against plain rows, the cut of the grid, the calendar, and notes that cannot be fooled."""
 
 import dataclasses
+import re
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from dualflux.grid import Grid, LandCells
 from dualflux.metrics.pairs import paired_std
 from dualflux.model.flux_model import FluxModel, NetworkSettings
 from dualflux.model.spatial_effect import harmonics
+from dualflux.prediction import workers
 from dualflux.prediction.engine import read_ahead
 from dualflux.prediction.journal import Journal
 from dualflux.prediction.kernel import (
@@ -240,6 +244,71 @@ def test_the_first_error_stops_the_rest() -> None:
     with pytest.raises(InputError, match="broken"):
         run_tasks(do, range(1000), Execution(), lambda *state: None)
     assert len(done) < 100
+
+
+def dask_cluster(**settings: Any) -> Any:
+    distributed = pytest.importorskip("distributed")
+    return distributed.LocalCluster(threads_per_worker=1, dashboard_address=None, host="127.0.0.1", protocol="tcp://", **settings)
+
+
+def test_workers_that_come_late_are_used(tmp_path: Path) -> None:
+    """One worker, four more after the fifth task: all of them have done some of the rest."""
+
+    def do(task: int) -> None:
+        from distributed import get_worker
+
+        (tmp_path / get_worker().address.rpartition(":")[2]).touch()
+        time.sleep(0.02)
+
+    with dask_cluster(n_workers=1, processes=False) as cluster:
+        where = Execution(scheduler=cluster.scheduler_address)
+        run_tasks(do, range(150), where, lambda done, of: cluster.scale(5) if done == 5 else None)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_that_no_worker_is_there_is_said_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the user's cluster workers may come later; processes of this machine that are gone do not come again."""
+    monkeypatch.setattr(workers, "LOOK", 0.05)
+    monkeypatch.setattr(workers, "PATIENCE", 0.1)
+    said: list[str] = []
+
+    def do(task: int) -> None:
+        (tmp_path / str(task)).touch()
+
+    with dask_cluster(n_workers=0, processes=False) as cluster:
+
+        def say(text: str) -> None:
+            said.append(text)
+            cluster.scale(1)
+
+        run_tasks(do, range(9), Execution(scheduler=cluster.scheduler_address, say=say), lambda *state: None)
+        assert {path.name for path in tmp_path.iterdir()} == set("012345678")
+        assert said and all(re.search(r"no worker for a minute; 4 tasks wait", text) for text in said)
+        cluster.scale(0)
+        monkeypatch.setattr("distributed.LocalCluster", lambda **_: cluster)
+        with pytest.raises(InputError, match=r"--workers 2: none of the processes is left"):
+            run_tasks(do, range(9), Execution(workers=2), lambda *state: None)
+
+
+def test_a_killed_worker_costs_its_task_and_no_other(tmp_path: Path) -> None:
+    """kill -9 in the middle of a task: it is done again, and at most those with it that nobody has heard of yet."""
+
+    def do(task: int) -> None:
+        import os
+        import signal
+        import time
+
+        time.sleep(0.05)
+        if task == 7 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (tmp_path / f"{task}").open("a") as file:
+            file.write("done ")
+
+    run_tasks(do, range(20), Execution(workers=2), lambda *state: None)
+    assert (tmp_path / "killed").exists()
+    times = [(tmp_path / f"{task}").read_text().count("done") for task in range(20)]
+    assert min(times) == 1 and sum(times) <= 20 + workers.AHEAD
 
 
 def test_reading_ahead_gives_each_item_what_was_read_for_it() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +90,7 @@ def predict(
     InputError
         The run lacks the variant, is not whole or at work, sources are wrong, or `out` holds something else.
     """
-    where = where or Execution()
+    where = replace(where or Execution(), say=say)
     _refuse_resolution(resolution)
     weights = _weights(study, variant)
     sources = sources_of(study, resolution, period)
